@@ -1,0 +1,8 @@
+//! MySQL's formats, pure and without I/O: packets, handshake, authentication, commands, replies, binlog events, column
+//! values, GTID sets, an SQL lexer and a reader of DDL heads.
+//!
+//! Nothing here opens a socket or a file. Whatever bytes come in, no function panics: input comes from networks and disks.
+
+pub mod endpoint;
+pub mod position;
+pub mod value;
