@@ -1,0 +1,35 @@
+# Outrigger: what a developer runs. `make help` lists it. Builds and servers live in $OUTRIGGER_CACHE (~/.cache/outrigger),
+# so that a second clone compiles nothing twice.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+ENV := . scripts/env;
+CARGO := $(ENV) cargo
+DEMO ?=
+
+.PHONY: help setup demo test lint doc
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: compiler, libclang, MySQL, RocksDB (once per machine)
+	@scripts/setup
+
+demo: setup ## the main job on real servers: copy, replay, a crash in the middle, every row compared
+	@$(CARGO) build --locked --release
+	@$(ENV) "$$CARGO_TARGET_DIR/release/outrigger" demo $(DEMO)
+
+test: setup ## all tests, against real servers
+	@scripts/test
+
+lint: setup ## formatting, clippy and rustdoc, warnings are errors
+	@cargo fmt --all -- --check
+	@$(CARGO) clippy --locked --workspace --all-targets --features failpoints -- -D warnings
+	@$(ENV) RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+doc: setup ## the code's documentation as HTML
+	@$(CARGO) doc --locked --workspace --no-deps
+
+bench-%: setup ## a benchmark beside its peer: bench-capture, bench-copy, bench-apply, bench-proxy
+	@$(CARGO) build --locked --release --workspace
+	@$(ENV) "$$CARGO_TARGET_DIR/release/outrigger-bench" $*
