@@ -1,2 +1,7 @@
-//! m
-fn main(){}
+//! The `outrigger` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outrigger::cli::main()
+}
