@@ -3,6 +3,8 @@
 //!
 //! Nothing here opens a socket or a file. Whatever bytes come in, no function panics: input comes from networks and disks.
 
+pub mod cursor;
 pub mod endpoint;
+pub mod gtid;
 pub mod position;
 pub mod value;
