@@ -3,8 +3,10 @@
 //!
 //! Nothing here opens a socket or a file. Whatever bytes come in, no function panics: input comes from networks and disks.
 
+pub mod binlog;
 pub mod cursor;
 pub mod endpoint;
 pub mod gtid;
 pub mod position;
+pub mod sql;
 pub mod value;
