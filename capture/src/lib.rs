@@ -1,1 +1,17 @@
-//! capture
+//! The source side: a replication connection to a MySQL source, verified events, whole transactions into the log.
+//!
+//! [`check`](check::check) says whether a source can be captured, [`start_position`] where a new log begins, and a
+//! [`Capturer`] keeps a log growing from there until it is cancelled: it reconnects by itself within a retry window,
+//! proves at every connect that nothing is missing (C5), and acts on an event only after its checksum held (C1).
+
+pub mod check;
+mod capturer;
+mod config;
+mod error;
+mod status;
+
+pub use capturer::Capturer;
+pub use check::{SourceInfo, check, start_position};
+pub use config::Config;
+pub use error::Error;
+pub use status::{Snapshot, State, Status};

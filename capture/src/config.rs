@@ -1,0 +1,36 @@
+//! What a capture needs to know, with defaults.
+
+use std::time::Duration;
+
+use outrigger_protocol::endpoint::Endpoint;
+
+/// How to capture one source.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The source and the account used on it; it needs `REPLICATION SLAVE` and `REPLICATION CLIENT`.
+    pub source: Endpoint,
+    /// The number under which the source knows this replica; must differ from every server in the topology. Absent: one
+    /// is derived from the host name and the log's id.
+    pub server_id: Option<u32>,
+    /// How often an idle source sends a heartbeat. Default 5 s, 100 ms to 1 h. A link that stays silent for three of
+    /// them is given up and made anew.
+    pub heartbeat: Duration,
+    /// How long connecting, and every single answer of the source but the stream itself, may take. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How long a source may stay out of reach before the capture gives up. Default 720 minutes.
+    pub retry_window: Duration,
+}
+
+impl Config {
+    /// The defaults for `source`.
+    #[must_use]
+    pub fn new(source: Endpoint) -> Self {
+        Self {
+            source,
+            server_id: None,
+            heartbeat: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+            retry_window: Duration::from_secs(720 * 60),
+        }
+    }
+}

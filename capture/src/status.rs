@@ -1,0 +1,122 @@
+//! What a capture is doing, for whoever asks: written by the capture, read by anyone at any time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use outrigger_protocol::position::{FilePosition, SourcePosition};
+use serde::Serialize;
+
+/// What the capture is doing right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Reaching the source, or not started yet.
+    Connecting,
+    /// Reading the source's binlog.
+    Streaming,
+    /// The source is out of reach; trying again.
+    Retrying {
+        /// When it was first found out of reach.
+        since: SystemTime,
+        /// What happened, and what to do about it.
+        why: String,
+        /// When the capture gives up.
+        until: SystemTime,
+    },
+    /// The log has reached its quota; reading goes on once something was trimmed.
+    Paused {
+        /// Since when.
+        since: SystemTime,
+    },
+    /// Not running any more: cancelled (`why` is absent), or stopped by an error.
+    Stopped {
+        /// The error's sentence.
+        why: Option<String>,
+    },
+}
+
+/// A capture's state, shared with those who show it; cheap to read.
+#[derive(Debug)]
+pub struct Status {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    position: Option<SourcePosition>,
+    /// The newest place read, when it is past `position`: a rotation or a heartbeat.
+    file: Option<FilePosition>,
+    transactions: u64,
+    bytes: u64,
+    connects: u64,
+    last_commit_micros: u64,
+    last_event: Option<SystemTime>,
+}
+
+/// A copy of everything in a [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// What the capture is doing.
+    #[serde(flatten)]
+    pub state: State,
+    /// How far the source's binlog has been read.
+    pub file: Option<FilePosition>,
+    /// Every transaction received, as MySQL prints a GTID set; absent where the source runs without GTIDs.
+    pub gtids: Option<String>,
+    /// Transactions appended to the log since the process started.
+    pub transactions: u64,
+    /// Bytes of events appended to the log since the process started.
+    pub bytes: u64,
+    /// Times the source was connected to since the process started.
+    pub connects: u64,
+    /// When the source committed the newest transaction, in µs since 1970; 0 before the first.
+    pub last_commit_micros: u64,
+    /// When anything (a heartbeat too) last came from the source.
+    pub last_event: Option<SystemTime>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                state: State::Connecting,
+                position: None,
+                file: None,
+                transactions: 0,
+                bytes: 0,
+                connects: 0,
+                last_commit_micros: 0,
+                last_event: None,
+            }),
+        }
+    }
+}
+
+impl Status {
+    /// A status of a capture that has not started.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything, as of now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        Snapshot {
+            state: inner.state.clone(),
+            file: inner.file.clone().or_else(|| inner.position.as_ref().map(|p| p.file.clone())),
+            gtids: inner.position.as_ref().and_then(|p| p.gtids.as_ref()).map(ToString::to_string),
+            transactions: inner.transactions,
+            bytes: inner.bytes,
+            connects: inner.connects,
+            last_commit_micros: inner.last_commit_micros,
+            last_event: inner.last_event,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
