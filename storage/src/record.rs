@@ -1,0 +1,55 @@
+//! What is appended and what is read: pieces of transactions.
+
+use bytes::Bytes;
+use outrigger_protocol::binlog::ChecksumAlg;
+use outrigger_protocol::gtid::Gtid;
+use outrigger_protocol::position::{FilePosition, SourcePosition};
+
+use crate::Offset;
+
+/// A part of a transaction, as capture hands it in. Small transactions are one piece with both `begin` and `end`; larger
+/// ones are cut at event borders into pieces of about 1 MiB, the first with `begin`, the last with `end`.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// On the first piece only.
+    pub begin: Option<Begin>,
+    /// Events as the source sent them, one after the other; each tells its own length in its header.
+    pub events: Bytes,
+    /// On the last piece only.
+    pub end: Option<End>,
+}
+
+/// What is known of a transaction before its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// Its GTID; `None` if it is anonymous.
+    pub gtid: Option<Gtid>,
+    /// When the source committed it, in microseconds since 1970 (UTC).
+    pub commit_micros: u64,
+    /// The checksum that its events carry.
+    pub checksum: ChecksumAlg,
+    /// Where its first event stands in the source's binlog.
+    pub start: FilePosition,
+}
+
+/// What is known once a transaction is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The place after it: where capture resumes.
+    pub position: SourcePosition,
+}
+
+/// A part of a transaction, as a reader gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Which transaction of the log.
+    pub offset: Offset,
+    /// Which piece of it, from 0.
+    pub piece: u32,
+    /// On the first piece only.
+    pub begin: Option<Begin>,
+    /// Events as the source sent them, one after the other; each tells its own length in its header.
+    pub events: Bytes,
+    /// On the last piece only: the place after the transaction in the source's binlog.
+    pub end: Option<FilePosition>,
+}
