@@ -1,0 +1,63 @@
+//! Copying: the selected databases' definitions and rows, from a source that goes on changing, to the target.
+//!
+//! No global lock, no long transaction. Tables are read in key order, chunk by chunk; a chunk's rows and how far it came
+//! commit together on the target, so a copy goes on where it was after any crash. Rows read at different times make no
+//! consistent whole by themselves: replaying the log from before the first chunk does, idempotently up to
+//! [`CopyOutcome::exact_after`], exactly from there on. Tables without a usable key are copied at one exact place instead.
+//!
+//! Definitions may change meanwhile: the copy works in rounds, and what the log shows to have changed after it was read is
+//! dropped and read again in the next round (`rounds` decides, `history` reads the log).
+
+mod key;
+pub(crate) mod progress;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outrigger_storage::{Log, Offset};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::status::TaskStatus;
+
+/// What a copy works with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    /// The task's configuration.
+    pub(crate) config: Arc<Config>,
+    /// The log; capture into it has begun and goes on.
+    pub(crate) log: Log,
+    /// Where progress is shown.
+    pub(crate) status: Arc<TaskStatus>,
+    /// Where it is counted.
+    pub(crate) metrics: Metrics,
+    /// The epoch under which this process holds the task's checkpoint.
+    pub(crate) epoch: u64,
+}
+
+/// What replay must know about a finished copy. It is durable in `copy_progress` before [`run`] returns it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CopyOutcome {
+    /// Up to here replay is idempotent (REPLACE, a missing row is no error) and skips every DDL statement: what was
+    /// copied holds its result. After here replay is exact.
+    pub(crate) exact_after: Offset,
+    /// Which row events are in the copy already, although they are not idempotent or no longer fit the definition.
+    pub(crate) skip_until: SkipUntil,
+}
+
+/// Up to which offset a table's row events are skipped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SkipUntil {
+    /// By database and table. Also names tables that no longer exist.
+    pub(crate) tables: BTreeMap<(String, String), Offset>,
+    /// All tables of a database: it was dropped at this offset.
+    pub(crate) databases: BTreeMap<String, Offset>,
+}
+
+impl SkipUntil {
+    /// The offset up to which (inclusive) row events of this table are skipped; [`Offset::ZERO`] when none are.
+    pub(crate) fn table(&self, database: &str, table: &str) -> Offset {
+        let one = self.tables.get(&(database.to_owned(), table.to_owned())).copied();
+        one.max(self.databases.get(database).copied()).unwrap_or(Offset::ZERO)
+    }
+}
