@@ -1,0 +1,1 @@
+//! Examples from MySQL's manual, then properties.
