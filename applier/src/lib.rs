@@ -1,1 +1,29 @@
-//! applier
+//! The target side of Outrigger: brings one selection of a source's databases to one target and keeps it in step.
+//!
+//! A [`Task`] copies schema and rows (`snapshot`), then replays the change log (`replay`) so that the target always shows
+//! a prefix of the source's history (A2). Rows and the checkpoint commit in one target transaction (A1). What the task is
+//! doing can be read at any time from its [`TaskStatus`].
+//!
+//! The crate reads the log and talks to the target, and to the source for the copy alone; it never captures.
+
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod metrics;
+pub mod status;
+pub mod task;
+
+mod definition;
+mod link;
+mod literal;
+mod replay;
+mod snapshot;
+mod statement;
+mod target;
+
+pub use checkpoint::{Checkpoint, checkpoint};
+pub use config::{Config, CopyConfig, GroupConfig, OnExistingTables, Pattern, Selection};
+pub use error::{Error, Side};
+pub use metrics::Metrics;
+pub use status::{TaskSnapshot, TaskState, TaskStatus};
+pub use task::Task;

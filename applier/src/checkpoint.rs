@@ -1,0 +1,343 @@
+//! The task's row in the metadata database on the target: what is durably applied (A1), and who may apply.
+//!
+//! The row changes in the same target transaction as the rows it speaks of, so it is always the truth, whatever crashed
+//! when. Taking a task over raises the row's epoch; every change of the row demands the epoch that was taken, so of two
+//! processes started for one task only the later one can write ([`Error::Fenced`]).
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use outrigger_protocol::endpoint::Endpoint;
+use outrigger_protocol::gtid::GtidSet;
+use outrigger_protocol::position::{FilePosition, SourcePosition};
+use outrigger_storage::Offset;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Side};
+use crate::link;
+use crate::literal::{quote_name, quote_text, quoted, unsigned};
+use crate::snapshot::progress;
+use crate::target::Target;
+
+/// What the target has durably applied of one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log that `offset` belongs to.
+    pub log_id: String,
+    /// Everything up to here is applied.
+    pub offset: Offset,
+    /// The same place on the source: where a capture into a new log starts.
+    pub position: SourcePosition,
+    /// Up to here replay is idempotent, after it exact; `None` while the copy has not finished.
+    pub exact_after: Option<Offset>,
+    /// A DDL statement that was about to be run, as its room wrote it down.
+    pub ddl_pending: Option<String>,
+    /// XA transactions that are prepared and neither committed nor rolled back.
+    pub xa_prepared: Vec<PreparedXa>,
+    /// Raised by each process that takes the task over.
+    pub epoch: u64,
+}
+
+/// A prepared XA transaction: kept by reference, its rows stay in the log until it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedXa {
+    /// The XID as SQL text, in one spelling.
+    pub xid: String,
+    /// The log's transaction that holds its rows.
+    pub offset: Offset,
+}
+
+/// Reads a task's checkpoint; `None` when the task never began on this target.
+///
+/// # Errors
+/// When the target can't be reached or refuses.
+pub async fn checkpoint(
+    target: &Endpoint,
+    metadata_database: &str,
+    task: &str,
+) -> Result<Option<Checkpoint>, Error> {
+    let mut conn = link::connect(target, Side::Target, Duration::from_secs(10)).await?;
+    let found = Metadata::new(metadata_database, task).load(&mut conn).await;
+    // The answer is in hand; how the session ends does not matter.
+    conn.disconnect().await.ok();
+    found
+}
+
+/// Names the metadata database and the task, and spells the statements on them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metadata {
+    /// The database, quoted.
+    database: String,
+    /// The task, quoted.
+    task: String,
+    /// The task, as it is.
+    name: String,
+}
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS {}.checkpoint (\
+       task VARCHAR(64) COLLATE utf8mb4_bin NOT NULL COMMENT 'the task', \
+       log_id CHAR(36) CHARACTER SET ascii NOT NULL COMMENT 'the change log that log_offset belongs to', \
+       log_offset BIGINT UNSIGNED NOT NULL COMMENT 'everything up to here is applied', \
+       gtids LONGTEXT CHARACTER SET ascii NULL COMMENT 'the same place on the source, NULL without GTIDs', \
+       file VARCHAR(512) NOT NULL COMMENT 'the same place by binlog file', \
+       file_offset BIGINT UNSIGNED NOT NULL COMMENT 'and byte offset', \
+       exact_after BIGINT UNSIGNED NULL COMMENT 'replay is idempotent up to here; NULL until the copy is done', \
+       ddl_pending LONGTEXT NULL COMMENT 'a definition statement about to be run', \
+       xa_prepared JSON NOT NULL COMMENT 'prepared XA transactions', \
+       epoch BIGINT UNSIGNED NOT NULL COMMENT 'who may write: the process that raised it last', \
+       changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), \
+       PRIMARY KEY (task)\
+     ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4";
+
+impl Metadata {
+    /// Names only; nothing is sent.
+    pub(crate) fn new(database: &str, task: &str) -> Self {
+        Self {
+            database: quote_name(database),
+            task: quote_text(task),
+            name: task.to_owned(),
+        }
+    }
+
+    /// Creates the database and its tables where they are missing.
+    pub(crate) async fn prepare(&self, target: &mut Target) -> Result<(), Error> {
+        let doing = "creating the metadata database";
+        let database = &self.database;
+        let exists: Option<u8> = target
+            .conn()
+            .query_first(format!(
+                "SELECT 1 FROM information_schema.schemata WHERE schema_name = {}",
+                quote_text(&database[1..database.len() - 1].replace("``", "`"))
+            ))
+            .await
+            .map_err(|cause| Error::server(Side::Target, doing, cause))?;
+        if exists.is_none() {
+            target
+                .execute(
+                    &format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4"),
+                    doing,
+                )
+                .await?;
+        }
+        for table in [TABLE].iter().chain(progress::TABLES.iter()) {
+            target.execute(&table.replace("{}", database), doing).await?;
+        }
+        Ok(())
+    }
+
+    /// The task's row; `None` when there is none, or no table.
+    pub(crate) async fn load(&self, conn: &mut Conn) -> Result<Option<Checkpoint>, Error> {
+        let query = format!(
+            "SELECT log_id, log_offset, gtids, file, file_offset, exact_after, ddl_pending, CAST(xa_prepared AS CHAR), epoch \
+             FROM {}.checkpoint WHERE task = {}",
+            self.database, self.task
+        );
+        let row: Option<Row> = match conn.query_first(query).await {
+            Ok(row) => row,
+            // No such database, no such table: nothing was ever applied.
+            Err(mysql_async::Error::Server(error)) if matches!(error.code, 1049 | 1146) => return Ok(None),
+            Err(cause) => return Err(Error::server(Side::Target, "reading the checkpoint", cause)),
+        };
+        row.map(|row| self.decode(row)).transpose()
+    }
+
+    fn decode(&self, row: Row) -> Result<Checkpoint, Error> {
+        type Columns = (
+            String,
+            u64,
+            Option<String>,
+            String,
+            u64,
+            Option<u64>,
+            Option<String>,
+            String,
+            u64,
+        );
+        let unsuitable = |what: String| Error::Unsuitable {
+            side: Side::Target,
+            what: format!(
+                "the checkpoint of task {} in {}.checkpoint can't be read: {what}",
+                self.name, self.database
+            ),
+        };
+        let columns: Columns = mysql_async::from_row_opt(row).map_err(|e| unsuitable(e.to_string()))?;
+        let (log_id, offset, gtids, file, file_offset, exact_after, ddl_pending, xa, epoch) = columns;
+        let gtids: Option<GtidSet> = gtids
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|e| unsuitable(format!("gtids: {e}")))?;
+        Ok(Checkpoint {
+            log_id,
+            offset: Offset(offset),
+            position: SourcePosition {
+                gtids,
+                file: FilePosition::new(file, file_offset),
+            },
+            exact_after: exact_after.map(Offset),
+            ddl_pending,
+            xa_prepared: serde_json::from_str(&xa).map_err(|e| unsuitable(format!("xa_prepared: {e}")))?,
+            epoch,
+        })
+    }
+
+    /// Writes the first row of a task.
+    pub(crate) async fn create(
+        &self,
+        target: &mut Target,
+        log_id: &str,
+        at: Offset,
+        position: &SourcePosition,
+    ) -> Result<(), Error> {
+        let mut sql = format!(
+            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, xa_prepared = '[]', ",
+            self.database,
+            self.task,
+            quote_text(log_id)
+        )
+        .into_bytes();
+        write_place(&mut sql, at, position);
+        target
+            .run(&sql)
+            .await
+            .map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))?;
+        Ok(())
+    }
+
+    /// Takes the task over: whoever had it can't write any more.
+    pub(crate) async fn take_over(&self, target: &mut Target) -> Result<u64, Error> {
+        let doing = "taking the task over";
+        let sql = format!(
+            "UPDATE {}.checkpoint SET epoch = LAST_INSERT_ID(epoch + 1) WHERE task = {}",
+            self.database, self.task
+        );
+        target.execute(&sql, doing).await?;
+        target
+            .conn()
+            .last_insert_id()
+            .filter(|epoch| *epoch > 0)
+            .ok_or_else(|| Error::Fenced {
+                task: self.name.clone(),
+                theirs: 0,
+                ours: 0,
+            })
+    }
+
+    /// Why a change of the row found none: somebody else has the task.
+    pub(crate) async fn fenced(&self, target: &mut Target, ours: u64) -> Error {
+        match self.load(target.conn()).await {
+            Ok(found) => Error::Fenced {
+                task: self.name.clone(),
+                theirs: found.map_or(0, |c| c.epoch),
+                ours,
+            },
+            Err(error) => error,
+        }
+    }
+
+    /// Appends the statement that moves the checkpoint; it must find one row, else the task was taken over.
+    pub(crate) fn advance(
+        &self,
+        out: &mut Vec<u8>,
+        epoch: u64,
+        at: Offset,
+        position: &SourcePosition,
+        xa: Option<&[PreparedXa]>,
+    ) {
+        self.update(out);
+        write_place(out, at, position);
+        if let Some(xa) = xa {
+            out.extend_from_slice(b", xa_prepared = ");
+            quoted(out, serde_json::to_string(xa).unwrap_or_default().as_bytes());
+        }
+        out.extend_from_slice(b", ddl_pending = NULL, changed = NOW(6)");
+        self.demand(out, epoch);
+    }
+
+    /// Appends the statement that notes a definition statement about to be run, or forgets it.
+    pub(crate) fn set_ddl_pending(&self, out: &mut Vec<u8>, epoch: u64, pending: Option<&str>) {
+        self.update(out);
+        out.extend_from_slice(b"ddl_pending = ");
+        match pending {
+            Some(text) => quoted(out, text.as_bytes()),
+            None => out.extend_from_slice(b"NULL"),
+        }
+        self.demand(out, epoch);
+    }
+
+    /// Appends the statement that notes where replay becomes exact: the copy is done.
+    pub(crate) fn set_exact_after(&self, out: &mut Vec<u8>, epoch: u64, exact_after: Offset) {
+        self.update(out);
+        out.extend_from_slice(b"exact_after = ");
+        unsigned(out, exact_after.0);
+        self.demand(out, epoch);
+    }
+
+    /// Appends a statement that holds the task's row against a take-over until the transaction ends: for a transaction that
+    /// writes rows without moving the checkpoint. It must return one row.
+    pub(crate) fn hold(&self, out: &mut Vec<u8>, epoch: u64) {
+        out.extend_from_slice(b"SELECT 1 FROM ");
+        out.extend_from_slice(self.database.as_bytes());
+        out.extend_from_slice(b".checkpoint");
+        self.demand(out, epoch);
+        out.extend_from_slice(b" FOR SHARE");
+    }
+
+    /// The metadata database's quoted name.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The task's name as an SQL literal.
+    pub(crate) fn task(&self) -> &str {
+        &self.task
+    }
+
+    fn update(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"UPDATE ");
+        out.extend_from_slice(self.database.as_bytes());
+        out.extend_from_slice(b".checkpoint SET ");
+    }
+
+    fn demand(&self, out: &mut Vec<u8>, epoch: u64) {
+        out.extend_from_slice(b" WHERE task = ");
+        out.extend_from_slice(self.task.as_bytes());
+        out.extend_from_slice(b" AND epoch = ");
+        unsigned(out, epoch);
+    }
+}
+
+fn write_place(out: &mut Vec<u8>, at: Offset, position: &SourcePosition) {
+    out.extend_from_slice(b"log_offset = ");
+    unsigned(out, at.0);
+    out.extend_from_slice(b", gtids = ");
+    match &position.gtids {
+        Some(gtids) => quoted(out, gtids.to_string().as_bytes()),
+        None => out.extend_from_slice(b"NULL"),
+    }
+    out.extend_from_slice(b", file = ");
+    quoted(out, position.file.file.as_bytes());
+    out.extend_from_slice(b", file_offset = ");
+    unsigned(out, position.file.offset);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checkpoint_demands_its_epoch() {
+        let metadata = Metadata::new("out`rigger", "it's");
+        let position = SourcePosition {
+            gtids: None,
+            file: FilePosition::new("binlog.000001", 4),
+        };
+        let mut sql = Vec::new();
+        metadata.advance(&mut sql, 7, Offset(9), &position, None);
+        assert_eq!(
+            String::from_utf8(sql).unwrap(),
+            "UPDATE `out``rigger`.checkpoint SET log_offset = 9, gtids = NULL, file = 'binlog.000001', file_offset = 4, \
+             ddl_pending = NULL, changed = NOW(6) WHERE task = 'it\\'s' AND epoch = 7"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! The numbers that a task publishes, by the `metrics` crate. Labels: the task's name, and closed sets.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// One task's handles. Cheap to clone; made once per task after a recorder is installed.
+#[derive(Clone)]
+pub struct Metrics {
+    /// `outrigger_apply_rows_total{kind="insert"}`
+    pub rows_inserted: Counter,
+    /// `outrigger_apply_rows_total{kind="update"}`
+    pub rows_updated: Counter,
+    /// `outrigger_apply_rows_total{kind="delete"}`
+    pub rows_deleted: Counter,
+    /// `outrigger_apply_transactions_total`: source transactions applied or, having nothing for this task, passed.
+    pub transactions: Counter,
+    /// `outrigger_apply_groups_total`: target transactions.
+    pub groups: Counter,
+    /// `outrigger_apply_ddl_total`: statements applied as barriers.
+    pub ddl: Counter,
+    /// `outrigger_apply_bytes_total`: statements sent to the target, in bytes.
+    pub bytes: Counter,
+    /// `outrigger_apply_retries_total`: groups sent again, and connections made again.
+    pub retries: Counter,
+    /// `outrigger_apply_delay_seconds`: see [`TaskStatus::delay`](crate::TaskStatus::delay).
+    pub delay: Gauge,
+    /// `outrigger_apply_offset`: the last applied offset of the change log.
+    pub offset: Gauge,
+    /// `outrigger_apply_group_seconds`: from sending a group to its commit.
+    pub group_seconds: Histogram,
+    /// `outrigger_copy_rows_total`
+    pub copied_rows: Counter,
+    /// `outrigger_copy_bytes_total`
+    pub copied_bytes: Counter,
+    /// `outrigger_copy_chunks_total`
+    pub copied_chunks: Counter,
+}
+
+impl Metrics {
+    /// Registers the task's metrics with the installed recorder.
+    pub fn new(task: &str) -> Self {
+        let task = || task.to_owned();
+        Self {
+            rows_inserted: counter!("outrigger_apply_rows_total", "task" => task(), "kind" => "insert"),
+            rows_updated: counter!("outrigger_apply_rows_total", "task" => task(), "kind" => "update"),
+            rows_deleted: counter!("outrigger_apply_rows_total", "task" => task(), "kind" => "delete"),
+            transactions: counter!("outrigger_apply_transactions_total", "task" => task()),
+            groups: counter!("outrigger_apply_groups_total", "task" => task()),
+            ddl: counter!("outrigger_apply_ddl_total", "task" => task()),
+            bytes: counter!("outrigger_apply_bytes_total", "task" => task()),
+            retries: counter!("outrigger_apply_retries_total", "task" => task()),
+            delay: gauge!("outrigger_apply_delay_seconds", "task" => task()),
+            offset: gauge!("outrigger_apply_offset", "task" => task()),
+            group_seconds: histogram!("outrigger_apply_group_seconds", "task" => task()),
+            copied_rows: counter!("outrigger_copy_rows_total", "task" => task()),
+            copied_bytes: counter!("outrigger_copy_bytes_total", "task" => task()),
+            copied_chunks: counter!("outrigger_copy_chunks_total", "task" => task()),
+        }
+    }
+}

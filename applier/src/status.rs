@@ -1,0 +1,312 @@
+//! What a task is doing, readable at any time: its phase, the copy by table, the applied place, the delay, the counters.
+//!
+//! The task writes, everybody reads; nobody waits for anybody for longer than a field's copy takes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use outrigger_protocol::position::SourcePosition;
+use outrigger_storage::Offset;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::error::Side;
+
+/// The phase a task is in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TaskState {
+    /// Connecting, checking, creating the metadata tables.
+    #[default]
+    Preparing,
+    /// Creating databases and tables on the target.
+    CopyingSchema,
+    /// Copying rows.
+    CopyingRows,
+    /// Replaying what was committed during the copy or while the task was away.
+    CatchingUp,
+    /// Following: the target is a prefix of the source's history, seconds or less behind.
+    Synchronizing,
+    /// A server failed; the task tries again.
+    Retrying {
+        /// The server that failed.
+        side: Side,
+        /// Since when, Unix seconds.
+        since: u64,
+        /// Until when it is tried, Unix seconds.
+        until: u64,
+        /// The last failure.
+        why: String,
+    },
+    /// The task has ended.
+    Stopped {
+        /// The error, or `None` when it was asked to.
+        why: Option<String>,
+    },
+}
+
+/// How far one table's copy is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct TableCopy {
+    /// The database.
+    pub database: String,
+    /// The table.
+    pub table: String,
+    /// True once all its rows were copied.
+    pub done: bool,
+    /// The source's own estimate of its rows.
+    pub rows_estimated: u64,
+    /// Rows copied so far.
+    pub rows_copied: u64,
+    /// Bytes copied so far, as sent to the target.
+    pub bytes_copied: u64,
+    /// Rows per second since this process began to copy it.
+    pub rows_per_second: f64,
+}
+
+#[derive(Debug, Default)]
+struct TableEntry {
+    shown: TableCopy,
+    /// When this process began, and with how many rows.
+    began: Option<(Instant, u64)>,
+}
+
+/// How far the target is. `offset` is durable on the target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Applied {
+    /// Everything up to here is applied.
+    pub offset: Offset,
+    /// Everything up to here is not needed any more: `offset`, or less while a prepared XA transaction waits for its end.
+    pub trim_through: Offset,
+    /// The same place as `offset` on the source; `None` until the checkpoint was read.
+    pub position: Option<SourcePosition>,
+}
+
+/// Shared by the task, the supervisor and whoever shows it.
+#[derive(Debug)]
+pub struct TaskStatus {
+    name: String,
+    state: Mutex<TaskState>,
+    tables: Mutex<BTreeMap<(String, String), TableEntry>>,
+    applied: watch::Sender<Applied>,
+    caught_up: AtomicBool,
+    last_commit_micros: AtomicU64,
+    /// What was counted since the process began.
+    pub counters: Counters,
+}
+
+/// Counted since the process began.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Rows inserted.
+    pub inserted: AtomicU64,
+    /// Rows updated.
+    pub updated: AtomicU64,
+    /// Rows deleted.
+    pub deleted: AtomicU64,
+    /// Source transactions applied or passed.
+    pub transactions: AtomicU64,
+    /// Target transactions.
+    pub groups: AtomicU64,
+    /// DDL statements.
+    pub ddl: AtomicU64,
+    /// Bytes of statements.
+    pub bytes: AtomicU64,
+    /// Groups sent again, connections made again.
+    pub retries: AtomicU64,
+}
+
+/// [`TaskStatus`] at one moment, for `status` and the HTTP API.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskSnapshot {
+    /// The task's name.
+    pub name: String,
+    /// The phase.
+    #[serde(flatten)]
+    pub state: TaskState,
+    /// The copy, table by table.
+    pub tables: Vec<TableCopy>,
+    /// The last applied offset.
+    pub offset: u64,
+    /// The same place on the source, as text.
+    pub position: Option<String>,
+    /// Seconds behind the source, 0 when caught up.
+    pub delay_seconds: f64,
+    /// Rows inserted by replay.
+    pub rows_inserted: u64,
+    /// Rows updated by replay.
+    pub rows_updated: u64,
+    /// Rows deleted by replay.
+    pub rows_deleted: u64,
+    /// Source transactions replayed.
+    pub transactions: u64,
+    /// Target transactions.
+    pub groups: u64,
+    /// DDL statements replayed.
+    pub ddl: u64,
+    /// Bytes of statements sent by replay.
+    pub bytes: u64,
+    /// Groups sent again, connections made again.
+    pub retries: u64,
+}
+
+/// Locks even after a panic elsewhere: every value kept here is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl TaskStatus {
+    /// The status of a task that has not begun.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            state: Mutex::default(),
+            tables: Mutex::default(),
+            applied: watch::Sender::new(Applied::default()),
+            caught_up: AtomicBool::new(false),
+            last_commit_micros: AtomicU64::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The phase.
+    pub fn state(&self) -> TaskState {
+        lock(&self.state).clone()
+    }
+
+    /// Follows what is durably applied: the supervisor trims the log through `trim_through`.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    /// How far the target is behind the source: the age of the last applied commit, zero when nothing waits in the log.
+    pub fn delay(&self) -> Duration {
+        let last = self.last_commit_micros.load(Ordering::Relaxed);
+        if last == 0 || self.caught_up.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_micros(last))
+    }
+
+    /// Everything at this moment.
+    pub fn snapshot(&self) -> TaskSnapshot {
+        let applied = self.applied.borrow().clone();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let c = &self.counters;
+        TaskSnapshot {
+            name: self.name.clone(),
+            state: self.state(),
+            tables: lock(&self.tables)
+                .values()
+                .map(|entry| entry.shown.clone())
+                .collect(),
+            offset: applied.offset.0,
+            position: applied.position.map(|p| p.to_string()),
+            delay_seconds: self.delay().as_secs_f64(),
+            rows_inserted: count(&c.inserted),
+            rows_updated: count(&c.updated),
+            rows_deleted: count(&c.deleted),
+            transactions: count(&c.transactions),
+            groups: count(&c.groups),
+            ddl: count(&c.ddl),
+            bytes: count(&c.bytes),
+            retries: count(&c.retries),
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: TaskState) {
+        *lock(&self.state) = state;
+    }
+
+    /// Registers a table, or replaces what is shown of it: `rows` and `bytes` were copied before this process began.
+    pub(crate) fn table_found(
+        &self,
+        database: &str,
+        table: &str,
+        rows_estimated: u64,
+        rows: u64,
+        bytes: u64,
+    ) {
+        let shown = TableCopy {
+            database: database.to_owned(),
+            table: table.to_owned(),
+            rows_estimated,
+            rows_copied: rows,
+            bytes_copied: bytes,
+            ..TableCopy::default()
+        };
+        lock(&self.tables).insert(
+            (database.to_owned(), table.to_owned()),
+            TableEntry { shown, began: None },
+        );
+    }
+
+    /// A chunk of the table was committed.
+    pub(crate) fn table_copied(&self, database: &str, table: &str, rows: u64, bytes: u64) {
+        let mut tables = lock(&self.tables);
+        let Some(entry) = tables.get_mut(&(database.to_owned(), table.to_owned())) else {
+            return;
+        };
+        let (began, first) = *entry
+            .began
+            .get_or_insert((Instant::now(), entry.shown.rows_copied));
+        entry.shown.rows_copied += rows;
+        entry.shown.bytes_copied += bytes;
+        let seconds = began.elapsed().as_secs_f64().max(0.001);
+        let copied = u32::try_from(entry.shown.rows_copied - first).unwrap_or(u32::MAX);
+        entry.shown.rows_per_second = f64::from(copied) / seconds;
+    }
+
+    /// All of the table's rows are copied.
+    pub(crate) fn table_done(&self, database: &str, table: &str) {
+        if let Some(entry) = lock(&self.tables).get_mut(&(database.to_owned(), table.to_owned())) {
+            entry.shown.done = true;
+            entry.shown.rows_per_second = 0.0;
+        }
+    }
+
+    /// The table is gone or is to be copied anew.
+    pub(crate) fn table_dropped(&self, database: &str, table: &str) {
+        lock(&self.tables).remove(&(database.to_owned(), table.to_owned()));
+    }
+
+    pub(crate) fn set_applied(&self, applied: Applied) {
+        self.applied.send_replace(applied);
+    }
+
+    /// Notes the last applied commit's time and whether more waits in the log.
+    pub(crate) fn set_progress(&self, commit_micros: Option<u64>, caught_up: bool) {
+        if let Some(micros) = commit_micros {
+            self.last_commit_micros.store(micros, Ordering::Relaxed);
+        }
+        self.caught_up.store(caught_up, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delay_is_zero_when_caught_up_and_the_last_commits_age_otherwise() {
+        let status = TaskStatus::new("t");
+        assert_eq!(status.delay(), Duration::ZERO);
+        status.set_progress(Some(1_000_000), false);
+        assert!(status.delay() > Duration::from_secs(1_000_000));
+        status.set_progress(None, true);
+        assert_eq!(status.delay(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_tables_rate_counts_this_process_only() {
+        let status = TaskStatus::new("t");
+        status.table_found("d", "t", 10, 5, 50);
+        status.table_copied("d", "t", 5, 50);
+        let shown = &status.snapshot().tables[0];
+        assert_eq!((shown.rows_copied, shown.bytes_copied), (10, 100));
+        assert!(shown.rows_per_second > 0.0);
+    }
+}

@@ -1,0 +1,96 @@
+//! A connection to the target as the task writes through it: session settings, what the server can do, statements sent
+//! many at a time with each one's affected rows.
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use outrigger_protocol::endpoint::Endpoint;
+
+use crate::error::{Error, Side};
+use crate::link;
+
+/// The session under which rows are written, whoever writes them (A5): UTC, no conversions, no checks that the source
+/// has done already, nothing refused that the source could store, errors instead of silent changes.
+pub(crate) const SESSION: &str = "SET NAMES utf8mb4, time_zone = '+00:00', \
+     sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
+     foreign_key_checks = 0, unique_checks = 1, autocommit = 1, transaction_isolation = 'READ-COMMITTED', \
+     wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600";
+
+/// What the target is and allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    /// As it names itself.
+    pub(crate) version: String,
+    /// The largest statement it takes, in bytes.
+    pub(crate) max_allowed_packet: usize,
+    /// True when the account may create objects with another account's definer.
+    pub(crate) set_any_definer: bool,
+}
+
+/// One session on the target.
+pub(crate) struct Target {
+    conn: Conn,
+    capabilities: Capabilities,
+}
+
+impl Target {
+    /// Connects, sets the session up and asks what the server can do.
+    pub(crate) async fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, Error> {
+        let mut conn = link::connect(endpoint, Side::Target, timeout).await?;
+        let fail = |cause| Error::server(Side::Target, "setting the session up", cause);
+        conn.query_drop(SESSION).await.map_err(fail)?;
+        let (version, packet): (String, u64) = conn
+            .query_first("SELECT VERSION(), @@max_allowed_packet")
+            .await
+            .map_err(fail)?
+            .unwrap_or_default();
+        let grants: Vec<String> = conn.query("SHOW GRANTS").await.map_err(fail)?;
+        let set_any_definer = grants.iter().any(|g| {
+            g.contains("SET_ANY_DEFINER")
+                || g.contains("SET_USER_ID")
+                || g.contains("SUPER") && g.contains(" ON *.* ")
+                || g.starts_with("GRANT ALL PRIVILEGES ON *.*")
+        });
+        let max_allowed_packet = usize::try_from(packet).unwrap_or(usize::MAX).max(1024);
+        Ok(Self {
+            conn,
+            capabilities: Capabilities {
+                version,
+                max_allowed_packet,
+                set_any_definer,
+            },
+        })
+    }
+
+    /// What the server is and allows.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The connection itself, for queries with results.
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    /// Sends the statements (separated by `;`) in one round trip and returns each one's affected rows. The first error
+    /// ends the batch: the statements after it did not run. An open transaction stays open.
+    pub(crate) async fn run(&mut self, statements: &[u8]) -> Result<Vec<u64>, mysql_async::Error> {
+        let mut result = self.conn.query_iter(statements).await?;
+        let mut affected = Vec::new();
+        loop {
+            affected.push(result.affected_rows());
+            if result.is_empty() {
+                return Ok(affected);
+            }
+            while result.next().await?.is_some() {}
+        }
+    }
+
+    /// One statement without a result; `doing` names it in the error.
+    pub(crate) async fn execute(&mut self, statement: &str, doing: &str) -> Result<u64, Error> {
+        let fail = |cause| Error::server(Side::Target, doing, cause);
+        self.conn.query_drop(statement).await.map_err(fail)?;
+        Ok(self.conn.affected_rows())
+    }
+}
