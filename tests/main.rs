@@ -1,2 +1,11 @@
-//! t
-fn main(){}
+//! Integration tests: the command itself between real MySQL servers.
+
+mod cases;
+mod chaos;
+mod crash;
+mod outage;
+mod refusal;
+mod relay;
+mod replay;
+mod support;
+mod workspace;

@@ -1,0 +1,12 @@
+CREATE TABLE blobs2 LIKE blobs; INSERT INTO blobs2 SELECT * FROM blobs;
+UPDATE blobs SET b = CONCAT(b1, 'x'), lb = CONCAT(COALESCE(lb, ''), x'275c00'), g = ST_GeomFromText('POINT(0 0)');
+UPDATE binkeys SET v = v + 1;
+UPDATE binkeys SET k = x'6162ff' WHERE k = x'6162000000000000';
+DELETE FROM binkeys WHERE k = x'6100000000000000';
+UPDATE vbkeys SET v = v * 2;
+UPDATE vbkeys SET k = x'6200' WHERE k = x'6100';
+DELETE FROM vbkeys WHERE k = x'275c00';
+CREATE TABLE nokey (b BINARY(4), v VARBINARY(10), bl BLOB);
+INSERT INTO nokey VALUES (x'61', x'6100', x'00'), (x'61', x'6100', x'00'), (NULL, NULL, NULL), (x'ff', '', '');
+DELETE FROM nokey WHERE v = x'6100' LIMIT 1;
+UPDATE nokey SET bl = x'27' WHERE b IS NULL OR b = x'ff000000';

@@ -1,0 +1,14 @@
+UPDATE ci SET v = v + 10; UPDATE ci SET k = 'apfel' WHERE k = 'Äpfel'; DELETE FROM ci WHERE k = 'c'; INSERT INTO ci VALUES ('🙂', 9); DELETE FROM ci WHERE k = 'trail ';
+UPDATE padded SET v = v + 10; UPDATE padded SET k = 'a' WHERE k = 'Ä'; DELETE FROM padded WHERE k = 'x';
+UPDATE composite SET v = v + 10; UPDATE composite SET c = 'bb' WHERE v = 11; DELETE FROM composite WHERE a = 4294967295;
+UPDATE secondary SET v = v + 10; UPDATE secondary SET u = 'd', w = 6 WHERE u = 'b'; DELETE FROM secondary WHERE u = 'a';
+UPDATE secondary SET w = w + 1 ORDER BY w DESC;
+UPDATE prefix_key SET v = v + 10; UPDATE prefix_key SET t = 'abcdz other' WHERE v = 11; DELETE FROM prefix_key WHERE t = '';
+UPDATE descending SET v = v + 10; UPDATE descending SET a = 7 WHERE a = 3; DELETE FROM descending WHERE b = 2;
+SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; UPDATE auto_zero SET v = 1 WHERE id = 0; INSERT INTO auto_zero (v) VALUES (6);
+UPDATE `odd``name . x` SET `ü ö` = 9 WHERE `se``lect` = 1; DELETE FROM `odd``name . x` WHERE `from` = 'b';
+UPDATE decimal_key SET v = v + 10; DELETE FROM decimal_key WHERE k = 0; UPDATE decimal_key SET k = k + 0.001;
+UPDATE bit_key SET v = v + 10; DELETE FROM bit_key WHERE k = 5;
+UPDATE time_key SET v = v + 10; DELETE FROM time_key WHERE k = '-10:00:00.55';
+UPDATE float_key SET v = v + 10; DELETE FROM float_key WHERE k = 0.1;
+UPDATE no_columns_but_key SET k = 5 WHERE k = 1; DELETE FROM no_columns_but_key WHERE k = 2; INSERT INTO no_columns_but_key VALUES (1);

@@ -1,0 +1,16 @@
+CREATE TABLE ints2 LIKE ints; INSERT INTO ints2 SELECT * FROM ints;
+CREATE TABLE decimals2 LIKE decimals; INSERT INTO decimals2 SELECT * FROM decimals;
+CREATE TABLE floats2 LIKE floats; INSERT INTO floats2 SELECT * FROM floats;
+CREATE TABLE bits2 LIKE bits; INSERT INTO bits2 SELECT * FROM bits;
+UPDATE ints SET t = COALESCE(-t - 1, 5), bu = 18446744073709551615 - bu, y = 2000 WHERE id <= 1;
+UPDATE decimals SET a = -a, b = b - 1, f = f * 1.5;
+UPDATE floats SET f = f / 3, d = d / 3;
+UPDATE bits SET e = ~e, b = b ^ 15;
+UPDATE ints SET id = 2 WHERE id = -2147483648;
+DELETE FROM ints WHERE id = 2147483647;
+DELETE FROM floats WHERE id = 3;
+CREATE TABLE nokey (f FLOAT, d DOUBLE, n DECIMAL(20,10), b BIT(10), y YEAR, u BIGINT UNSIGNED);
+INSERT INTO nokey VALUES (0.1, 0.1, 0.1, b'1', 0, 18446744073709551615), (0.1, 0.1, 0.1, b'1', 0, 18446744073709551615), (NULL, NULL, NULL, NULL, NULL, NULL), (-0.0, 1e300, -1, b'1111111111', 2155, 0);
+UPDATE nokey SET n = n + 1 WHERE y = 0 LIMIT 1;
+DELETE FROM nokey WHERE f = CAST(0.1 AS FLOAT) AND n < 1;
+DELETE FROM nokey WHERE d IS NULL;

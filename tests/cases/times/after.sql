@@ -1,0 +1,13 @@
+SET sql_mode = 'ALLOW_INVALID_DATES', time_zone = 'SYSTEM';
+CREATE TABLE moments2 LIKE moments; INSERT INTO moments2 SELECT * FROM moments;
+UPDATE moments SET t6 = '-00:00:00.500000', t2 = '-10:20:30.45', t1 = '-00:00:00.1', dt6 = '2001-02-03 04:05:06.070809' WHERE id <= 3;
+UPDATE moments SET ts = '2025-10-26 02:30:00', d = '0000-00-00' WHERE id = 4;
+SET time_zone = '-05:00';
+UPDATE moments SET ts6 = '2020-06-01 00:00:00.25', ts = CURRENT_TIMESTAMP WHERE id = 5;
+UPDATE touched SET v = v + 1;
+INSERT INTO touched (id, v) VALUES (3, 3);
+DELETE FROM moments WHERE id = 2;
+CREATE TABLE nokey (t TIME(3), d DATE, dt DATETIME(2), ts TIMESTAMP(4) NULL);
+INSERT INTO nokey VALUES ('-00:00:00.250', '0000-00-00', '2020-02-02 02:02:02.22', '2020-02-02 02:02:02.2222'), ('-00:00:00.250', '0000-00-00', '2020-02-02 02:02:02.22', '2020-02-02 02:02:02.2222'), (NULL, NULL, NULL, NULL);
+DELETE FROM nokey LIMIT 1;
+UPDATE nokey SET ts = NULL WHERE t IS NOT NULL;

@@ -1,0 +1,92 @@
+//! The sidecar aborted at each named point, then started again: nothing lost, nothing doubled (C2, A1, A6).
+
+use mysql_async::prelude::Queryable;
+
+use crate::support::{PATIENCE, Rig, run};
+
+const TABLES: &str = "
+CREATE TABLE app.keyed (id INT AUTO_INCREMENT PRIMARY KEY, v INT, s VARCHAR(50));
+CREATE TABLE app.keyless (v INT, s VARCHAR(50));
+SET SESSION cte_max_recursion_depth = 1000000;
+INSERT INTO app.keyed (v, s) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 50000) SELECT n, MD5(n) FROM s;
+INSERT INTO app.keyless SELECT v % 10, 'same' FROM app.keyed LIMIT 2000;
+";
+
+/// Aborts at the point, as often as it takes for the point to be hit in the copy and in the replay; then lets it finish.
+async fn survives(points: &[&str]) {
+    let mut rig = Rig::with(TABLES).await;
+    for (round, point) in points.iter().enumerate() {
+        rig.sidecar.start_with(point).unwrap();
+        let mut source = rig.source_conn().await;
+        // Writes go on until the point is reached and the process is gone.
+        let mut writes = 0;
+        while rig.sidecar.running().unwrap() {
+            writes += 1;
+            run(
+                &mut source,
+                &format!(
+                    "START TRANSACTION;
+                     INSERT INTO app.keyed (v, s) VALUES ({round}, 'w{writes}'), ({writes}, 'second');
+                     INSERT INTO app.keyless VALUES ({round}, 'same'), ({round}, 'same');
+                     UPDATE app.keyed SET v = v + 1 WHERE id % 5000 = {writes} % 5000;
+                     DELETE FROM app.keyless WHERE v = {writes} % 10 LIMIT 1;
+                     COMMIT"
+                ),
+            )
+            .await;
+            if point.starts_with("ddl") && writes == 20 {
+                run(&mut source, &format!("ALTER TABLE app.keyed ADD COLUMN c{round} INT NOT NULL DEFAULT 7")).await;
+            }
+            assert!(writes < 20_000, "{point} was never reached; {}", rig.sidecar.log_end());
+        }
+    }
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_at_log_append() {
+    survives(&["log-append=return", "log-append=20*off->return", "log-append=1000*off->return"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_at_log_sync() {
+    survives(&["log-sync=return", "log-sync=30*off->return"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_at_chunk_commit() {
+    survives(&["chunk-commit=return", "chunk-commit=2*off->return", "chunk-commit=2*off->return"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_at_group_commit() {
+    survives(&["group-commit=return", "group-commit=5*off->return", "group-commit=100*off->return"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_at_checkpoint() {
+    survives(&["checkpoint=5*off->return", "checkpoint=100*off->return"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_around_ddl() {
+    // The first start copies; a column is added only once replay is on.
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.sidecar.kill().unwrap();
+    for (round, point) in ["ddl-before=return", "ddl-after=return"].iter().enumerate() {
+        rig.sidecar.start_with(point).unwrap();
+        let mut source = rig.source_conn().await;
+        run(&mut source, &format!("ALTER TABLE app.keyed ADD COLUMN c{round} INT NOT NULL DEFAULT 7")).await;
+        run(&mut source, "INSERT INTO app.keyed (v) VALUES (1)").await;
+        rig.sidecar.wait_for_exit(PATIENCE).unwrap();
+    }
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let columns = "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = 'app' AND table_name = 'keyed'";
+    let count: Option<u64> = rig.target_conn().await.query_first(columns).await.unwrap();
+    assert_eq!(count, Some(5));
+}

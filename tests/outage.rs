@@ -1,0 +1,111 @@
+//! Either side gone for a while: the task says so, waits, and goes on (S14, D6).
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Plan, Rig};
+
+const TABLES: &str = "
+CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v INT);
+INSERT INTO app.t (v) VALUES (1), (2), (3);
+";
+
+/// Waits until the status document holds the text.
+async fn wait_for(rig: &mut Rig, what: &str, found: impl Fn(&Value) -> bool) {
+    let until = Instant::now() + PATIENCE;
+    let mut last = Value::Null;
+    while Instant::now() < until {
+        last = rig.sidecar.status().unwrap();
+        if found(&last) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never {what}: {last:#}\n{}", rig.sidecar.log_end());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn target_away() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.target.kill().unwrap();
+    for n in 0..50 {
+        rig.on_source(&format!("INSERT INTO app.t (v) VALUES ({n})")).await;
+    }
+    wait_for(&mut rig, "retrying the target", |status| {
+        let task = &status["tasks"][0];
+        task["state"] == "retrying" && task["side"] == "target" && task["why"].as_str().is_some_and(|why| !why.is_empty())
+    })
+    .await;
+    rig.target.launch().unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn target_stopped_in_the_middle_of_writes() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    for round in 0..3 {
+        for n in 0..100 {
+            rig.on_source(&format!("INSERT INTO app.t (v) VALUES ({n});\nUPDATE app.t SET v = v + 1 WHERE id % 10 = {round}")).await;
+            if n == 50 {
+                rig.target.kill().unwrap();
+                rig.target.launch().unwrap();
+            }
+        }
+    }
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_restarted() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES (10)").await;
+    rig.source.kill().unwrap();
+    rig.source.launch().unwrap();
+    rig.on_source("INSERT INTO app.t (v) VALUES (11)").await;
+    rig.settle().await;
+    rig.source.stop().unwrap();
+    wait_for(&mut rig, "retrying the source", |status| status.to_string().contains("retrying")).await;
+    rig.source.launch().unwrap();
+    rig.on_source("INSERT INTO app.t (v) VALUES (12)").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn big_transactions_pass() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.on_source(
+        "SET SESSION cte_max_recursion_depth = 1000000;
+         CREATE TABLE app.wide (id INT PRIMARY KEY, a LONGBLOB);
+         INSERT INTO app.wide WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 4000) SELECT n, REPEAT(CHAR(n % 256), 10000) FROM s;
+         UPDATE app.wide SET a = CONCAT(a, 'x');
+         INSERT INTO app.wide VALUES (100000, REPEAT('y', 20000000));
+         SET SESSION binlog_transaction_compression = ON;
+         INSERT INTO app.wide SELECT id + 10000, a FROM app.wide WHERE id < 4000;
+         DELETE FROM app.wide WHERE id < 1000",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_retry_window_ends_with_a_sentence() {
+    let mut rig = Rig::new(Plan { task: "retry_window = \"2s\"", ..Plan::default() }).await;
+    rig.on_source(TABLES).await;
+    rig.start();
+    rig.target.kill().unwrap();
+    rig.on_source("INSERT INTO app.t (v) VALUES (1)").await;
+    wait_for(&mut rig, "stopped", |status| {
+        let task = &status["tasks"][0];
+        task["state"] == "stopped" && task["why"].as_str().is_some_and(|why| why.contains("target"))
+    })
+    .await;
+}
