@@ -3,10 +3,16 @@
 //!
 //! Nothing here opens a socket or a file. Whatever bytes come in, no function panics: input comes from networks and disks.
 
+pub mod auth;
 pub mod binlog;
+pub mod charset;
+pub mod command;
 pub mod cursor;
 pub mod endpoint;
 pub mod gtid;
+pub mod handshake;
+pub mod packet;
 pub mod position;
+pub mod reply;
 pub mod sql;
 pub mod value;
