@@ -1,24 +1,40 @@
 //! Keeps a log growing: connects, streams, reconnects, until it is cancelled or can't go on.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use outrigger_storage::Log;
+use outrigger_protocol::position::SourcePosition;
+use outrigger_storage::{Appender, Log};
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use crate::{Config, Error, Status};
+use crate::check::{self, SourceInfo};
+use crate::connection::{Connection, Replica};
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::reconnect::{Outages, Verdict};
+use crate::status::Progress;
+use crate::transaction::Assembler;
+use crate::{Config, Error, State, Status};
 
 /// Captures one source into one log.
 pub struct Capturer {
     config: Config,
     log: Log,
     status: Arc<Status>,
+    metrics: Metrics,
+    /// The server that was read before, to notice another one in its place where no GTIDs tell.
+    server_uuid: Option<String>,
+    outages: Outages,
 }
 
 impl Capturer {
     /// A capture of `config.source` into `log`, which must have a start position ([`crate::start_position`]). Nothing
     /// happens before [`Capturer::run`].
     pub fn new(config: Config, log: Log, status: Arc<Status>) -> Self {
-        Self { config, log, status }
+        let outages = Outages::new(config.retry_window);
+        Self { config, log, status, metrics: Metrics::new(), server_uuid: None, outages }
     }
 
     /// Captures until `cancel` is cancelled (then everything appended is synced and the result is `Ok`) or until
@@ -27,7 +43,116 @@ impl Capturer {
     /// # Errors
     /// Whatever [`Error::is_transient`] says no to, and [`Error::GaveUp`] when the source stayed out of reach for the
     /// whole retry window.
-    pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
-        crate::capturer::run(self, cancel).await
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Error> {
+        let outcome = self.keep_capturing(&cancel).await;
+        self.metrics.streaming.set(0.0);
+        let why = outcome.as_ref().err().map(ToString::to_string);
+        self.status.set(State::Stopped { why });
+        outcome
+    }
+
+    async fn keep_capturing(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
+        loop {
+            let mut appender = self.log.appender()?;
+            let outcome = tokio::select! {
+                // Dropping the stream in mid-read or mid-append is safe: what is not a whole transaction in the log by then
+                // is discarded with the appender and captured anew.
+                () = cancel.cancelled() => None,
+                outcome = self.attempt(&mut appender) => Some(outcome),
+            };
+            self.metrics.streaming.set(0.0);
+            // The next attempt starts at the log's durable position: it must cover everything appended.
+            appender.sync().await?;
+            drop(appender);
+            let error = match outcome {
+                None => return Ok(()),
+                Some(Ok(never)) => match never {},
+                Some(Err(error)) => error,
+            };
+            let wait = match self.outages.failed(error, Instant::now(), SystemTime::now(), rand::random()) {
+                Verdict::Stop(error) => return Err(error),
+                Verdict::Retry { wait, since, until, why } => {
+                    warn!(%why, ?wait, "the source is out of reach, trying again");
+                    self.status.set(State::Retrying { since, why, until });
+                    wait
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Connects and streams until something breaks.
+    async fn attempt(&mut self, appender: &mut Appender) -> Result<Infallible, Error> {
+        let position = self.log.position().ok_or(Error::NoStart)?;
+        let mut connection = Connection::open(&self.config.source, self.config.connect_timeout).await?;
+        let (info, _status) = check::inspect(&mut connection).await?;
+        self.recognize(&connection, &info, &position)?;
+        check::prove_continuity(&mut connection, &info, &position).await?;
+        let replica = Replica {
+            server_id: self.server_id(info.server_id),
+            uuid: self.log.id().to_string(),
+            host: host_name(),
+            heartbeat: self.config.heartbeat,
+        };
+        let gtids = position.gtids.as_ref().filter(|_| info.gtids);
+        let checksum = connection.dump(&replica, gtids, &position.file).await?;
+        info!(source = %self.config.source.address, version = info.version, %position, "streaming the source's binlog");
+        self.server_uuid = Some(info.server_uuid);
+        self.metrics.connects.increment(1);
+        self.metrics.streaming.set(1.0);
+        self.status.connected(position.clone());
+        let mut intake = Intake {
+            assembler: Assembler::new(position, info.gtids, checksum),
+            connection,
+            appender,
+            log: &self.log,
+            status: &self.status,
+            metrics: &self.metrics,
+            outages: &mut self.outages,
+            // A heartbeat may be late by a slow disk or a busy network, but not three.
+            patience: self.config.heartbeat * 3 + self.config.connect_timeout,
+            progress: Progress::default(),
+            events: 0,
+        };
+        intake.run().await
+    }
+
+    /// Without GTIDs nothing in the binlog tells servers apart: at least the one read before must still be the one.
+    fn recognize(&self, connection: &Connection, info: &SourceInfo, position: &SourcePosition) -> Result<(), Error> {
+        match &self.server_uuid {
+            Some(before) if *before != info.server_uuid && (position.gtids.is_none() || !info.gtids) => {
+                let extra = format!("{position} of server {before}, this is server {}", info.server_uuid);
+                Err(Error::History { address: connection.address().clone(), extra })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The configured number, or one from host name and log: stable, and hardly anyone else's.
+    fn server_id(&self, sources: u32) -> u32 {
+        let derived = || {
+            let hash = fnv(format!("{} {}", host_name(), self.log.id()).as_bytes());
+            // Above what people give by hand.
+            let id = 1_000_000_000 + hash % 3_000_000_000;
+            if id == sources { id + 1 } else { id }
+        };
+        self.config.server_id.unwrap_or_else(derived)
+    }
+}
+
+/// FNV-1a.
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// What `SHOW REPLICAS` shows.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "outrigger".to_owned(),
+        name => name.to_owned(),
     }
 }

@@ -1,10 +1,15 @@
 //! Questions to a source before it is captured: can it be, and where would a new log begin?
 
+use std::time::Duration;
+
 use outrigger_protocol::endpoint::Endpoint;
-use outrigger_protocol::position::SourcePosition;
+use outrigger_protocol::gtid::GtidSet;
+use outrigger_protocol::position::{FilePosition, SourcePosition};
 use serde::Serialize;
 
 use crate::Error;
+use crate::connection::Connection;
+use crate::error::gtids_in_words;
 
 /// What a source is, as far as capturing it matters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,12 +32,18 @@ pub struct SourceInfo {
     pub binlog_filters: Vec<String>,
 }
 
+/// How long each answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Asks a source everything that capturing it depends on.
 ///
 /// # Errors
 /// The first thing that stands in the way; each variant's sentence says what to do.
 pub async fn check(endpoint: &Endpoint) -> Result<SourceInfo, Error> {
-    crate::check::ask(endpoint).await
+    let mut connection = Connection::open(endpoint, PATIENCE).await?;
+    let (info, _status) = inspect(&mut connection).await?;
+    connection.close().await;
+    Ok(info)
 }
 
 /// Where a new log begins: a place that everything a later query can see comes before, or is captured.
@@ -43,5 +54,269 @@ pub async fn check(endpoint: &Endpoint) -> Result<SourceInfo, Error> {
 /// # Errors
 /// As for [`check`].
 pub async fn start_position(endpoint: &Endpoint) -> Result<SourcePosition, Error> {
-    crate::check::start(endpoint).await
+    let mut connection = Connection::open(endpoint, PATIENCE).await?;
+    let (info, status) = inspect(&mut connection).await?;
+    // The file before the set: what commits in between is then captured by either.
+    let file = FilePosition::new(status.file, 4);
+    let gtids = match info.gtids {
+        true => Some(gtid_variable(&mut connection, "gtid_executed").await?),
+        false => None,
+    };
+    connection.close().await;
+    Ok(SourcePosition { gtids, file })
+}
+
+/// What SHOW BINARY LOG STATUS says.
+pub(crate) struct BinlogStatus {
+    file: String,
+    filters: Vec<String>,
+}
+
+/// Everything [`check`] promises, over a connection that the caller goes on using.
+pub(crate) async fn inspect(connection: &mut Connection) -> Result<(SourceInfo, BinlogStatus), Error> {
+    let address = connection.address().clone();
+    if !connection.version().is_supported() {
+        return Err(Error::Version { address, version: connection.version().text().to_owned() });
+    }
+    let variables = Variables::read(connection).await?;
+    if !variables.is_on("log_bin") {
+        return Err(Error::BinlogOff { address });
+    }
+    let server_id: u32 = variables.get("server_id").parse().unwrap_or(0);
+    for rule in RULES {
+        let found = variables.get(rule.variable);
+        // A variable that this version doesn't have can't be set wrong.
+        if !found.is_empty() && !(rule.holds)(found) {
+            return Err(Error::Variable {
+                address,
+                variable: rule.variable,
+                found: found.to_owned(),
+                wanted: rule.wanted,
+                why: rule.why,
+                fix: rule.fix,
+            });
+        }
+    }
+    let status = privileged(connection).await?;
+    let info = SourceInfo {
+        version: connection.version().text().to_owned(),
+        server_uuid: variables.get("server_uuid").to_owned(),
+        server_id,
+        gtids: variables.is_on("gtid_mode"),
+        gtid_mode: variables.get("gtid_mode").to_owned(),
+        checksum: variables.get("binlog_checksum").eq_ignore_ascii_case("CRC32"),
+        row_metadata: variables.get("binlog_row_metadata").to_owned(),
+        binlog_filters: status.filters.clone(),
+    };
+    Ok((info, status))
+}
+
+/// A global variable and the values under which everything can be captured.
+struct Rule {
+    variable: &'static str,
+    holds: fn(&str) -> bool,
+    wanted: &'static str,
+    why: &'static str,
+    fix: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        variable: "server_id",
+        holds: |value| value != "0",
+        wanted: "a number above 0",
+        why: "a server without one serves no replica",
+        fix: "1",
+    },
+    Rule {
+        variable: "binlog_format",
+        holds: |value| value.eq_ignore_ascii_case("ROW"),
+        wanted: "ROW",
+        why: "statements can't be replayed exactly, rows can",
+        fix: "'ROW'",
+    },
+    Rule {
+        variable: "binlog_row_image",
+        holds: |value| value.eq_ignore_ascii_case("FULL"),
+        wanted: "FULL",
+        why: "rows with columns left out can't be found and checked on the target",
+        fix: "'FULL'",
+    },
+    Rule {
+        variable: "binlog_row_value_options",
+        holds: |value| !value.to_ascii_uppercase().contains("PARTIAL_JSON"),
+        wanted: "''",
+        why: "partial JSON updates leave out the rest of the document",
+        fix: "''",
+    },
+];
+
+/// The global variables that matter here. A version that lacks one answers without it.
+struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    async fn read(connection: &mut Connection) -> Result<Self, Error> {
+        const SQL: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'server_id', 'server_uuid', 'gtid_mode', \
+                           'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'binlog_checksum', \
+                           'binlog_row_metadata')";
+        let rows = connection.query(SQL, "reading its variables").await?;
+        Ok(Self(rows.into_iter().map(|row| (row.text(0), row.text(1))).collect()))
+    }
+
+    fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value)
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        matches!(self.get(name), "ON" | "1")
+    }
+}
+
+/// Runs one statement that needs each privilege, and names all that are missing in one error.
+async fn privileged(connection: &mut Connection) -> Result<BinlogStatus, Error> {
+    let version = connection.version();
+    let status = if version.at_least(8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    let replicas = if version.at_least(8, 0, 22) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    let status = connection.query(status, "asking for its binlog's status").await;
+    let replicas = connection.query(replicas, "asking for its replicas").await;
+    let missing = match (is_denied(&status), is_denied(&replicas)) {
+        (true, true) => Some("REPLICATION SLAVE, REPLICATION CLIENT"),
+        (true, false) => Some("REPLICATION CLIENT"),
+        (false, true) => Some("REPLICATION SLAVE"),
+        (false, false) => None,
+    };
+    if let Some(privilege) = missing {
+        let account = connection.account().await?;
+        return Err(Error::Privilege { address: connection.address().clone(), account, privilege });
+    }
+    replicas?;
+    let Some(row) = status?.into_iter().next() else {
+        return Err(Error::BinlogOff { address: connection.address().clone() });
+    };
+    let filters = [2, 3].into_iter().flat_map(|column| {
+        row.text(column).split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    });
+    Ok(BinlogStatus { file: row.text(0), filters: filters.collect() })
+}
+
+/// ER_SPECIFIC_ACCESS_DENIED_ERROR and ER_ACCESS_DENIED_ERROR of a statement.
+fn is_denied<T>(outcome: &Result<T, Error>) -> bool {
+    matches!(outcome, Err(Error::Server { code: 1227 | 1045, .. }))
+}
+
+/// Proves that the source can send everything after `position` and nothing that is missing is passed over (C5).
+pub(crate) async fn prove_continuity(
+    connection: &mut Connection,
+    info: &SourceInfo,
+    position: &SourcePosition,
+) -> Result<(), Error> {
+    match &position.gtids {
+        Some(ours) if info.gtids => {
+            // Owned before executed: what moves from one to the other in between is seen in the second.
+            let mut theirs = owned(connection).await?;
+            theirs.union(&gtid_variable(connection, "gtid_executed").await?);
+            let purged = gtid_variable(connection, "gtid_purged").await?;
+            let address = || connection.address().clone();
+            let extra = ours.subtract(&theirs);
+            if !extra.is_empty() {
+                return Err(Error::History { address: address(), extra: gtids_in_words(&extra) });
+            }
+            let missing = purged.subtract(ours);
+            if !missing.is_empty() {
+                return Err(Error::Purged { address: address(), missing: gtids_in_words(&missing) });
+            }
+            Ok(())
+        }
+        _ => prove_file(connection, &position.file).await,
+    }
+}
+
+/// Without GTIDs: our file must be there, and at least as long as we have read it.
+async fn prove_file(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
+    let rows = connection.query("SHOW BINARY LOGS", "listing its binlog files").await?;
+    let files: Vec<FilePosition> =
+        rows.iter().map(|row| FilePosition::new(row.text(0), row.text(1).parse().unwrap_or(0))).collect();
+    match judge_file(&files, ours) {
+        FileVerdict::There => Ok(()),
+        FileVerdict::Purged(missing) => Err(Error::Purged { address: connection.address().clone(), missing }),
+        FileVerdict::History(extra) => Err(Error::History { address: connection.address().clone(), extra }),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum FileVerdict {
+    There,
+    Purged(String),
+    History(String),
+}
+
+/// `files`: the source's binlog files in order, each with its length.
+fn judge_file(files: &[FilePosition], ours: &FilePosition) -> FileVerdict {
+    if let Some(file) = files.iter().find(|file| file.file == ours.file) {
+        return match file.offset >= ours.offset {
+            true => FileVerdict::There,
+            false => FileVerdict::History(format!("{ours}, where that file ends at {}", file.offset)),
+        };
+    }
+    match files.first() {
+        Some(first) if ours < first => {
+            FileVerdict::Purged(format!("binlog files from {} on, up to the one before {}", ours.file, first.file))
+        }
+        _ => FileVerdict::History(format!("{ours}, a file that it never wrote")),
+    }
+}
+
+/// A global variable that holds a GTID set.
+async fn gtid_variable(connection: &mut Connection, name: &str) -> Result<GtidSet, Error> {
+    let text = connection.scalar(&format!("SELECT @@global.{name}"), "reading its GTIDs").await?;
+    parse_gtids(connection, &text)
+}
+
+/// GTIDs of transactions that are being committed: `uuid:number#session`, already in the binlog or not.
+async fn owned(connection: &mut Connection) -> Result<GtidSet, Error> {
+    let text = connection.scalar("SELECT @@global.gtid_owned", "reading its GTIDs").await?;
+    parse_gtids(connection, &without_owners(&text))
+}
+
+fn parse_gtids(connection: &Connection, text: &str) -> Result<GtidSet, Error> {
+    text.parse().map_err(|error| Error::Protocol {
+        address: connection.address().clone(),
+        doing: "reading its GTIDs",
+        what: format!("{error} in '{text}'"),
+    })
+}
+
+/// `gtid_owned` without the `#session` after each number.
+fn without_owners(text: &str) -> String {
+    let mut inside = false;
+    text.chars()
+        .filter(|&character| {
+            inside = character == '#' || (inside && character.is_ascii_digit());
+            !inside
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_cut_out() {
+        assert_eq!(without_owners("a-b:1#17:2#9,\nc-d:tag:5#1"), "a-b:1:2,\nc-d:tag:5");
+        assert_eq!(without_owners(""), "");
+    }
+
+    #[test]
+    fn a_file_is_there_purged_or_was_never_written() {
+        let files = [FilePosition::new("binlog.000007", 900), FilePosition::new("binlog.000008", 200)];
+        let judge = |name, offset| judge_file(&files, &FilePosition::new(name, offset));
+        assert_eq!(judge("binlog.000007", 900), FileVerdict::There);
+        assert_eq!(judge("binlog.000008", 4), FileVerdict::There);
+        assert!(matches!(judge("binlog.000008", 201), FileVerdict::History(_)), "it lost its end");
+        assert!(matches!(judge("binlog.000006", 4), FileVerdict::Purged(what) if what.contains("binlog.000006")));
+        assert!(matches!(judge("binlog.000009", 4), FileVerdict::History(_)), "it was reset");
+        assert!(matches!(judge_file(&[], &files[0]), FileVerdict::History(_)));
+    }
 }

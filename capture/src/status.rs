@@ -1,7 +1,7 @@
 //! What a capture is doing, for whoever asks: written by the capture, read by anyone at any time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use serde::Serialize;
@@ -52,6 +52,21 @@ struct Inner {
     connects: u64,
     last_commit_micros: u64,
     last_event: Option<SystemTime>,
+}
+
+/// What happened since a status was last told.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Transactions appended.
+    pub(crate) transactions: u64,
+    /// Bytes of events appended.
+    pub(crate) bytes: u64,
+    /// The place after the newest transaction.
+    pub(crate) position: Option<SourcePosition>,
+    /// The place after the newest event.
+    pub(crate) file: Option<FilePosition>,
+    /// When the newest transaction was committed; 0: none was.
+    pub(crate) commit_micros: u64,
 }
 
 /// A copy of everything in a [`Status`].
@@ -114,6 +129,38 @@ impl Status {
             last_commit_micros: inner.last_commit_micros,
             last_event: inner.last_event,
         }
+    }
+
+    /// Says what the capture is doing now.
+    pub(crate) fn set(&self, state: State) {
+        self.lock().state = state;
+    }
+
+    /// A connection stands and its stream begins at `position`.
+    pub(crate) fn connected(&self, position: SourcePosition) {
+        let mut inner = self.lock();
+        inner.state = State::Streaming;
+        inner.connects += 1;
+        inner.file = None;
+        inner.position = Some(position);
+        inner.last_event = Some(SystemTime::now());
+    }
+
+    /// Adds what was appended and read since the last call.
+    pub(crate) fn advance(&self, progress: Progress) {
+        let mut inner = self.lock();
+        inner.transactions += progress.transactions;
+        inner.bytes += progress.bytes;
+        if let Some(position) = progress.position {
+            inner.position = Some(position);
+        }
+        if let Some(file) = progress.file {
+            inner.file = Some(file);
+        }
+        if progress.commit_micros != 0 {
+            inner.last_commit_micros = progress.commit_micros;
+        }
+        inner.last_event = Some(SystemTime::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

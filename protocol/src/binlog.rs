@@ -17,6 +17,8 @@ mod query;
 pub mod rows;
 mod statement;
 mod table_map;
+#[cfg(test)]
+mod tests;
 mod xa;
 
 pub use checksum::ChecksumAlg;
@@ -30,14 +32,16 @@ pub use header::{
 pub use payload::{Compression, Payload, PayloadEvents};
 pub use query::{Invoker, QueryEvent, SessionVars};
 pub use rows::{RowsEvent, RowsKind};
-pub use statement::{IntVar, Rand, UserVar};
+pub use statement::{IntVar, Rand, UserVar, UserVarValue};
 pub use table_map::{ColumnDef, ColumnType, TableMap};
 pub use xa::XaPrepare;
 
+use self::error::Within;
+use crate::cursor::Cursor;
 use crate::gtid::GtidSet;
 
 /// One event, decoded, borrowing from the bytes it came in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
     /// The common header.
     pub header: EventHeader,
@@ -46,7 +50,7 @@ pub struct Event<'a> {
 }
 
 /// What an event says, by type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Body<'a> {
     /// The first event of a file: server version, and whether the events that follow end in a checksum.
     FormatDescription(FormatDescription),
@@ -96,7 +100,63 @@ impl<'a> Event<'a> {
     /// # Errors
     /// [`Error`] when the checksum doesn't match, the event is cut off or malformed, or its type is not known.
     pub fn parse(bytes: &'a [u8], checksum: ChecksumAlg) -> Result<Self, Error> {
-        let _ = (bytes, checksum);
-        Err(Error::Truncated { what: "event" })
+        let header = EventHeader::parse(bytes)?;
+        if u32::try_from(bytes.len()) != Ok(header.size) {
+            return Err(Error::Size { stated: header.size, actual: bytes.len() });
+        }
+        let body = if header.kind == EventKind::FORMAT_DESCRIPTION {
+            Body::FormatDescription(FormatDescription::parse(bytes)?)
+        } else {
+            let content = checksum.verify(bytes)?;
+            let (_, body) = content.split_at_checked(HEADER_LEN).ok_or(Error::Truncated { what: "event header" })?;
+            Body::parse(&header, body)?
+        };
+        Ok(Self { header, body })
+    }
+}
+
+impl<'a> Body<'a> {
+    /// Decodes what stands between header and checksum; anything but a FORMAT_DESCRIPTION.
+    fn parse(header: &EventHeader, body: &'a [u8]) -> Result<Self, Error> {
+        Ok(match header.kind {
+            EventKind::ROTATE => Self::Rotate(Rotate::parse(body)?),
+            EventKind::GTID => Self::Gtid(GtidEvent::parse(body, false)?),
+            EventKind::ANONYMOUS_GTID => Self::Gtid(GtidEvent::parse(body, true)?),
+            EventKind::GTID_TAGGED => Self::Gtid(GtidEvent::parse_tagged(body)?),
+            EventKind::PREVIOUS_GTIDS => Self::PreviousGtids(
+                GtidSet::decode(body).map_err(|error| Error::malformed("PREVIOUS_GTIDS event", error.to_string()))?,
+            ),
+            EventKind::QUERY => Self::Query(QueryEvent::parse(body)?),
+            EventKind::TABLE_MAP => Self::TableMap(TableMap::parse(body)?),
+            EventKind::WRITE_ROWS_V1
+            | EventKind::UPDATE_ROWS_V1
+            | EventKind::DELETE_ROWS_V1
+            | EventKind::WRITE_ROWS
+            | EventKind::UPDATE_ROWS
+            | EventKind::DELETE_ROWS
+            | EventKind::PARTIAL_UPDATE_ROWS => Self::Rows(RowsEvent::parse(header.kind, body)?),
+            EventKind::XID => Self::Xid(Cursor::new(body).u64().within("XID event")?),
+            EventKind::XA_PREPARE => Self::XaPrepare(XaPrepare::parse(body)?),
+            EventKind::ROWS_QUERY => {
+                // The one byte in front is a length that the server itself ignores: it can't hold long statements.
+                let (_, text) = body.split_first().ok_or(Error::Truncated { what: "ROWS_QUERY event" })?;
+                Self::RowsQuery(text)
+            }
+            EventKind::TRANSACTION_PAYLOAD => Self::TransactionPayload(Payload::parse(body)?),
+            EventKind::HEARTBEAT => Self::Heartbeat(Heartbeat::parse_v1(body, header.log_pos)?),
+            EventKind::HEARTBEAT_V2 => Self::Heartbeat(Heartbeat::parse_v2(body)?),
+            EventKind::INCIDENT => Self::Incident(Incident::parse(body)?),
+            EventKind::STOP => Self::Stop,
+            EventKind::INTVAR => Self::IntVar(IntVar::parse(body)?),
+            EventKind::RAND => Self::Rand(Rand::parse(body)?),
+            EventKind::USER_VAR => Self::UserVar(UserVar::parse(body)?),
+            EventKind::BEGIN_LOAD_QUERY
+            | EventKind::APPEND_BLOCK
+            | EventKind::EXECUTE_LOAD_QUERY
+            | EventKind::DELETE_FILE => Self::LoadData,
+            EventKind::IGNORABLE | EventKind::TRANSACTION_CONTEXT | EventKind::VIEW_CHANGE => Self::Ignorable,
+            _ if header.is_ignorable() => Self::Ignorable,
+            unknown => return Err(Error::UnknownEvent(unknown)),
+        })
     }
 }

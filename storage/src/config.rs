@@ -27,8 +27,8 @@ pub struct Config {
     /// RocksDB's block cache, index blocks included. Default 32 MiB, at least 1 MiB.
     #[serde(default = "default_cache")]
     pub cache: ByteSize,
-    /// Size of one in-memory table of RocksDB, of which two may exist at a time. Default 24 MiB, 1 MiB to 1 GiB; a small quota
-    /// lowers it.
+    /// Size of one in-memory table of RocksDB, of which three may exist at a time; the write-ahead log is bounded by four of
+    /// them. Default 16 MiB, 1 MiB to 1 GiB; a sixteenth of the quota if that is less.
     #[serde(default = "default_write_buffer")]
     pub write_buffer: ByteSize,
     /// Recent records kept in memory for readers near the end of the log. Default 16 MiB.
@@ -53,7 +53,7 @@ fn default_cache() -> ByteSize {
 }
 
 fn default_write_buffer() -> ByteSize {
-    ByteSize::mib(24)
+    ByteSize::mib(16)
 }
 
 fn default_tail() -> ByteSize {

@@ -9,12 +9,15 @@
 
 mod appender;
 mod config;
+mod engine;
 mod error;
+mod format;
 mod log;
 mod offset;
 mod reader;
 mod record;
 pub mod stats;
+mod tail;
 
 pub use appender::Appender;
 pub use config::Config;

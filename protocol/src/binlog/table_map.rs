@@ -1,5 +1,14 @@
 //! TABLE_MAP: which table, and how its columns are written.
 
+mod column_type;
+mod optional;
+
+pub use column_type::ColumnType;
+
+use super::Error;
+use super::error::Within;
+use crate::cursor::Cursor;
+
 /// What the rows events after it are about. Owned: plans outlive the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMap {
@@ -22,7 +31,9 @@ pub struct TableMap {
 pub struct ColumnDef {
     /// The type that decides how values are written; ENUM and SET are told apart from strings already.
     pub kind: ColumnType,
-    /// The type's metadata as MySQL's `Field::do_save_field_metadata` writes it (lengths, precision, fraction digits).
+    /// Depends on the type. Bytes at most: CHAR, BINARY, VARCHAR, VARBINARY. Bytes of the length in front: BLOB, TEXT, JSON, GEOMETRY,
+    /// VECTOR. Bytes of the value: ENUM, SET, FLOAT, DOUBLE. Digits after the point: TIME, DATETIME, TIMESTAMP. Precision × 256 + scale:
+    /// DECIMAL. Number of bits: BIT. 0: others.
     pub meta: u16,
     /// Whether NULL is allowed.
     pub nullable: bool,
@@ -42,6 +53,60 @@ pub struct ColumnDef {
     pub visible: Option<bool>,
 }
 
-/// A column's type by MySQL's `enum_field_types` number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ColumnType(pub u8);
+const WHAT: &str = "TABLE_MAP event";
+
+impl TableMap {
+    /// `database.table`, for messages.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.database, self.table)
+    }
+
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+        let mut cursor = Cursor::new(body);
+        let table_id = cursor.u48().within(WHAT)?;
+        let flags = cursor.u16().within(WHAT)?;
+        let database = name(&mut cursor)?;
+        let table = name(&mut cursor)?;
+        let count = usize::try_from(cursor.lenenc().within(WHAT)?).unwrap_or(usize::MAX);
+        let types = cursor.bytes(count).within(WHAT)?;
+        let mut meta = Cursor::new(cursor.lenenc_bytes().within(WHAT)?);
+        let nulls = cursor.bytes(count.div_ceil(8)).within(WHAT)?;
+        let mut columns = Vec::with_capacity(count);
+        for (at, number) in types.iter().enumerate() {
+            let (kind, meta) = ColumnType::read(*number, &mut meta)?;
+            columns.push(ColumnDef {
+                kind,
+                meta,
+                nullable: nulls[at / 8] & (1 << (at % 8)) != 0,
+                unsigned: None,
+                collation: None,
+                name: None,
+                members: None,
+                geometry: None,
+                dimension: None,
+                visible: None,
+            });
+        }
+        if !meta.is_empty() {
+            return Err(Error::malformed(WHAT, format!("{} bytes of column metadata are left over", meta.remaining())));
+        }
+        let mut map = Self { table_id, flags, database, table, columns, primary_key: None };
+        optional::read(&mut map, cursor)?;
+        Ok(map)
+    }
+}
+
+/// A name with its length in front and a zero byte at its end.
+fn name(cursor: &mut Cursor<'_>) -> Result<String, Error> {
+    let text = cursor.lenenc_bytes().within(WHAT)?;
+    cursor.skip(1).within(WHAT)?;
+    text_of(text)
+}
+
+/// Names are UTF-8.
+fn text_of(bytes: &[u8]) -> Result<String, Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(Error::malformed(WHAT, "a name is no UTF-8 text")),
+    }
+}

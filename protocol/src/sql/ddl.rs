@@ -23,6 +23,9 @@ pub struct Statement {
     /// `CREATE TABLE … SELECT` (or `TABLE`, `VALUES`, `WITH`): it also makes rows. In row format the binlog never
     /// holds such text; where it stands the rows are in no row event.
     pub makes_rows: bool,
+    /// Bytes of ` START TRANSACTION` behind the columns of `CREATE TABLE` (the space before it included), which row format
+    /// logs for `CREATE TABLE … SELECT`: the rows follow in the same transaction.
+    pub start_transaction: Option<Range<usize>>,
     /// For [`Kind::Unknown`]: why, the second half of a sentence.
     pub reason: Option<&'static str>,
 }
@@ -147,10 +150,15 @@ pub fn classify(statement: &[u8], mode: SqlMode) -> Statement {
     read::statement(statement, mode)
 }
 
-/// `CREATE TABLE … START TRANSACTION`, which row format logs for `CREATE TABLE … SELECT` (its rows follow in the same
-/// transaction): the statement without that tail. `None` if it has none.
-pub fn trim_start_transaction(statement: &[u8], mode: SqlMode) -> Option<&[u8]> {
-    read::trim_start_transaction(statement, mode)
+/// `CREATE TABLE … START TRANSACTION …`, which row format logs for `CREATE TABLE … SELECT` (its rows follow in the same
+/// transaction): the statement without these two words, which only a replication applier may use. `None` if it has none.
+pub fn trim_start_transaction(statement: &[u8], mode: SqlMode) -> Option<Vec<u8>> {
+    let words = classify(statement, mode).start_transaction?;
+    let (head, tail) = (statement.get(..words.start)?, statement.get(words.end..)?);
+    Some([head, tail].concat())
 }
 
 mod read;
+
+#[cfg(test)]
+mod tests;

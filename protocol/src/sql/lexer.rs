@@ -116,7 +116,14 @@ impl<'a> Lexer<'a> {
     /// Reads `sql` as a server in `mode` would, with every version comment's content counting. (That is right for text from a
     /// binlog: the server that wrote it has made plain comments of those that it skipped.)
     pub fn new(sql: &'a [u8], mode: SqlMode) -> Self {
-        Lexer { sql, mode, at: 0, version: u32::MAX, in_version_comment: false, after: After::Anything }
+        Lexer {
+            sql,
+            mode,
+            at: 0,
+            version: u32::MAX,
+            in_version_comment: false,
+            after: After::Anything,
+        }
     }
 
     /// Reads as the server of this version (90700 for 9.7.0): content of comments for later versions is comment.
@@ -167,7 +174,11 @@ impl<'a> Lexer<'a> {
                 (TokenKind::Number, fraction(rest))
             }
             b'.' => {
-                self.after = if after == After::Name { After::NameDot } else { After::Anything };
+                self.after = if after == After::Name {
+                    After::NameDot
+                } else {
+                    After::Anything
+                };
                 (TokenKind::Punct(b'.'), 1)
             }
             b'@' if second == Some(b'@') => (TokenKind::Punct(b'@'), 1),
@@ -193,11 +204,19 @@ impl<'a> Lexer<'a> {
                 None => (TokenKind::Unterminated, rest.len()),
             };
         }
-        let digits = rest.iter().skip(3).take(6).take_while(|b| b.is_ascii_digit()).count();
+        let digits = rest
+            .iter()
+            .skip(3)
+            .take(6)
+            .take_while(|b| b.is_ascii_digit())
+            .count();
         // Fewer than five digits are no version but content.
         let digits = if digits < 5 { 0 } else { digits };
-        let wanted =
-            rest.iter().skip(3).take(digits).fold(0_u32, |version, digit| version * 10 + u32::from(digit - b'0'));
+        let wanted = rest
+            .iter()
+            .skip(3)
+            .take(digits)
+            .fold(0_u32, |version, digit| version * 10 + u32::from(digit - b'0'));
         if wanted <= self.version {
             self.in_version_comment = true;
             return (TokenKind::Comment, 3 + digits);
@@ -260,8 +279,11 @@ impl<'a> Lexer<'a> {
     fn number_or_name(&mut self, rest: &[u8]) -> (TokenKind, usize) {
         let whole = run(rest, is_name_byte);
         if let [b'0', b'x' | b'b', ..] = rest {
-            let digit: fn(u8) -> bool =
-                if rest.get(1) == Some(&b'x') { |b| b.is_ascii_hexdigit() } else { |b| matches!(b, b'0' | b'1') };
+            let digit: fn(u8) -> bool = if rest.get(1) == Some(&b'x') {
+                |b| b.is_ascii_hexdigit()
+            } else {
+                |b| matches!(b, b'0' | b'1')
+            };
             let digits = run(rest.get(2..).unwrap_or_default(), digit);
             if digits > 0 && digits + 2 == whole {
                 return (TokenKind::Bits, whole);
@@ -277,14 +299,19 @@ impl<'a> Lexer<'a> {
             return (TokenKind::Word, whole);
         }
         if rest.get(digits) == Some(&b'.') {
-            return (TokenKind::Number, digits + fraction(rest.get(digits..).unwrap_or_default()));
+            return (
+                TokenKind::Number,
+                digits + fraction(rest.get(digits..).unwrap_or_default()),
+            );
         }
         (TokenKind::Number, digits)
     }
 
     /// `$tag$ … $tag$` (bodies of JavaScript routines), else a name that begins with a dollar sign.
     fn dollar(&mut self, rest: &[u8]) -> (TokenKind, usize) {
-        let tag = 1 + run(rest.get(1..).unwrap_or_default(), |b| is_name_byte(b) && b != b'$');
+        let tag = 1 + run(rest.get(1..).unwrap_or_default(), |b| {
+            is_name_byte(b) && b != b'$'
+        });
         if rest.get(tag) == Some(&b'$')
             && let Some(delimiter) = rest.get(..=tag)
             && let Some(end) = find(rest, tag + 1, delimiter)
@@ -325,7 +352,10 @@ fn is_host_byte(byte: u8) -> bool {
 
 /// How many bytes at the front satisfy `belongs`.
 fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|&byte| !belongs(byte)).unwrap_or(bytes.len())
+    bytes
+        .iter()
+        .position(|&byte| !belongs(byte))
+        .unwrap_or(bytes.len())
 }
 
 /// The rest of the line, its end excluded.
@@ -336,7 +366,9 @@ fn line(bytes: &[u8]) -> usize {
 /// The end of the first `needle` at or after `from`.
 fn find(bytes: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
     let tail = bytes.get(from..)?;
-    tail.windows(needle.len()).position(|window| window == needle).map(|at| from + at + needle.len())
+    tail.windows(needle.len())
+        .position(|window| window == needle)
+        .map(|at| from + at + needle.len())
 }
 
 /// `.123`, `.`, `.5e-3`: bytes of a number from its point on.

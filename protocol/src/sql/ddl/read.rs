@@ -30,27 +30,8 @@ pub(super) fn statement(sql: &[u8], mode: SqlMode) -> Statement {
         reads: reader.reads,
         definer: reader.definer,
         makes_rows: reader.makes_rows,
+        start_transaction: reader.start_transaction,
         reason,
-    }
-}
-
-/// See [`super::trim_start_transaction`].
-pub(super) fn trim_start_transaction(sql: &[u8], mode: SqlMode) -> Option<&[u8]> {
-    let mut lexer = Lexer::new(sql, mode);
-    if !lexer.next_significant()?.is("CREATE") {
-        return None;
-    }
-    let mut last: [Option<Token<'_>>; 3] = [None; 3];
-    while let Some(token) = lexer.next_significant() {
-        last = [last[1], last[2], Some(token)];
-    }
-    match last {
-        [Some(before), Some(start), Some(transaction)]
-            if start.is("START") && transaction.is("TRANSACTION") && !before.is_punct(b'.') =>
-        {
-            sql.get(..before.end())
-        }
-        _ => None,
     }
 }
 
@@ -60,7 +41,9 @@ struct Keyword([u8; 16], usize);
 impl Keyword {
     fn of(token: Option<Token<'_>>) -> Self {
         let mut buffer = [0; 16];
-        let Some(token) = token.filter(|token| token.kind == TokenKind::Word) else { return Keyword(buffer, 0) };
+        let Some(token) = token.filter(|token| token.kind == TokenKind::Word) else {
+            return Keyword(buffer, 0);
+        };
         match buffer.get_mut(..token.text.len()) {
             Some(target) => {
                 target.copy_from_slice(token.text);
@@ -92,6 +75,7 @@ struct Reader<'a> {
     reads: Vec<Object>,
     definer: Option<Range<usize>>,
     makes_rows: bool,
+    start_transaction: Option<Range<usize>>,
     temporary: bool,
 }
 
@@ -107,6 +91,7 @@ impl<'a> Reader<'a> {
             reads: Vec::new(),
             definer: None,
             makes_rows: false,
+            start_transaction: None,
             temporary: false,
         }
     }
@@ -152,7 +137,9 @@ impl<'a> Reader<'a> {
     }
 
     fn verb(&mut self) -> Result<Kind, Reason> {
-        let Some(first) = self.next() else { return Ok(Kind::Empty) };
+        let Some(first) = self.next() else {
+            return Ok(Kind::Empty);
+        };
         match first.kind {
             TokenKind::Word => {}
             TokenKind::Punct(b'(') => return Ok(Kind::Query),
@@ -160,8 +147,8 @@ impl<'a> Reader<'a> {
             _ => return Err(NOT_A_VERB),
         }
         Ok(match Keyword::of(Some(first)).get() {
-            b"SELECT" | b"SHOW" | b"EXPLAIN" | b"DESCRIBE" | b"DESC" | b"HELP" | b"TABLE" | b"VALUES" | b"CHECKSUM"
-            | b"HANDLER" => Kind::Query,
+            b"SELECT" | b"SHOW" | b"EXPLAIN" | b"DESCRIBE" | b"DESC" | b"HELP" | b"TABLE" | b"VALUES"
+            | b"CHECKSUM" | b"HANDLER" => Kind::Query,
             b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"CALL" | b"DO" | b"BINLOG" => Kind::Dml,
             b"SET" => self.set(),
             b"BEGIN" => Kind::Begin,
@@ -169,7 +156,11 @@ impl<'a> Reader<'a> {
             b"START" if self.eat("TRANSACTION") => Kind::Begin,
             b"ROLLBACK" => {
                 self.eat("WORK");
-                if self.eat("TO") { Kind::RollbackToSavepoint } else { Kind::Rollback }
+                if self.eat("TO") {
+                    Kind::RollbackToSavepoint
+                } else {
+                    Kind::Rollback
+                }
             }
             b"SAVEPOINT" => Kind::Savepoint,
             b"RELEASE" if self.eat("SAVEPOINT") => Kind::ReleaseSavepoint,
@@ -177,12 +168,11 @@ impl<'a> Reader<'a> {
             b"LOAD" if self.eat("INDEX") => Kind::Admin,
             b"LOAD" => Kind::Dml,
             b"XA" => self.xa()?,
-            b"USE" | b"PREPARE" | b"EXECUTE" | b"DEALLOCATE" | b"LOCK" | b"UNLOCK" | b"GET" | b"SIGNAL" | b"RESIGNAL" => {
-                Kind::Session
-            }
-            b"GRANT" | b"REVOKE" | b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" | b"REPAIR" | b"CHECK" | b"CACHE" | b"KILL"
-            | b"PURGE" | b"RESET" | b"START" | b"STOP" | b"CHANGE" | b"INSTALL" | b"UNINSTALL" | b"SHUTDOWN" | b"RESTART"
-            | b"CLONE" => Kind::Admin,
+            b"USE" | b"PREPARE" | b"EXECUTE" | b"DEALLOCATE" | b"LOCK" | b"UNLOCK" | b"GET" | b"SIGNAL"
+            | b"RESIGNAL" => Kind::Session,
+            b"GRANT" | b"REVOKE" | b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" | b"REPAIR" | b"CHECK" | b"CACHE"
+            | b"KILL" | b"PURGE" | b"RESET" | b"START" | b"STOP" | b"CHANGE" | b"INSTALL" | b"UNINSTALL"
+            | b"SHUTDOWN" | b"RESTART" | b"CLONE" => Kind::Admin,
             b"CREATE" => self.create()?,
             b"ALTER" => self.alter()?,
             b"DROP" => self.drop()?,
@@ -239,7 +229,9 @@ impl<'a> Reader<'a> {
     }
 
     fn create(&mut self) -> Result<Kind, Reason> {
-        let Noun::InDatabase(kind) = self.noun()? else { return Ok(Kind::Admin) };
+        let Noun::InDatabase(kind) = self.noun()? else {
+            return Ok(Kind::Admin);
+        };
         self.eat_if_exists();
         match kind {
             ObjectKind::Table => {
@@ -275,7 +267,9 @@ impl<'a> Reader<'a> {
     }
 
     fn alter(&mut self) -> Result<Kind, Reason> {
-        let Noun::InDatabase(kind) = self.noun()? else { return Ok(Kind::Admin) };
+        let Noun::InDatabase(kind) = self.noun()? else {
+            return Ok(Kind::Admin);
+        };
         self.eat_if_exists();
         match kind {
             ObjectKind::Table => {
@@ -299,7 +293,9 @@ impl<'a> Reader<'a> {
         if self.eat("PREPARE") {
             return Ok(Kind::Session);
         }
-        let Noun::InDatabase(kind) = self.noun()? else { return Ok(Kind::Admin) };
+        let Noun::InDatabase(kind) = self.noun()? else {
+            return Ok(Kind::Admin);
+        };
         self.eat_if_exists();
         match kind {
             ObjectKind::Index => {
@@ -337,7 +333,11 @@ impl<'a> Reader<'a> {
     }
 
     fn ddl(&self, verb: Verb, kind: ObjectKind) -> Kind {
-        if self.temporary { Kind::Temporary } else { Kind::Ddl(verb, kind) }
+        if self.temporary {
+            Kind::Temporary
+        } else {
+            Kind::Ddl(verb, kind)
+        }
     }
 
     /// Modifiers (`OR REPLACE`, `DEFINER = …`, `UNIQUE`, …) and the noun after them.
@@ -367,8 +367,10 @@ impl<'a> Reader<'a> {
                     continue;
                 }
                 b"SPATIAL" if self.eat("REFERENCE") => Noun::OfServer,
-                b"UNIQUE" | b"FULLTEXT" | b"SPATIAL" | b"VECTOR" | b"ONLINE" | b"OFFLINE" | b"IGNORE" | b"AGGREGATE"
-                | b"EXTERNAL" | b"MATERIALIZED" | b"JSON" | b"RELATIONAL" | b"DUALITY" => continue,
+                b"UNIQUE" | b"FULLTEXT" | b"SPATIAL" | b"VECTOR" | b"ONLINE" | b"OFFLINE" | b"IGNORE"
+                | b"AGGREGATE" | b"EXTERNAL" | b"MATERIALIZED" | b"JSON" | b"RELATIONAL" | b"DUALITY" => {
+                    continue;
+                }
                 b"TABLE" | b"TABLES" => object(ObjectKind::Table),
                 b"INDEX" | b"KEY" => object(ObjectKind::Index),
                 b"VIEW" | b"VIEWS" => object(ObjectKind::View),
@@ -378,9 +380,8 @@ impl<'a> Reader<'a> {
                 b"TRIGGER" => object(ObjectKind::Trigger),
                 b"EVENT" => object(ObjectKind::Event),
                 b"LIBRARY" => object(ObjectKind::Library),
-                b"USER" | b"ROLE" | b"SERVER" | b"TABLESPACE" | b"UNDO" | b"LOGFILE" | b"RESOURCE" | b"INSTANCE" => {
-                    Noun::OfServer
-                }
+                b"USER" | b"ROLE" | b"SERVER" | b"TABLESPACE" | b"UNDO" | b"LOGFILE" | b"RESOURCE"
+                | b"INSTANCE" => Noun::OfServer,
                 _ => return Err(UNKNOWN_OBJECT),
             });
         }
@@ -423,7 +424,8 @@ impl<'a> Reader<'a> {
     /// The database may be left out: then it is the default one, and the object's name is empty.
     fn altered_database(&mut self) -> Result<(), Reason> {
         match Keyword::of(self.peek()).get() {
-            b"DEFAULT" | b"CHARACTER" | b"CHAR" | b"CHARSET" | b"COLLATE" | b"ENCRYPTION" | b"READ" => {
+            // (CHARSET and ENCRYPTION are names here: `ALTER DATABASE CHARSET latin1` is an error in MySQL.)
+            b"DEFAULT" | b"CHARACTER" | b"CHAR" | b"COLLATE" | b"READ" => {
                 let at = self.end;
                 self.objects.push(Object {
                     kind: ObjectKind::Database,
@@ -461,7 +463,13 @@ impl<'a> Reader<'a> {
         if kind != ObjectKind::Database && self.eat_punct(b'.') {
             schema = Some(std::mem::replace(&mut name, self.name()?));
         }
-        let object = Object { kind, schema, name, role, span: start..self.end };
+        let object = Object {
+            kind,
+            schema,
+            name,
+            role,
+            span: start..self.end,
+        };
         if role == Role::Read {
             self.reads.push(object);
         } else {

@@ -10,6 +10,7 @@ impl Reader<'_> {
         let mut depth = 0_usize;
         let mut first = true;
         let mut after_dot = false;
+        let mut end = self.end;
         while let Some(token) = self.next() {
             match token.kind {
                 TokenKind::Punct(b'(') => depth += 1,
@@ -17,6 +18,9 @@ impl Reader<'_> {
                 TokenKind::Word if !after_dot => match Keyword::of(Some(token)).get() {
                     b"LIKE" if first => self.object(ObjectKind::Table, Role::Read)?,
                     b"REFERENCES" => self.object(ObjectKind::Table, Role::Read)?,
+                    b"START" if depth == 0 && self.eat("TRANSACTION") => {
+                        self.start_transaction = Some(end..self.end);
+                    }
                     // From here on it is a query, whose tables aren't read.
                     b"SELECT" => {
                         self.makes_rows = true;
@@ -33,6 +37,7 @@ impl Reader<'_> {
             }
             after_dot = token.is_punct(b'.');
             first &= token.is_punct(b'(');
+            end = self.end;
         }
         Ok(())
     }
@@ -52,7 +57,9 @@ impl Reader<'_> {
                     b"RENAME" if begins => self.table_rename()?,
                     b"EXCHANGE" if begins && self.eat("PARTITION") => self.exchange()?,
                     b"DISCARD" | b"IMPORT" if begins => {
-                        return Err("it detaches or attaches a table's file, whose rows are not in the binlog");
+                        return Err(
+                            "it detaches or attaches a table's file, whose rows are not in the binlog",
+                        );
                     }
                     _ => {}
                 },
