@@ -8,7 +8,7 @@ const TABLES: &str = "
 CREATE TABLE app.keyed (id INT AUTO_INCREMENT PRIMARY KEY, v INT, s VARCHAR(50));
 CREATE TABLE app.keyless (v INT, s VARCHAR(50));
 SET SESSION cte_max_recursion_depth = 1000000;
-INSERT INTO app.keyed (v, s) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 50000) SELECT n, MD5(n) FROM s;
+INSERT INTO app.keyed (v, s) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 50000) SELECT n, LEFT(SHA2(n, 256), 32) FROM s;
 INSERT INTO app.keyless SELECT v % 10, 'same' FROM app.keyed LIMIT 2000;
 ";
 

@@ -132,7 +132,7 @@ async fn ddl_while_rows_are_copied() {
     rig.on_source(
         "CREATE TABLE app.big (id INT PRIMARY KEY AUTO_INCREMENT, a CHAR(100), b INT);
          SET SESSION cte_max_recursion_depth = 1000000;
-         INSERT INTO app.big (a, b) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 200000) SELECT MD5(n), n FROM s;
+         INSERT INTO app.big (a, b) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 200000) SELECT LEFT(SHA2(n, 256), 32), n FROM s;
          CREATE TABLE app.leaves LIKE app.big;
          INSERT INTO app.leaves SELECT * FROM app.big LIMIT 1000",
     )

@@ -67,7 +67,7 @@ pub async fn digest(conn: &mut Conn, database: &str, table: &str) -> Result<Opti
     conn.query_drop("SET time_zone = '+00:00', group_concat_max_len = 1048576, sql_mode = ''").await?;
     let parts: Vec<String> = columns.iter().map(|(name, kind)| part(name, kind)).collect();
     let row = format!("CONCAT_WS(',', {})", parts.join(", "));
-    let hash = format!("CAST(CONV(LEFT(SHA1({row}), 16), 16, 10) AS UNSIGNED)");
+    let hash = format!("CAST(CONV(LEFT(SHA2({row}, 256), 16), 16, 10) AS UNSIGNED)");
     let sql = format!(
         "SELECT COUNT(*), CONCAT(HEX(COALESCE(SUM(h & 0xffffffff), 0)), '-', HEX(COALESCE(SUM(h >> 32), 0)), '-', HEX(COALESCE(BIT_XOR(h), 0)))
          FROM (SELECT {hash} AS h FROM {}.{}) AS hashes",

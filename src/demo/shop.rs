@@ -48,6 +48,7 @@ pub(crate) async fn create(conn: &mut Conn) -> Result<()> {
 pub(crate) async fn fill(conn: &mut Conn, sizes: Sizes) -> Result<()> {
     conn.query_drop("SET SESSION cte_max_recursion_depth = 1000000, time_zone = '+00:00'").await?;
     conn.query_drop("SET NAMES utf8mb4").await?;
+    conn.query_drop("USE shop").await?;
     let parts: [(&str, u64); 6] = [
         (CUSTOMERS, sizes.customers),
         (PRODUCTS, sizes.products),
@@ -84,7 +85,7 @@ const PRODUCTS: &str = "INSERT INTO shop.products
   (sku, title, description, price, weight, rating, stock, introduced, attributes, thumbnail) {numbers}
   SELECT CONCAT('SKU-', LPAD(n, 8, '0')), CONCAT('Product ', n, ' ✓'), REPEAT(CONCAT('größe ', n, ' '), n % 12), n % 900 + 0.99,
     n / 17, n / 13e3, 100000, 1990 + n % 40, JSON_OBJECT('colour', ELT(1 + n % 3, 'rot', 'grün', 'blau'), 'sizes', JSON_ARRAY(n % 5, n % 7)),
-    UNHEX(REPEAT(SHA1(n), n % 9)) FROM s";
+    UNHEX(REPEAT(SHA2(n, 256), n % 9)) FROM s";
 
 const ORDERS: &str = "INSERT INTO shop.orders (id, customer_id, state, placed, handling, total, note) {numbers}
   SELECT n, 1 + n % {customers}, 1 + n % 4, '2025-03-30 01:59:59.999999' + INTERVAL n SECOND,
@@ -96,7 +97,7 @@ const ORDER_LINES: &str = "INSERT INTO shop.order_lines (order_id, line, sku, qu
   FROM s JOIN (SELECT 1 AS line UNION ALL SELECT 2) l";
 
 const PAYMENTS: &str = "INSERT INTO shop.payments (id, order_id, amount, method, receipt, paid) {numbers}
-  SELECT UNHEX(MD5(n)), 1 + n % {orders}, n % 5000 + 0.1234, ELT(1 + n % 3, 'card', 'transfer', 'café'), UNHEX(SHA2(n, 512)),
+  SELECT UNHEX(LEFT(SHA2(n, 256), 32)), 1 + n % {orders}, n % 5000 + 0.1234, ELT(1 + n % 3, 'card', 'transfer', 'café'), UNHEX(SHA2(n, 512)),
     IF(n % 11 = 0, NULL, '2025-06-01 12:00:00.5' + INTERVAL n SECOND) FROM s";
 
 const EVENTS: &str = "INSERT INTO shop.events (happened, kind, payload) {numbers}

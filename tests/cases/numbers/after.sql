@@ -3,7 +3,7 @@ CREATE TABLE decimals2 LIKE decimals; INSERT INTO decimals2 SELECT * FROM decima
 CREATE TABLE floats2 LIKE floats; INSERT INTO floats2 SELECT * FROM floats;
 CREATE TABLE bits2 LIKE bits; INSERT INTO bits2 SELECT * FROM bits;
 UPDATE ints SET t = COALESCE(-t - 1, 5), bu = 18446744073709551615 - bu, y = 2000 WHERE id <= 1;
-UPDATE decimals SET a = -a, b = b - 1, f = f * 1.5;
+UPDATE decimals SET a = -a, b = -b, f = f * 1.5;
 UPDATE floats SET f = f / 3, d = d / 3;
 UPDATE bits SET e = ~e, b = b ^ 15;
 UPDATE ints SET id = 2 WHERE id = -2147483648;
