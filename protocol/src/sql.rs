@@ -31,7 +31,10 @@ pub fn lexable<'a>(text: &'a [u8], charset: &str) -> Cow<'a, [u8]> {
     if text.is_ascii() || matches!(charset, "utf8" | "utf8mb3" | "utf8mb4" | "ascii" | "binary") {
         return Cow::Borrowed(text);
     }
-    let two_bytes = matches!(charset, "big5" | "cp932" | "eucjpms" | "euckr" | "gb2312" | "gb18030" | "gbk" | "sjis" | "ujis");
+    let two_bytes = matches!(
+        charset,
+        "big5" | "cp932" | "eucjpms" | "euckr" | "gb2312" | "gb18030" | "gbk" | "sjis" | "ujis"
+    );
     let mut out = text.to_vec();
     let mut at = 0;
     while let Some(&byte) = out.get(at) {
@@ -60,10 +63,16 @@ mod tests {
     fn second_bytes_that_look_like_ascii_are_hidden() {
         // "表" is 0x95 0x5c in SJIS: a backslash to whoever reads bytes.
         assert_eq!(&*lexable("'é'".as_bytes(), "utf8mb4"), "'é'".as_bytes());
-        assert_eq!(&*lexable(&[b'\'', 0x95, 0x5c, b'\''], "sjis"), [b'\'', 0x80, 0x80, b'\'']);
+        assert_eq!(
+            &*lexable(&[b'\'', 0x95, 0x5c, b'\''], "sjis"),
+            [b'\'', 0x80, 0x80, b'\'']
+        );
         assert_eq!(&*lexable(&[0xb1, b'\''], "sjis"), [0x80, b'\'']);
         assert_eq!(&*lexable(&[0xe9, b'\''], "latin1"), [0x80, b'\'']);
-        assert_eq!(&*lexable(&[0x81, 0x30, 0x81, 0x30, b'`'], "gb18030"), [0x80, 0x80, 0x80, 0x80, b'`']);
+        assert_eq!(
+            &*lexable(&[0x81, 0x30, 0x81, 0x30, b'`'], "gb18030"),
+            [0x80, 0x80, 0x80, 0x80, b'`']
+        );
         assert_eq!(&*lexable(&[b'a', 0x81], "gbk"), [b'a', 0x80]);
     }
 }

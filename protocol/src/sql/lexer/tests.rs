@@ -20,12 +20,18 @@ fn plain(sql: &str) -> String {
 }
 
 fn kinds(sql: &[u8]) -> Vec<TokenKind> {
-    Lexer::new(sql, SqlMode::empty()).filter(|token| token.kind != TokenKind::Space).map(|token| token.kind).collect()
+    Lexer::new(sql, SqlMode::empty())
+        .filter(|token| token.kind != TokenKind::Space)
+        .map(|token| token.kind)
+        .collect()
 }
 
 #[test]
 fn comments_of_every_form_are_skipped() {
-    assert_eq!(plain("a # b\nc -- d\ne --\tf\ng /* h * / */ i--1"), "a|c|e|g|i|-|-|1");
+    assert_eq!(
+        plain("a # b\nc -- d\ne --\tf\ng /* h * / */ i--1"),
+        "a|c|e|g|i|-|-|1"
+    );
     assert_eq!(plain("a --\nb"), "a|b");
     assert_eq!(plain("a --"), "a");
     assert_eq!(plain("drop /* gh-ost */ table/**/x"), "drop|table|x");
@@ -48,7 +54,13 @@ fn version_comments_count() {
 
 #[test]
 fn names_keep_what_quotes_hold() {
-    let name = |sql: &str, mode| Lexer::new(sql.as_bytes(), mode).next().unwrap().name().map(|n| n.into_owned());
+    let name = |sql: &str, mode| {
+        Lexer::new(sql.as_bytes(), mode)
+            .next()
+            .unwrap()
+            .name()
+            .map(|n| n.into_owned())
+    };
     assert_eq!(name("`a``b`", SqlMode::empty()).unwrap(), b"a`b");
     assert_eq!(name("\"a\"\"b\"", SqlMode::ANSI_QUOTES).unwrap(), b"a\"b");
     assert_eq!(name("\"a\"", SqlMode::empty()), None);
@@ -62,9 +74,14 @@ fn names_keep_what_quotes_hold() {
 fn names_may_begin_with_digits() {
     assert_eq!(kinds(b"1st 2 3e4 5e 6e+7 0x1g 0b12 0xAF 0b01 1.5e3 .5 7."), {
         use TokenKind::{Bits, Number, Word};
-        [Word, Number, Number, Word, Number, Word, Word, Bits, Bits, Number, Number, Number]
+        [
+            Word, Number, Number, Word, Number, Word, Word, Bits, Bits, Number, Number, Number,
+        ]
     });
-    assert_eq!(plain("db.1st db.22 db.3e4 `db`.5"), "db|.|1st|db|.|22|db|.|3e4|`db`|.|5");
+    assert_eq!(
+        plain("db.1st db.22 db.3e4 `db`.5"),
+        "db|.|1st|db|.|22|db|.|3e4|`db`|.|5"
+    );
     assert_eq!(plain("a.b.c"), "a|.|b|.|c");
     assert_eq!(plain("db .5"), "db|.5");
 }
@@ -84,15 +101,22 @@ fn strings_under_both_modes() {
 
 #[test]
 fn accounts_and_variables() {
-    assert_eq!(plain("u@h.example.org 'u'@'%' @a.b @@global.x @`q` u @ 10.0.0.1"), {
-        "u|@|h.example.org|'u'|@|'%'|@|a.b|@|@|global|.|x|@|`q`|u|@|10.0|.0|.1"
-    });
-    assert_eq!(plain("u@10.0.0.1 DEFINER=root@localhost VIEW"), "u|@|10.0.0.1|DEFINER|=|root|@|localhost|VIEW");
+    assert_eq!(
+        plain("u@h.example.org 'u'@'%' @a.b @@global.x @`q` u @ 10.0.0.1"),
+        { "u|@|h.example.org|'u'|@|'%'|@|a.b|@|@|global|.|x|@|`q`|u|@|10.0|.0|.1" }
+    );
+    assert_eq!(
+        plain("u@10.0.0.1 DEFINER=root@localhost VIEW"),
+        "u|@|10.0.0.1|DEFINER|=|root|@|localhost|VIEW"
+    );
 }
 
 #[test]
 fn dollar_quotes_hold_javascript() {
-    assert_eq!(plain("AS $$ return 'x' + \"; $$ x"), "AS|$$ return 'x' + \"; $$|x");
+    assert_eq!(
+        plain("AS $$ return 'x' + \"; $$ x"),
+        "AS|$$ return 'x' + \"; $$|x"
+    );
     assert_eq!(plain("$js$ $$ ' $js$ y"), "$js$ $$ ' $js$|y");
     assert_eq!(plain("$a b$c $d$ e"), "$a|b$c|$d$|e");
 }
@@ -108,8 +132,8 @@ fn bytes_beyond_ascii_belong_to_names() {
 /// Fragments that make texts in which quoting and comments meet.
 fn fragments() -> impl Strategy<Value = Vec<u8>> {
     let fragment = prop::sample::select(vec![
-        "'", "\"", "`", "\\", "/*", "*/", "/*!", "/*!80000", "#", "--", " ", "\n", ".", "@", "@@", "$", "$$", "x'", "N'", "0x", "1e",
-        "e3", "db", "7", ";", "(", ")", "CREATE", "TABLE", "é",
+        "'", "\"", "`", "\\", "/*", "*/", "/*!", "/*!80000", "#", "--", " ", "\n", ".", "@", "@@", "$", "$$",
+        "x'", "N'", "0x", "1e", "e3", "db", "7", ";", "(", ")", "CREATE", "TABLE", "é",
     ]);
     prop::collection::vec(fragment, 0..40).prop_map(|parts| parts.concat().into_bytes())
 }
@@ -143,7 +167,8 @@ proptest! {
         let sql = format!("`{}`", name.replace('`', "``"));
         let mut lexer = Lexer::new(sql.as_bytes(), SqlMode::empty());
         let token = lexer.next().unwrap();
-        prop_assert_eq!(token.name().unwrap().as_ref(), name.as_bytes());
+        let read = token.name().unwrap();
+        prop_assert_eq!(read.as_ref(), name.as_bytes());
         prop_assert!(lexer.next().is_none());
     }
 }
