@@ -102,13 +102,18 @@ impl<'a> Event<'a> {
     pub fn parse(bytes: &'a [u8], checksum: ChecksumAlg) -> Result<Self, Error> {
         let header = EventHeader::parse(bytes)?;
         if u32::try_from(bytes.len()) != Ok(header.size) {
-            return Err(Error::Size { stated: header.size, actual: bytes.len() });
+            return Err(Error::Size {
+                stated: header.size,
+                actual: bytes.len(),
+            });
         }
         let body = if header.kind == EventKind::FORMAT_DESCRIPTION {
             Body::FormatDescription(FormatDescription::parse(bytes)?)
         } else {
             let content = checksum.verify(bytes)?;
-            let (_, body) = content.split_at_checked(HEADER_LEN).ok_or(Error::Truncated { what: "event header" })?;
+            let (_, body) = content
+                .split_at_checked(HEADER_LEN)
+                .ok_or(Error::Truncated { what: "event header" })?;
             Body::parse(&header, body)?
         };
         Ok(Self { header, body })
@@ -124,7 +129,8 @@ impl<'a> Body<'a> {
             EventKind::ANONYMOUS_GTID => Self::Gtid(GtidEvent::parse(body, true)?),
             EventKind::GTID_TAGGED => Self::Gtid(GtidEvent::parse_tagged(body)?),
             EventKind::PREVIOUS_GTIDS => Self::PreviousGtids(
-                GtidSet::decode(body).map_err(|error| Error::malformed("PREVIOUS_GTIDS event", error.to_string()))?,
+                GtidSet::decode(body)
+                    .map_err(|error| Error::malformed("PREVIOUS_GTIDS event", error.to_string()))?,
             ),
             EventKind::QUERY => Self::Query(QueryEvent::parse(body)?),
             EventKind::TABLE_MAP => Self::TableMap(TableMap::parse(body)?),
@@ -139,7 +145,9 @@ impl<'a> Body<'a> {
             EventKind::XA_PREPARE => Self::XaPrepare(XaPrepare::parse(body)?),
             EventKind::ROWS_QUERY => {
                 // The one byte in front is a length that the server itself ignores: it can't hold long statements.
-                let (_, text) = body.split_first().ok_or(Error::Truncated { what: "ROWS_QUERY event" })?;
+                let (_, text) = body.split_first().ok_or(Error::Truncated {
+                    what: "ROWS_QUERY event",
+                })?;
                 Self::RowsQuery(text)
             }
             EventKind::TRANSACTION_PAYLOAD => Self::TransactionPayload(Payload::parse(body)?),

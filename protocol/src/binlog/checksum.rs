@@ -30,7 +30,10 @@ impl ChecksumAlg {
         match number {
             0 => Ok(Self::Off),
             1 => Ok(Self::Crc32),
-            other => Err(Error::malformed("FORMAT_DESCRIPTION event", format!("checksum algorithm {other}"))),
+            other => Err(Error::malformed(
+                "FORMAT_DESCRIPTION event",
+                format!("checksum algorithm {other}"),
+            )),
         }
     }
 
@@ -66,7 +69,11 @@ impl ChecksumAlg {
                 if stated == computed {
                     Ok(content)
                 } else {
-                    Err(Error::Checksum { kind: EventHeader::parse(event)?.kind, stated, computed })
+                    Err(Error::Checksum {
+                        kind: EventHeader::parse(event)?.kind,
+                        stated,
+                        computed,
+                    })
                 }
             }
         }

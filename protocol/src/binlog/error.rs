@@ -14,7 +14,9 @@ pub enum Error {
         what: &'static str,
     },
     /// The size in the header is not the number of bytes given.
-    #[error("the binlog event says that it has {stated} bytes, but {actual} came; read it from the source again")]
+    #[error(
+        "the binlog event says that it has {stated} bytes, but {actual} came; read it from the source again"
+    )]
     Size {
         /// From the header.
         stated: u32,
@@ -34,7 +36,9 @@ pub enum Error {
         computed: u32,
     },
     /// A type that no supported server writes.
-    #[error("the source wrote a binlog event of an unknown kind ({0}); nothing is skipped, so capture stops here. Is the source's version supported?")]
+    #[error(
+        "the source wrote a binlog event of an unknown kind ({0}); nothing is skipped, so capture stops here. Is the source's version supported?"
+    )]
     UnknownEvent(EventKind),
     /// The bytes contradict the format.
     #[error("the binlog holds a malformed {what}: {detail}")]
@@ -63,12 +67,25 @@ pub enum Error {
         /// What does not fit.
         detail: String,
     },
+    /// One value of a row could not be decoded.
+    #[error("column {column} of table {table} can't be read from the binlog: {source}")]
+    Column {
+        /// `database.table`.
+        table: String,
+        /// The column's place in the table, from 1.
+        column: usize,
+        /// What is wrong.
+        source: Box<Error>,
+    },
 }
 
 impl Error {
     /// A [`Error::Malformed`] about `what`.
     pub(crate) fn malformed(what: &'static str, detail: impl Into<String>) -> Self {
-        Self::Malformed { what, detail: detail.into() }
+        Self::Malformed {
+            what,
+            detail: detail.into(),
+        }
     }
 }
 

@@ -57,7 +57,9 @@ impl FormatDescription {
     /// Decodes the whole event, header included: the event says by itself whether it ends in a checksum, and the
     /// checksum is verified here.
     pub(super) fn parse(event: &[u8]) -> Result<Self, Error> {
-        let (_, body) = event.split_at_checked(HEADER_LEN).ok_or(Error::Truncated { what: FORMAT })?;
+        let (_, body) = event
+            .split_at_checked(HEADER_LEN)
+            .ok_or(Error::Truncated { what: FORMAT })?;
         let mut cursor = Cursor::new(body);
         let binlog_version = cursor.u16().within(FORMAT)?;
         let text = cursor.bytes(Self::VERSION_LEN).within(FORMAT)?;
@@ -67,7 +69,10 @@ impl FormatDescription {
         let header_len = cursor.u8().within(FORMAT)?;
         let checksum = if has_checksum_field(&server_version) {
             // The number of the algorithm and room for a CRC32 are always there, whatever the algorithm.
-            let (_, tail) = cursor.rest().split_last_chunk::<{ CHECKSUM_LEN + 1 }>().ok_or(Error::Truncated { what: FORMAT })?;
+            let (_, tail) = cursor
+                .rest()
+                .split_last_chunk::<{ CHECKSUM_LEN + 1 }>()
+                .ok_or(Error::Truncated { what: FORMAT })?;
             ChecksumAlg::from_number(tail[0])?
         } else {
             ChecksumAlg::Off
@@ -81,14 +86,23 @@ impl FormatDescription {
                 advice: "only version 4 with headers of 19 bytes is (MySQL 5.0 and later)",
             });
         }
-        Ok(Self { binlog_version, server_version, created, checksum })
+        Ok(Self {
+            binlog_version,
+            server_version,
+            created,
+            checksum,
+        })
     }
 }
 
 /// The server computes this event's checksum with the flag "in use" cleared, and changes the flag in place later.
 fn verify(event: &[u8]) -> Result<(), Error> {
-    let (content, tail) = event.split_last_chunk::<CHECKSUM_LEN>().ok_or(Error::Truncated { what: "checksum" })?;
-    let mut head = *content.first_chunk::<HEADER_LEN>().ok_or(Error::Truncated { what: "checksum" })?;
+    let (content, tail) = event
+        .split_last_chunk::<CHECKSUM_LEN>()
+        .ok_or(Error::Truncated { what: "checksum" })?;
+    let mut head = *content
+        .first_chunk::<HEADER_LEN>()
+        .ok_or(Error::Truncated { what: "checksum" })?;
     let flags = u16::from_le_bytes([head[FLAGS_OFFSET], head[FLAGS_OFFSET + 1]]) & !FLAG_BINLOG_IN_USE;
     head[FLAGS_OFFSET..].copy_from_slice(&flags.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new();
@@ -98,13 +112,19 @@ fn verify(event: &[u8]) -> Result<(), Error> {
     if stated == computed {
         Ok(())
     } else {
-        Err(Error::Checksum { kind: EventKind::FORMAT_DESCRIPTION, stated, computed })
+        Err(Error::Checksum {
+            kind: EventKind::FORMAT_DESCRIPTION,
+            stated,
+            computed,
+        })
     }
 }
 
 /// Whether a server of this version writes the checksum's number: since 5.6.1.
 fn has_checksum_field(version: &str) -> bool {
-    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut parts = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     (part(), part(), part()) >= (5, 6, 1)
 }
@@ -122,13 +142,19 @@ impl Rotate {
         const WHAT: &str = "ROTATE event";
         let mut cursor = Cursor::new(body);
         let position = cursor.u64().within(WHAT)?;
-        Ok(Self { file: file_name(cursor.rest(), WHAT)?, position })
+        Ok(Self {
+            file: file_name(cursor.rest(), WHAT)?,
+            position,
+        })
     }
 }
 
 impl Heartbeat {
     pub(super) fn parse_v1(body: &[u8], log_pos: u32) -> Result<Self, Error> {
-        Ok(Self { file: file_name(body, "HEARTBEAT event")?, position: u64::from(log_pos) })
+        Ok(Self {
+            file: file_name(body, "HEARTBEAT event")?,
+            position: u64::from(log_pos),
+        })
     }
 
     /// A list of type, length, value; fields of unknown types may be passed over.
@@ -164,6 +190,9 @@ impl<'a> Incident<'a> {
         let mut cursor = Cursor::new(body);
         let number = cursor.u16().within(WHAT)?;
         let length = usize::from(cursor.u8().within(WHAT)?);
-        Ok(Self { number, message: cursor.bytes(length).within(WHAT)? })
+        Ok(Self {
+            number,
+            message: cursor.bytes(length).within(WHAT)?,
+        })
     }
 }

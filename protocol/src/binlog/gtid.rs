@@ -55,8 +55,20 @@ impl GtidEvent {
         let flags = cursor.u8().within(WHAT)?;
         let source = SourceId(cursor.array().within(WHAT)?);
         let gno = cursor.u64().within(WHAT)?.cast_signed();
-        let gtid = if anonymous { None } else { Some(Gtid { source, tag: Tag::default(), number: number(gno, WHAT)? }) };
-        let mut event = Self { gtid, rows_only: flags & MAY_HAVE_STATEMENTS == 0, ..Self::empty() };
+        let gtid = if anonymous {
+            None
+        } else {
+            Some(Gtid {
+                source,
+                tag: Tag::default(),
+                number: number(gno, WHAT)?,
+            })
+        };
+        let mut event = Self {
+            gtid,
+            rows_only: flags & MAY_HAVE_STATEMENTS == 0,
+            ..Self::empty()
+        };
         if cursor.is_empty() || cursor.u8().within(WHAT)? != LOGICAL_CLOCK {
             return Ok(event);
         }
@@ -71,8 +83,11 @@ impl GtidEvent {
         };
         let immediate = u56()?;
         event.immediate_commit_micros = immediate & !TWO_TIMES;
-        event.original_commit_micros =
-            if immediate & TWO_TIMES == 0 { event.immediate_commit_micros } else { u56()? };
+        event.original_commit_micros = if immediate & TWO_TIMES == 0 {
+            event.immediate_commit_micros
+        } else {
+            u56()?
+        };
         if cursor.is_empty() {
             return Ok(event);
         }
@@ -136,7 +151,11 @@ impl GtidEvent {
         let (Some(source), Some(gno)) = (source, gno) else {
             return Err(Error::malformed(WHAT, "source or number is missing"));
         };
-        event.gtid = Some(Gtid { source, tag, number: number(gno, WHAT)? });
+        event.gtid = Some(Gtid {
+            source,
+            tag,
+            number: number(gno, WHAT)?,
+        });
         event.original_commit_micros = original_micros.unwrap_or(event.immediate_commit_micros);
         event.original_server_version = original_version.unwrap_or(event.immediate_server_version);
         Ok(event)
@@ -209,6 +228,7 @@ impl Fields<'_> {
 
     fn small<T: TryFrom<u64>>(&mut self, what: &str) -> Result<T, Error> {
         let value = self.unsigned()?;
-        T::try_from(value).map_err(|_too_large| Error::malformed("GTID_TAGGED event", format!("{what} holds {value}")))
+        T::try_from(value)
+            .map_err(|_too_large| Error::malformed("GTID_TAGGED event", format!("{what} holds {value}")))
     }
 }

@@ -64,34 +64,37 @@ impl<'a> Payload<'a> {
             }
         };
         let size = size.ok_or_else(|| Error::malformed(WHAT, "the size is missing"))?;
-        let data = cursor.bytes(usize::try_from(size).unwrap_or(usize::MAX)).within(WHAT)?;
+        let data = cursor
+            .bytes(usize::try_from(size).unwrap_or(usize::MAX))
+            .within(WHAT)?;
         if !cursor.is_empty() {
-            return Err(Error::malformed(WHAT, format!("{} bytes follow the compressed events", cursor.remaining())));
+            return Err(Error::malformed(
+                WHAT,
+                format!("{} bytes follow the compressed events", cursor.remaining()),
+            ));
         }
-        Ok(Self { compression, uncompressed_size, data })
+        Ok(Self {
+            compression,
+            uncompressed_size,
+            data,
+        })
     }
 
     /// The events inside, one by one, in bounded memory: no more than the largest event and the decompressor's window is held.
     ///
     /// Each item is one event's bytes without checksum: parse it with [`ChecksumAlg::Off`](super::ChecksumAlg::Off). After an error the iterator ends.
-    ///
-    /// # Errors
-    /// When the decompressor can't be set up.
-    pub fn events(&self) -> Result<PayloadEvents<'a>, Error> {
-        let decoder = match self.compression {
-            Compression::Zstd => Some(Decoder::new().map_err(|error| Error::Decompression(error.to_string()))?),
-            Compression::None => None,
-        };
-        Ok(PayloadEvents {
+    pub fn events(&self) -> PayloadEvents<'a> {
+        PayloadEvents {
             input: self.data,
-            decoder,
+            compression: self.compression,
+            decoder: None,
             frame_open: false,
             pending: Vec::new(),
             taken: 0,
             produced: 0,
             stated: self.uncompressed_size,
             over: false,
-        })
+        }
     }
 }
 
@@ -99,6 +102,8 @@ impl<'a> Payload<'a> {
 pub struct PayloadEvents<'a> {
     /// What is still compressed.
     input: &'a [u8],
+    compression: Compression,
+    /// Set up at the first step.
     decoder: Option<Decoder<'static>>,
     /// A zstd frame has begun and not ended.
     frame_open: bool,
@@ -114,7 +119,10 @@ pub struct PayloadEvents<'a> {
 
 impl fmt::Debug for PayloadEvents<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PayloadEvents").field("input", &self.input.len()).field("produced", &self.produced).finish()
+        f.debug_struct("PayloadEvents")
+            .field("input", &self.input.len())
+            .field("produced", &self.produced)
+            .finish()
     }
 }
 
@@ -139,7 +147,10 @@ impl PayloadEvents<'_> {
             return match self.stated {
                 0 => Ok(None),
                 stated if stated == self.produced => Ok(None),
-                stated => Err(Error::Decompression(format!("{} bytes came where {stated} were stated", self.produced))),
+                stated => Err(Error::Decompression(format!(
+                    "{} bytes came where {stated} were stated",
+                    self.produced
+                ))),
             };
         }
         let header = EventHeader::parse(&self.pending[self.taken..])?;
@@ -148,7 +159,9 @@ impl PayloadEvents<'_> {
             return Err(Error::malformed(WHAT, format!("an event of {size} bytes inside")));
         }
         if self.fill(size)? < size {
-            return Err(Error::Truncated { what: "compressed transaction" });
+            return Err(Error::Truncated {
+                what: "compressed transaction",
+            });
         }
         self.over = false;
         let start = self.taken;
@@ -168,31 +181,41 @@ impl PayloadEvents<'_> {
 
     /// Decompresses a piece more; false when there is nothing left.
     fn step(&mut self) -> Result<bool, Error> {
-        let Some(decoder) = &mut self.decoder else {
+        if self.compression == Compression::None {
             let (piece, left) = self.input.split_at(self.input.len().min(Self::STEP));
             self.pending.extend_from_slice(piece);
             self.produced += u64::try_from(piece.len()).unwrap_or(u64::MAX);
             self.input = left;
             return Ok(!piece.is_empty());
-        };
+        }
         if self.input.is_empty() && !self.frame_open {
             return Ok(false);
         }
+        let failed = |error: std::io::Error| Error::Decompression(error.to_string());
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            unset => unset.insert(Decoder::new().map_err(failed)?),
+        };
         let start = self.pending.len();
         self.pending.resize(start + Self::STEP, 0);
         let mut input = InBuffer::around(self.input);
         let mut output = OutBuffer::around(&mut self.pending[start..]);
-        let hint = decoder.run(&mut input, &mut output).map_err(|error| Error::Decompression(error.to_string()))?;
+        let hint = decoder.run(&mut input, &mut output).map_err(failed)?;
         let (read, written) = (input.pos(), output.pos());
         self.pending.truncate(start + written);
         self.input = &self.input[read..];
         self.produced += u64::try_from(written).unwrap_or(u64::MAX);
         self.frame_open = hint != 0;
         if read == 0 && written == 0 {
-            return Err(Error::Decompression("the compressed bytes are cut off".to_owned()));
+            return Err(Error::Decompression(
+                "the compressed bytes are cut off".to_owned(),
+            ));
         }
         if self.stated != 0 && self.produced > self.stated {
-            return Err(Error::Decompression(format!("more than the stated {} bytes come out", self.stated)));
+            return Err(Error::Decompression(format!(
+                "more than the stated {} bytes come out",
+                self.stated
+            )));
         }
         Ok(true)
     }

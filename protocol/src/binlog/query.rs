@@ -90,7 +90,14 @@ impl<'a> QueryEvent<'a> {
         let session = SessionVars::parse(cursor.bytes(vars_length).within(WHAT)?)?;
         let schema = cursor.bytes(schema_length).within(WHAT)?;
         cursor.skip(1).within(WHAT)?;
-        Ok(Self { thread_id, exec_time, error_code, schema, statement: cursor.rest(), session })
+        Ok(Self {
+            thread_id,
+            exec_time,
+            error_code,
+            schema,
+            statement: cursor.rest(),
+            session,
+        })
     }
 }
 
@@ -130,7 +137,12 @@ impl SessionVars {
             9 => self.table_map_for_update = Some(cursor.u64().within(WHAT)?),
             // Bytes that the statement took in an older source's log: of no use here.
             10 => cursor.skip(4).within(WHAT)?,
-            11 => self.invoker = Some(Invoker { user: short_text(cursor)?, host: short_text(cursor)? }),
+            11 => {
+                self.invoker = Some(Invoker {
+                    user: short_text(cursor)?,
+                    host: short_text(cursor)?,
+                })
+            }
             12 => self.updated_databases = databases(cursor)?,
             13 => self.microseconds = Some(cursor.u24().within(WHAT)?),
             16 => self.explicit_defaults_for_timestamp = Some(flag(cursor)?),

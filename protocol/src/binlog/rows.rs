@@ -1,8 +1,17 @@
 //! WRITE_ROWS, UPDATE_ROWS, DELETE_ROWS, PARTIAL_UPDATE_ROWS and the plan that decodes their rows.
 
+mod codec;
+mod decimal;
 mod plan;
+mod temporal;
 
+pub(super) use decimal::DecimalShape;
 pub use plan::{ColumnHint, Row, RowChange, RowPlan, Rows};
+pub(super) use temporal::packed;
+
+use super::error::Within;
+use super::{Error, EventKind};
+use crate::cursor::Cursor;
 
 /// A rows event, its rows still encoded: a [`RowPlan`] decodes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +47,7 @@ pub enum RowsKind {
     Delete,
 }
 
-impl RowsEvent<'_> {
+impl<'a> RowsEvent<'a> {
     /// The last rows event of its statement: table maps are forgotten after it.
     pub const STATEMENT_END: u16 = 0x0001;
     /// `foreign_key_checks` was off.
@@ -54,5 +63,50 @@ impl RowsEvent<'_> {
     /// Whether this event ends its statement.
     pub fn ends_statement(&self) -> bool {
         self.flags & Self::STATEMENT_END != 0
+    }
+
+    pub(super) fn parse(event: EventKind, body: &'a [u8]) -> Result<Self, Error> {
+        const WHAT: &str = "rows event";
+        let (kind, has_extra) = match event {
+            EventKind::WRITE_ROWS_V1 => (RowsKind::Insert, false),
+            EventKind::UPDATE_ROWS_V1 => (RowsKind::Update, false),
+            EventKind::DELETE_ROWS_V1 => (RowsKind::Delete, false),
+            EventKind::WRITE_ROWS => (RowsKind::Insert, true),
+            EventKind::UPDATE_ROWS | EventKind::PARTIAL_UPDATE_ROWS => (RowsKind::Update, true),
+            EventKind::DELETE_ROWS => (RowsKind::Delete, true),
+            other => return Err(Error::UnknownEvent(other)),
+        };
+        let mut cursor = Cursor::new(body);
+        let table_id = cursor.u48().within(WHAT)?;
+        let flags = cursor.u16().within(WHAT)?;
+        let extra = if has_extra {
+            // The length counts its own two bytes.
+            let length = usize::from(cursor.u16().within(WHAT)?);
+            let length = length
+                .checked_sub(2)
+                .ok_or_else(|| Error::malformed(WHAT, "a length of extra data below 2"))?;
+            cursor.bytes(length).within(WHAT)?
+        } else {
+            &[]
+        };
+        let column_count = usize::try_from(cursor.lenenc().within(WHAT)?).unwrap_or(usize::MAX);
+        let mut bitmap = || cursor.bytes(column_count.div_ceil(8)).within(WHAT);
+        let none: &[u8] = &[];
+        let (columns_before, columns_after) = match kind {
+            RowsKind::Insert => (none, bitmap()?),
+            RowsKind::Update => (bitmap()?, bitmap()?),
+            RowsKind::Delete => (bitmap()?, none),
+        };
+        Ok(Self {
+            kind,
+            table_id,
+            flags,
+            extra,
+            column_count,
+            columns_before,
+            columns_after,
+            data: cursor.rest(),
+            partial: event == EventKind::PARTIAL_UPDATE_ROWS,
+        })
     }
 }

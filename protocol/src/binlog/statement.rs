@@ -69,7 +69,10 @@ impl Rand {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
         let mut cursor = Cursor::new(body);
         let seed1 = cursor.u64().within("RAND event")?;
-        Ok(Self { seed1, seed2: cursor.u64().within("RAND event")? })
+        Ok(Self {
+            seed1,
+            seed2: cursor.u64().within("RAND event")?,
+        })
     }
 }
 
@@ -98,6 +101,9 @@ impl<'a> UserVar<'a> {
             4 => UserVarValue::Decimal(bytes),
             other => return Err(Error::malformed(WHAT, format!("a value of kind {other}"))),
         };
-        Ok(Self { name, value: Some(value) })
+        Ok(Self {
+            name,
+            value: Some(value),
+        })
     }
 }

@@ -88,9 +88,19 @@ impl TableMap {
             });
         }
         if !meta.is_empty() {
-            return Err(Error::malformed(WHAT, format!("{} bytes of column metadata are left over", meta.remaining())));
+            return Err(Error::malformed(
+                WHAT,
+                format!("{} bytes of column metadata are left over", meta.remaining()),
+            ));
         }
-        let mut map = Self { table_id, flags, database, table, columns, primary_key: None };
+        let mut map = Self {
+            table_id,
+            flags,
+            database,
+            table,
+            columns,
+            primary_key: None,
+        };
         optional::read(&mut map, cursor)?;
         Ok(map)
     }

@@ -27,7 +27,10 @@ impl<'a> XaPrepare<'a> {
         let format_id = cursor.u32().within(WHAT)?;
         let (gtrid, bqual) = (cursor.u32().within(WHAT)?, cursor.u32().within(WHAT)?);
         if gtrid > LONGEST || bqual > LONGEST {
-            return Err(Error::malformed(WHAT, format!("an XID of {gtrid} and {bqual} bytes")));
+            return Err(Error::malformed(
+                WHAT,
+                format!("an XID of {gtrid} and {bqual} bytes"),
+            ));
         }
         let length = |wide: u32| usize::try_from(wide).unwrap_or(usize::MAX);
         Ok(Self {

@@ -1,0 +1,234 @@
+//! The stored form (`sql-common/json_binary.h`): a type, then the value; arrays and objects are tables of offsets to their parts.
+
+use super::WHAT;
+use crate::binlog::Error;
+use crate::binlog::error::Within;
+use crate::cursor::Cursor;
+
+const SMALL_OBJECT: u8 = 0x00;
+const LARGE_OBJECT: u8 = 0x01;
+const SMALL_ARRAY: u8 = 0x02;
+const LARGE_ARRAY: u8 = 0x03;
+const LITERAL: u8 = 0x04;
+const INT16: u8 = 0x05;
+const UINT16: u8 = 0x06;
+const INT32: u8 = 0x07;
+const UINT32: u8 = 0x08;
+const INT64: u8 = 0x09;
+const UINT64: u8 = 0x0a;
+const DOUBLE: u8 = 0x0b;
+const STRING: u8 = 0x0c;
+const OPAQUE: u8 = 0x0f;
+
+/// A value in its stored form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Element<'a> {
+    kind: u8,
+    /// From the value's first byte to the end of what holds it.
+    data: &'a [u8],
+}
+
+/// A value, its parts still stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    UInt(u64),
+    Double(f64),
+    /// UTF-8, checked.
+    String(&'a str),
+    /// Another SQL type's value: that type's number and its bytes.
+    Opaque(u8, &'a [u8]),
+    Array(Container<'a>),
+    Object(Container<'a>),
+}
+
+/// An array or object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Container<'a> {
+    /// The whole container: offsets count from its first byte.
+    data: &'a [u8],
+    /// Offsets take 4 bytes, not 2.
+    large: bool,
+    count: usize,
+    /// Where the entries that point to keys begin (objects).
+    keys: usize,
+    /// Where the entries that point to values begin.
+    values: usize,
+}
+
+/// How much may still be read. Every part of a real document has bytes of its own; bytes that point to the same place again and again
+/// would otherwise grow without bound.
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// For a document of so many bytes.
+    pub(super) fn new(document: usize) -> Self {
+        Self(document)
+    }
+
+    /// Pays for a part.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), Error> {
+        match self.0.checked_sub(bytes) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => Err(Error::malformed(WHAT, "its parts overlap")),
+        }
+    }
+}
+
+impl<'a> Element<'a> {
+    /// A whole document.
+    pub(super) fn root(document: &'a [u8]) -> Result<Self, Error> {
+        match document.split_first() {
+            None => Ok(Self {
+                kind: LITERAL,
+                data: &[0],
+            }),
+            Some((kind, data)) => Ok(Self { kind: *kind, data }),
+        }
+    }
+
+    /// The most bytes that the value can take.
+    pub(super) fn size(self) -> usize {
+        self.data.len() + 1
+    }
+
+    /// What the value is.
+    pub(super) fn shape(self) -> Result<Shape<'a>, Error> {
+        let mut cursor = Cursor::new(self.data);
+        Ok(match self.kind {
+            SMALL_OBJECT => Shape::Object(Container::new(self.data, false, true)?),
+            LARGE_OBJECT => Shape::Object(Container::new(self.data, true, true)?),
+            SMALL_ARRAY => Shape::Array(Container::new(self.data, false, false)?),
+            LARGE_ARRAY => Shape::Array(Container::new(self.data, true, false)?),
+            LITERAL => match cursor.u8().within(WHAT)? {
+                0 => Shape::Null,
+                1 => Shape::Bool(true),
+                2 => Shape::Bool(false),
+                other => return Err(Error::malformed(WHAT, format!("literal {other}"))),
+            },
+            INT16 => Shape::Int(i64::from(cursor.u16().within(WHAT)?.cast_signed())),
+            UINT16 => Shape::UInt(u64::from(cursor.u16().within(WHAT)?)),
+            INT32 => Shape::Int(i64::from(cursor.u32().within(WHAT)?.cast_signed())),
+            UINT32 => Shape::UInt(u64::from(cursor.u32().within(WHAT)?)),
+            INT64 => Shape::Int(cursor.u64().within(WHAT)?.cast_signed()),
+            UINT64 => Shape::UInt(cursor.u64().within(WHAT)?),
+            DOUBLE => match f64::from_bits(cursor.u64().within(WHAT)?) {
+                finite if finite.is_finite() => Shape::Double(finite),
+                _ => return Err(Error::malformed(WHAT, "a double that is no number")),
+            },
+            STRING => Shape::String(utf8(sized(&mut cursor)?)?),
+            OPAQUE => {
+                let kind = cursor.u8().within(WHAT)?;
+                Shape::Opaque(kind, sized(&mut cursor)?)
+            }
+            other => return Err(Error::malformed(WHAT, format!("type {other}"))),
+        })
+    }
+}
+
+/// Takes a length, seven bits to a byte, lowest first, then so many bytes.
+fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
+    let mut length: u64 = 0;
+    for place in 0..5 {
+        let byte = cursor.u8().within(WHAT)?;
+        length |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return cursor
+                .bytes(usize::try_from(length).unwrap_or(usize::MAX))
+                .within(WHAT);
+        }
+    }
+    Err(Error::malformed(WHAT, "a length of more than five bytes"))
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(_) => Err(Error::malformed(WHAT, "a string is no UTF-8 text")),
+    }
+}
+
+impl<'a> Container<'a> {
+    /// `data` begins with the number of parts and the size in bytes; then come the entries of keys and of values.
+    fn new(data: &'a [u8], large: bool, object: bool) -> Result<Self, Error> {
+        let mut cursor = Cursor::new(data);
+        let count = offset(&mut cursor, large)?;
+        let size = offset(&mut cursor, large)?;
+        let data = data.get(..size).ok_or(Error::Truncated { what: WHAT })?;
+        let width = if large { 4 } else { 2 };
+        let keys = 2 * width;
+        let values = if object { keys + count * (width + 2) } else { keys };
+        if values + count * (width + 1) > size {
+            return Err(Error::Truncated { what: WHAT });
+        }
+        Ok(Self {
+            data,
+            large,
+            count,
+            keys,
+            values,
+        })
+    }
+
+    /// Number of parts.
+    pub(super) fn len(self) -> usize {
+        self.count
+    }
+
+    fn at(self, start: usize) -> Result<Cursor<'a>, Error> {
+        self.data
+            .get(start..)
+            .map(Cursor::new)
+            .ok_or(Error::Truncated { what: WHAT })
+    }
+
+    /// An object's key number `index`.
+    pub(super) fn key(self, index: usize) -> Result<&'a str, Error> {
+        let entry = if self.large { 6 } else { 4 };
+        let mut cursor = self.at(self.keys + index * entry)?;
+        let start = offset(&mut cursor, self.large)?;
+        let length = cursor.u16().within(WHAT)?;
+        utf8(self.at(start)?.bytes(usize::from(length)).within(WHAT)?)
+    }
+
+    /// Value number `index`: small ones stand in the entry itself.
+    pub(super) fn value(self, index: usize) -> Result<Element<'a>, Error> {
+        let entry = if self.large { 5 } else { 3 };
+        let mut cursor = self.at(self.values + index * entry)?;
+        let kind = cursor.u8().within(WHAT)?;
+        let inline = match kind {
+            LITERAL | INT16 | UINT16 => true,
+            INT32 | UINT32 => self.large,
+            _ => false,
+        };
+        if inline {
+            let data = cursor.bytes(entry - 1).within(WHAT)?;
+            return Ok(Element { kind, data });
+        }
+        let start = offset(&mut cursor, self.large)?;
+        // A part never begins before the entries end: what would is a loop.
+        if start < self.values + self.count * entry {
+            return Err(Error::malformed(WHAT, "a part begins within the table of parts"));
+        }
+        Ok(Element {
+            kind,
+            data: self.at(start)?.rest(),
+        })
+    }
+}
+
+/// Takes an offset, a size or a count.
+fn offset(cursor: &mut Cursor<'_>, large: bool) -> Result<usize, Error> {
+    let value = if large {
+        cursor.u32()
+    } else {
+        cursor.u16().map(u32::from)
+    };
+    Ok(usize::try_from(value.within(WHAT)?).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,212 @@
+//! Writing values as JSON text.
+
+use super::WHAT;
+use super::binary::{Budget, Container, Element, Shape};
+use crate::binlog::Error;
+use crate::binlog::error::Within;
+use crate::binlog::rows::DecimalShape;
+use crate::binlog::rows::packed;
+use crate::binlog::table_map::ColumnType;
+use crate::cursor::Cursor;
+use crate::value::{Date, TimeOfDay};
+
+/// The server allows documents no deeper than this.
+pub(super) const DEEPEST: usize = 100;
+
+/// Appends a stored value's text.
+pub(super) fn write(element: Element<'_>, text: &mut Vec<u8>) -> Result<(), Error> {
+    let mut budget = Budget::new(element.size());
+    write_within(element, text, 1, &mut budget)
+}
+
+fn write_within(
+    element: Element<'_>,
+    text: &mut Vec<u8>,
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<(), Error> {
+    match element.shape()? {
+        Shape::Array(items) => {
+            check_depth(depth)?;
+            budget.spend(items.len())?;
+            text.push(b'[');
+            for index in 0..items.len() {
+                separate(index, text);
+                write_within(items.value(index)?, text, depth + 1, budget)?;
+            }
+            text.push(b']');
+        }
+        Shape::Object(members) => {
+            check_depth(depth)?;
+            write_members(members, text, depth, budget)?;
+        }
+        scalar => write_scalar(scalar, text, budget)?,
+    }
+    Ok(())
+}
+
+fn write_members(
+    members: Container<'_>,
+    text: &mut Vec<u8>,
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<(), Error> {
+    budget.spend(members.len())?;
+    text.push(b'{');
+    for index in 0..members.len() {
+        separate(index, text);
+        let key = members.key(index)?;
+        budget.spend(key.len())?;
+        write_string(key, text);
+        text.extend_from_slice(b": ");
+        write_within(members.value(index)?, text, depth + 1, budget)?;
+    }
+    text.push(b'}');
+    Ok(())
+}
+
+/// Refuses what is nested deeper than the server allows.
+pub(super) fn check_depth(depth: usize) -> Result<(), Error> {
+    if depth > DEEPEST {
+        return Err(Error::malformed(
+            WHAT,
+            format!("it is nested deeper than {DEEPEST}"),
+        ));
+    }
+    Ok(())
+}
+
+/// What stands before part number `index`.
+pub(super) fn separate(index: usize, text: &mut Vec<u8>) {
+    if index > 0 {
+        text.extend_from_slice(b", ");
+    }
+}
+
+/// Appends anything but an array or object.
+pub(super) fn write_scalar(scalar: Shape<'_>, text: &mut Vec<u8>, budget: &mut Budget) -> Result<(), Error> {
+    match scalar {
+        Shape::Null => text.extend_from_slice(b"null"),
+        Shape::Bool(true) => text.extend_from_slice(b"true"),
+        Shape::Bool(false) => text.extend_from_slice(b"false"),
+        Shape::Int(value) => text.extend_from_slice(value.to_string().as_bytes()),
+        Shape::UInt(value) => text.extend_from_slice(value.to_string().as_bytes()),
+        // Rust's own form is the shortest that reads back the same, and has a point or an exponent.
+        Shape::Double(value) => text.extend_from_slice(format!("{value:?}").as_bytes()),
+        Shape::String(value) => {
+            budget.spend(value.len())?;
+            write_string(value, text);
+        }
+        Shape::Opaque(kind, bytes) => {
+            budget.spend(bytes.len())?;
+            write_opaque(ColumnType(kind), bytes, text)?;
+        }
+        Shape::Array(_) | Shape::Object(_) => {
+            return Err(Error::malformed(WHAT, "a container where a scalar was expected"));
+        }
+    }
+    Ok(())
+}
+
+/// Appends a string in quotes, escaping what JSON demands.
+pub(super) fn write_string(value: &str, text: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    text.push(b'"');
+    let bytes = value.as_bytes();
+    let mut plain = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        let escape = match byte {
+            b'"' | b'\\' => *byte,
+            0x08 => b'b',
+            0x0c => b'f',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0..0x20 => 0,
+            _ => continue,
+        };
+        text.extend_from_slice(&bytes[plain..at]);
+        plain = at + 1;
+        if escape == 0 {
+            text.extend_from_slice(b"\\u00");
+            text.push(HEX[usize::from(byte >> 4)]);
+            text.push(HEX[usize::from(byte & 15)]);
+        } else {
+            text.extend_from_slice(&[b'\\', escape]);
+        }
+    }
+    text.extend_from_slice(&bytes[plain..]);
+    text.push(b'"');
+}
+
+/// Appends a value of another SQL type as the server prints it.
+fn write_opaque(kind: ColumnType, bytes: &[u8], text: &mut Vec<u8>) -> Result<(), Error> {
+    let number = || Ok::<_, Error>(Cursor::new(bytes).u64().within(WHAT)?.cast_signed());
+    match kind {
+        ColumnType::NEWDECIMAL => {
+            let mut cursor = Cursor::new(bytes);
+            let shape = DecimalShape::new(cursor.u8().within(WHAT)?, cursor.u8().within(WHAT)?)?;
+            text.extend_from_slice(&shape.read(&mut cursor)?);
+        }
+        ColumnType::DATE => {
+            let (date, _) = packed::datetime(number()?)?;
+            text.extend_from_slice(format!("\"{}\"", spell_date(date)).as_bytes());
+        }
+        ColumnType::DATETIME | ColumnType::TIMESTAMP => {
+            let (date, time) = packed::datetime(number()?)?;
+            let TimeOfDay {
+                hour,
+                minute,
+                second,
+                micros,
+            } = time;
+            let date = spell_date(date);
+            text.extend_from_slice(
+                format!("\"{date} {hour:02}:{minute:02}:{second:02}.{micros:06}\"").as_bytes(),
+            );
+        }
+        ColumnType::TIME => {
+            let time = packed::span(number()?)?;
+            let sign = if time.negative { "-" } else { "" };
+            let (hours, minutes, seconds, micros) = (time.hours, time.minutes, time.seconds, time.micros);
+            text.extend_from_slice(
+                format!("\"{sign}{hours:02}:{minutes:02}:{seconds:02}.{micros:06}\"").as_bytes(),
+            );
+        }
+        other => {
+            text.extend_from_slice(format!("\"base64:type{}:", other.0).as_bytes());
+            write_base64(bytes, text);
+            text.push(b'"');
+        }
+    }
+    Ok(())
+}
+
+fn spell_date(date: Date) -> String {
+    format!("{:04}-{:02}-{:02}", date.year, date.month, date.day)
+}
+
+/// Appends bytes in base64 as the server does: a line feed, here escaped, after every 76 characters that others follow.
+fn write_base64(bytes: &[u8], text: &mut Vec<u8>) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const LINE: usize = 76 / 4;
+    for (at, group) in bytes.chunks(3).enumerate() {
+        if at > 0 && at % LINE == 0 {
+            text.extend_from_slice(b"\\n");
+        }
+        let [first, second, third] = [0, 1, 2].map(|place| group.get(place).copied().unwrap_or(0));
+        let sextets = [
+            first >> 2,
+            first << 4 | second >> 4,
+            second << 2 | third >> 6,
+            third,
+        ];
+        for (place, sextet) in sextets.into_iter().enumerate() {
+            text.push(if place <= group.len() {
+                ALPHABET[usize::from(sextet & 63)]
+            } else {
+                b'='
+            });
+        }
+    }
+}
