@@ -13,10 +13,13 @@ mod engine;
 mod error;
 mod format;
 mod log;
+mod metrics;
 mod offset;
 mod reader;
 mod record;
+mod retention;
 pub mod stats;
+mod sync;
 mod tail;
 
 pub use appender::Appender;

@@ -1,68 +1,234 @@
-//! The log as its users hold it.
+//! The log as its users hold it, and what its parts share.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use bytesize::ByteSize;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use tokio::sync::watch;
 
-use crate::{Appender, Config, Error, LogId, Offset, Reader, Stats};
+use crate::appender::Writer;
+use crate::engine::Engine;
+use crate::format::encode_position;
+use crate::metrics::Metrics;
+use crate::retention::Retention;
+use crate::sync::Durability;
+use crate::tail::Tail;
+use crate::{Appender, Config, Error, LogId, Offset, Reader, Record, Stats};
 
-/// An open log. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Log {}
+/// An open log. Clones share it; the last one to go, readers and appenders included, closes it.
+#[derive(Clone)]
+pub struct Log {
+    // Before `shared`: dropping it stops the thread that uses it.
+    thread: Arc<SyncThread>,
+    shared: Arc<Shared>,
+}
+
+/// What appender, readers and the sync thread share.
+pub(crate) struct Shared {
+    pub(crate) id: LogId,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) tail: Mutex<Tail>,
+    pub(crate) sync: Durability,
+    pub(crate) retention: Retention,
+    pub(crate) metrics: Metrics,
+    pub(crate) engine: Engine,
+}
+
+/// The sync thread, joined when its last user is gone or the log is closed.
+struct SyncThread {
+    shared: Arc<Shared>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Log {
-    /// Opens the log in `config.path`, creating it if the directory is empty or missing. Blocks.
+    /// Opens the log in `config.path`, creating it if the directory is empty or missing. An unfinished transaction, which a
+    /// crash left behind, is discarded. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if another process has it, [`Error::Version`] or [`Error::NotALog`] if it is not ours to read,
+    /// [`Error::Corrupt`] if its end contradicts itself, [`Error::Config`], [`Error::Io`], [`Error::Engine`].
+    #[expect(clippy::needless_pass_by_value, reason = "a config is validated once and passed by value")]
     pub fn open(config: Config) -> Result<Self, Error> {
-        unimplemented!("{config:?}")
+        config.validate()?;
+        let (engine, meta) = Engine::open(&config)?;
+        engine.recover(&meta)?;
+        engine.sync()?;
+        let last = meta.position.as_ref().map_or(Offset::ZERO, |position| position.last);
+        let metrics = Metrics::new();
+        let measured = engine.disk_bytes()?;
+        metrics.measured(measured);
+        tracing::info!(path = %config.path.display(), id = %meta.id, %last, trimmed = %meta.trimmed, "log opened");
+        let shared = Arc::new(Shared {
+            id: meta.id,
+            writer: Mutex::new(Writer::new(last)),
+            tail: Mutex::new(Tail::new(usize::try_from(config.tail.0).unwrap_or(usize::MAX))),
+            sync: Durability::new(&config, meta.position),
+            retention: Retention::new(&config, measured, meta.trimmed),
+            metrics,
+            engine,
+        });
+        let worker = Arc::clone(&shared);
+        let handle = std::thread::Builder::new()
+            .name("log-sync".into())
+            .spawn(move || worker.sync.run(&worker.engine, &worker.metrics))
+            .map_err(|e| Error::Io { path: config.path.clone(), doing: "starting the sync thread of", source: e.into() })?;
+        let thread = SyncThread { shared: Arc::clone(&shared), handle: Mutex::new(Some(handle)) };
+        Ok(Self { thread: Arc::new(thread), shared })
     }
 
     /// The log's identity, drawn when it was created.
     pub fn id(&self) -> LogId {
-        unimplemented!()
+        self.shared.id
     }
 
-    /// The appender; there is one at a time. Everything a former one appended is durable before this returns.
+    /// The appender. Everything that a former one appended is durable and shown by [`position`](Self::position) by then.
+    ///
+    /// # Errors
+    /// [`Error::AppenderTaken`] while another one lives; what made the log fail; [`Error::Closed`].
     pub fn appender(&self) -> Result<Appender, Error> {
-        unimplemented!()
+        Appender::new(self.clone())
     }
 
-    /// A reader of what follows `after`.
+    /// A reader of what follows `after`; [`Offset::ZERO`] for everything.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`] if some of it is gone, [`Error::Beyond`] if `after` was never durable here.
     pub fn reader(&self, after: Offset) -> Result<Reader, Error> {
-        unimplemented!("{after}")
+        let trimmed = self.shared.retention.trimmed();
+        if after < trimmed {
+            return Err(Error::Trimmed { after, first: trimmed.next() });
+        }
+        self.shared.must_be_durable(after)?;
+        Ok(Reader::new(self.clone(), after.next()))
     }
 
-    /// Where capture resumes, durable; `None` if the log never had a start nor a transaction.
+    /// Where capture resumes, durable; `None` if the log has neither a start nor a transaction.
     pub fn position(&self) -> Option<SourcePosition> {
-        unimplemented!()
+        self.shared.sync.position()
     }
 
-    /// The highest durable offset (C2).
+    /// The highest durable offset (C2). A receiver may be woken without a change.
     pub fn durable(&self) -> watch::Receiver<Offset> {
-        unimplemented!()
+        self.shared.sync.durable().subscribe()
     }
 
-    /// How far the source's binlog was read, everything up to there durable.
+    /// How far the source's binlog was read, everything up to there durable; `None` if nothing is known yet.
     pub fn reached(&self) -> watch::Receiver<Option<FilePosition>> {
-        unimplemented!()
+        self.shared.sync.reached().subscribe()
     }
 
     /// Says where the capture of an empty log starts; durable on return. Blocks for one sync.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] once a transaction was appended; [`Error::Engine`].
     pub fn set_start(&self, position: &SourcePosition) -> Result<(), Error> {
-        unimplemented!("{position}")
+        let shared = &self.shared;
+        shared.sync.check()?;
+        let writer = shared.lock_writer();
+        if writer.last > Offset::ZERO || writer.open.is_some() {
+            return Err(Error::NotEmpty { last: writer.last });
+        }
+        let value = encode_position(Offset::ZERO, position).map_err(|e| e.refused())?;
+        let stored = shared.engine.put_position(&value).and_then(|()| shared.engine.sync());
+        stored.inspect_err(|error| shared.sync.fail(error))?;
+        shared.sync.started(position);
+        Ok(())
     }
 
-    /// Forgets everything up to and including `through`. Blocks for file deletions.
+    /// Forgets everything up to and including `through`, which every target must have applied. Blocks for file deletions, for
+    /// seconds when the log is nearly full: not on an async thread. Space comes back with one of the next calls if this one
+    /// found it not worth the effort.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`] if `through` is not durable, [`Error::Engine`].
     pub fn trim(&self, through: Offset) -> Result<(), Error> {
-        unimplemented!("{through}")
+        let shared = &self.shared;
+        shared.sync.check()?;
+        shared.must_be_durable(through)?;
+        shared.retention.trim(through, &shared.engine, &shared.metrics)
     }
 
-    /// A view of the log now.
+    /// A view of the log now. Cheap.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        let shared = &self.shared;
+        Stats {
+            id: shared.id,
+            first: shared.retention.trimmed().next(),
+            last: *shared.sync.durable().borrow(),
+            bytes: ByteSize(shared.retention.bytes()),
+            quota: ByteSize(shared.retention.quota()),
+            paused: shared.retention.is_paused(),
+            unsynced: ByteSize(shared.sync.unsynced()),
+        }
     }
 
-    /// Makes everything durable and stops the log's threads; whoever still holds a clone, a reader or an appender gets
-    /// [`Error::Closed`]. Blocks.
+    /// Makes everything durable and ends the sync thread. Whoever still holds a clone, a reader or an appender gets
+    /// [`Error::Closed`]; the directory is free once all of them are dropped. Blocks for one sync.
+    ///
+    /// # Errors
+    /// What made the log fail, now or before.
     pub fn close(self) -> Result<(), Error> {
-        unimplemented!()
+        self.thread.join();
+        match self.shared.sync.check() {
+            Err(Error::Closed) => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("path", &self.shared.engine.path()).field("id", &self.shared.id).finish()
+    }
+}
+
+impl Shared {
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        // A panic between write and update would leave `last` behind; nothing there panics.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records from the disk; see [`Engine::read`]. What was trimmed meanwhile is called so.
+    pub(crate) fn read(&self, from: (Offset, u32), through: Offset, budget: usize) -> Result<Vec<Record>, Error> {
+        self.engine.read(from, through, budget).map_err(|error| {
+            let trimmed = self.retention.trimmed();
+            match error {
+                Error::Corrupt { .. } if from.0 <= trimmed => {
+                    Error::Trimmed { after: Offset(from.0.0.saturating_sub(1)), first: trimmed.next() }
+                }
+                other => other,
+            }
+        })
+    }
+
+    fn must_be_durable(&self, wanted: Offset) -> Result<(), Error> {
+        let last = *self.sync.durable().borrow();
+        if wanted > last { Err(Error::Beyond { wanted, last }) } else { Ok(()) }
+    }
+}
+
+impl SyncThread {
+    fn join(&self) {
+        self.shared.sync.stop();
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if handle.is_some_and(|handle| handle.join().is_err()) {
+            self.shared.sync.fail(&Error::Closed);
+        }
+    }
+}
+
+impl Drop for SyncThread {
+    fn drop(&mut self) {
+        self.join();
     }
 }

@@ -1,20 +1,135 @@
 //! Reading the log in order, and waiting at its end.
 
-use crate::{Error, Record};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
 
-/// A reader at its own place in the log.
-#[derive(Debug)]
-pub struct Reader {}
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::{Error, Log, Offset, Record};
+
+/// How much is read ahead; a reader holds at most two such batches.
+const BATCH: usize = 1 << 20;
+
+/// A reader at its own place in the log. Near the end it is served from memory, farther back from the disk, one batch ahead
+/// of what it is asked for.
+pub struct Reader {
+    log: Log,
+    durable: watch::Receiver<Offset>,
+    /// What to return next.
+    ready: VecDeque<Record>,
+    /// The first record that is not in `ready`.
+    wanted: (Offset, u32),
+    /// A batch on its way from the disk, from `wanted` on.
+    loading: Option<oneshot::Receiver<Result<Vec<Record>, Error>>>,
+}
 
 impl Reader {
-    /// The next record of a durable transaction; waits for one at the end of the log. Cancellation-safe: a record is lost to
-    /// nobody if the future is dropped.
-    pub async fn next(&mut self) -> Result<Record, Error> {
-        unimplemented!()
+    pub(crate) fn new(log: Log, first: Offset) -> Self {
+        let durable = log.durable();
+        Self { log, durable, ready: VecDeque::new(), wanted: (first, 0), loading: None }
     }
 
-    /// The next record if one is durable, without waiting; `None` if nothing durable follows what was returned.
+    /// The next record of a durable transaction; waits for one at the end of the log. Cancellation-safe: dropping the future
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what is stored is not what was written, [`Error::Trimmed`] if it was trimmed too early,
+    /// [`Error::Engine`]; at the end of the log [`Error::Closed`] or whatever made it fail.
+    pub async fn next(&mut self) -> Result<Record, Error> {
+        loop {
+            if let Some(record) = self.ready.pop_front() {
+                return Ok(record);
+            }
+            if let Some(loading) = &mut self.loading {
+                let loaded = loading.await;
+                self.loading = None;
+                // Without an answer the runtime is shutting down.
+                self.accept(loaded.unwrap_or(Err(Error::Closed))?);
+                continue;
+            }
+            let durable = *self.durable.borrow_and_update();
+            if self.wanted.0 <= durable {
+                self.read_tail(durable);
+                if self.ready.is_empty() {
+                    self.load(durable);
+                }
+                continue;
+            }
+            self.log.shared().sync.check()?;
+            // The sender lives in the log, which this reader holds.
+            self.durable.changed().await.map_err(|_| Error::Closed)?;
+        }
+    }
+
+    /// The next record if one is durable, without waiting; `None` if nothing durable follows what was returned. Far from the
+    /// end of the log it may read up to 1 MiB from the disk.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next) that concern stored records.
     pub fn try_next(&mut self) -> Result<Option<Record>, Error> {
-        unimplemented!()
+        if self.ready.is_empty() {
+            if let Some(loaded) = self.loading.take().and_then(|mut loading| loading.try_recv().ok()) {
+                self.accept(loaded?);
+            }
+        }
+        if self.ready.is_empty() {
+            let durable = *self.durable.borrow();
+            if self.wanted.0 > durable {
+                return Ok(None);
+            }
+            self.read_tail(durable);
+            if self.ready.is_empty() {
+                let records = self.log.shared().read(self.wanted, durable, BATCH)?;
+                self.accept(records);
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Takes what the memory holds.
+    fn read_tail(&mut self, durable: Offset) {
+        self.log.shared().lock_tail().read(self.wanted, durable, BATCH, &mut self.ready);
+        self.advance();
+    }
+
+    /// Takes a batch from the disk, and orders the next one if that is on the disk too.
+    fn accept(&mut self, records: Vec<Record>) {
+        self.ready.extend(records);
+        self.advance();
+        let durable = *self.durable.borrow();
+        if self.wanted.0 <= durable && !self.log.shared().lock_tail().contains(self.wanted) {
+            self.load(durable);
+        }
+    }
+
+    fn advance(&mut self) {
+        if let Some(last) = self.ready.back() {
+            self.wanted = match last.end {
+                Some(_) => (last.offset.next(), 0),
+                None => (last.offset, last.piece.saturating_add(1)),
+            };
+        }
+    }
+
+    /// Reads a batch on a thread that may block.
+    fn load(&mut self, durable: Offset) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (answer, loading) = oneshot::channel();
+        let (shared, wanted) = (Arc::clone(self.log.shared()), self.wanted);
+        runtime.spawn_blocking(move || {
+            if !answer.is_closed() {
+                // Nobody listens if the reader is gone meanwhile.
+                drop(answer.send(shared.read(wanted, durable, BATCH)));
+            }
+        });
+        self.loading = Some(loading);
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("log", &self.log).field("wanted", &self.wanted).finish_non_exhaustive()
     }
 }

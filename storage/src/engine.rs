@@ -1,0 +1,443 @@
+//! RocksDB as this log uses it: two column families, one lock file, sequential keys. The only file that names it.
+//!
+//! `events` holds records, `meta` the format, the log's identity, the position and the trim mark. Writes go to the write-ahead
+//! log without a sync ([`Engine::sync`] is the sync thread's); a batch is all or nothing, also across a crash.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind, LogLevel, Options,
+    ReadOptions, WriteBatch, WriteOptions,
+};
+
+use crate::format::{FORMAT, FormatError, Key, Position, decode_position, decode_record, key, parse_key};
+use crate::{Config, EngineError, Error, LogId, Offset, Record};
+
+const EVENTS: &str = "events";
+const META: &str = "meta";
+const LOCK_FILE: &str = "outrigger.lock";
+
+const META_FORMAT: &[u8] = b"format";
+const META_ID: &[u8] = b"id";
+const META_POSITION: &[u8] = b"position";
+const META_TRIMMED: &[u8] = b"trimmed";
+
+/// An open database. Dropping it closes RocksDB first and releases the directory after.
+pub(crate) struct Engine {
+    db: DB,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What `meta` holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Meta {
+    pub(crate) id: LogId,
+    pub(crate) position: Option<Position>,
+    /// Everything up to here is gone.
+    pub(crate) trimmed: Offset,
+}
+
+/// Whether a write may wait for RocksDB to catch up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stall {
+    /// Fail with [`WriteError::WouldStall`] instead of waiting.
+    Refuse,
+    /// Wait; not on an async thread.
+    Wait,
+}
+
+/// Why a record was not written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// RocksDB wants writers to slow down; nothing was written.
+    WouldStall,
+    /// The write failed.
+    Failed(Error),
+}
+
+impl Engine {
+    /// Opens or creates the database in `config.path`. Blocks.
+    pub(crate) fn open(config: &Config) -> Result<(Self, Meta), Error> {
+        let path = config.path.clone();
+        fs::create_dir_all(&path).map_err(|e| io_error(&path, "creating", e))?;
+        let lock = take_lock(&path)?;
+        let families = families(&path)?;
+        let unknown = families.iter().find(|name| ![EVENTS, META, "default"].contains(&name.as_str())).cloned();
+        let cache = Cache::new_lru_cache(to_usize(config.cache.0));
+        let descriptors = families.into_iter().map(|name| {
+            let options = if name == EVENTS { events_options(config, &cache) } else { small_options(&cache) };
+            ColumnFamilyDescriptor::new(name, options)
+        });
+        let db = DB::open_cf_descriptors(&db_options(config), &path, descriptors)
+            .map_err(|e| engine_error(&path, "opening the database", e))?;
+        let engine = Self { db, path, _lock: lock };
+        let meta = engine.load_meta()?;
+        match unknown {
+            None => Ok((engine, meta)),
+            Some(name) => Err(engine.not_a_log(format!("it has a column family named {name:?}"))),
+        }
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes one record and, with a transaction's last, the position, in one batch.
+    pub(crate) fn write(
+        &self,
+        key: &Key,
+        value: &[u8],
+        position: Option<&[u8]>,
+        stall: Stall,
+    ) -> Result<(), WriteError> {
+        let mut batch = WriteBatch::default();
+        let families = || Ok((self.family(EVENTS)?, self.family(META)?));
+        let (events, meta) = families().map_err(WriteError::Failed)?;
+        batch.put_cf(events, key, value);
+        if let Some(position) = position {
+            batch.put_cf(meta, META_POSITION, position);
+        }
+        let mut options = WriteOptions::default();
+        options.set_no_slowdown(stall == Stall::Refuse);
+        self.db.write_opt(batch, &options).map_err(|e| match e.kind() {
+            ErrorKind::Incomplete if stall == Stall::Refuse => WriteError::WouldStall,
+            _ => WriteError::Failed(self.failed("appending", e)),
+        })
+    }
+
+    /// Makes everything written durable. Blocks for the disk.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.db.flush_wal(true).map_err(|e| self.failed("syncing the write-ahead log", e))
+    }
+
+    /// Stores the position alone. Not durable before a sync.
+    pub(crate) fn put_position(&self, value: &[u8]) -> Result<(), Error> {
+        let meta = self.family(META)?;
+        self.db.put_cf(meta, META_POSITION, value).map_err(|e| self.failed("storing the start position", e))
+    }
+
+    /// Removes `pieces` pieces of transaction `offset`, which will not be finished, and whatever else lies between `first` and it.
+    pub(crate) fn discard(&self, first: Offset, offset: Offset, pieces: u32) -> Result<(), Error> {
+        let failed = |e| self.failed("discarding an unfinished transaction", e);
+        let events = self.family(EVENTS)?;
+        let (from, to) = (key(first, 0), key(offset, pieces));
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(events, from, to);
+        self.db.write(batch).map_err(failed)?;
+        // Safe before a sync: after a crash whatever is left lies behind the stored position and goes then.
+        self.db.delete_file_in_range_cf(events, from, to).map_err(failed)
+    }
+
+    /// Removes `(after, through]` and marks `through` as trimmed, durably and before any file goes. Blocks.
+    pub(crate) fn trim(&self, after: Offset, through: Offset) -> Result<(), Error> {
+        let (events, meta) = (self.family(EVENTS)?, self.family(META)?);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(meta, META_TRIMMED, through.0.to_be_bytes());
+        batch.delete_range_cf(events, key(after.next(), 0), key(through.next(), 0));
+        self.db.write(batch).map_err(|e| self.failed("trimming", e))?;
+        self.sync()?;
+        // Both ends are included here: the end must be a key of `through`, not of what follows.
+        self.db
+            .delete_file_in_range_cf(events, key(Offset::ZERO, 0), key(through, u32::MAX))
+            .map_err(|e| self.failed("deleting trimmed files", e))
+    }
+
+    /// Gives back what trimming left in memory tables, write-ahead logs and level 0. Blocks, possibly for seconds.
+    pub(crate) fn reclaim(&self, through: Offset) -> Result<(), Error> {
+        let (events, meta) = (self.family(EVENTS)?, self.family(META)?);
+        for family in [events, meta] {
+            self.db.flush_cf(family).map_err(|e| self.failed("flushing", e))?;
+        }
+        self.db.compact_range_cf(events, Some(key(Offset::ZERO, 0)), Some(key(through, u32::MAX)));
+        Ok(())
+    }
+
+    /// Bytes of all files in the directory.
+    pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
+        let failed = |e| io_error(&self.path, "measuring", e);
+        let mut total = 0;
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            match entry.and_then(|entry| entry.metadata()) {
+                Ok(metadata) => total += metadata.len(),
+                // RocksDB deleted it meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        Ok(total)
+    }
+
+    /// Records from `from` on, none beyond `through`: at least one, then as many as fit `budget` bytes. Every record is
+    /// checked, and they follow each other without a gap. Blocks for the disk.
+    pub(crate) fn read(&self, from: (Offset, u32), through: Offset, budget: usize) -> Result<Vec<Record>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(key(through.next(), 0));
+        options.set_readahead_size(512 << 10);
+        options.fill_cache(false);
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(EVENTS)?, options);
+        let mut values = BytesMut::new();
+        let mut ends = Vec::new();
+        iterator.seek(key(from.0, from.1));
+        while let Some((key, value)) = iterator.item() {
+            if !ends.is_empty() && values.len() + value.len() > budget {
+                break;
+            }
+            values.extend_from_slice(value);
+            ends.push((key.to_vec(), values.len()));
+            iterator.next();
+        }
+        iterator.status().map_err(|e| self.failed("reading", e))?;
+        drop(iterator);
+        self.check(from, &ends, &values.freeze())
+    }
+
+    /// Decodes consecutive values and makes sure that none is missing.
+    fn check(&self, from: (Offset, u32), ends: &[(Vec<u8>, usize)], values: &Bytes) -> Result<Vec<Record>, Error> {
+        let mut records: Vec<Record> = Vec::with_capacity(ends.len());
+        let (mut wanted, mut begin) = (from, 0);
+        for (key, end) in ends {
+            let record =
+                decode_record(key, &values.slice(begin..*end)).map_err(|e| self.damaged(&describe(key), &e))?;
+            if (record.offset, record.piece) != wanted || (record.piece == 0) != record.begin.is_some() {
+                break;
+            }
+            wanted = match record.end {
+                Some(_) => (wanted.0.next(), 0),
+                None => (wanted.0, wanted.1.saturating_add(1)),
+            };
+            begin = *end;
+            records.push(record);
+        }
+        if records.is_empty() || records.len() < ends.len() {
+            let what = format!("piece {} of offset {} is missing", wanted.1, wanted.0);
+            return Err(Error::Corrupt { path: self.path.clone(), what });
+        }
+        Ok(records)
+    }
+
+    /// Puts the end of the log right after a crash: removes what follows the last whole transaction, and checks that one.
+    pub(crate) fn recover(&self, meta: &Meta) -> Result<(), Error> {
+        let last = meta.position.as_ref().map_or(Offset::ZERO, |position| position.last);
+        let events = self.family(EVENTS)?;
+        let mut iterator = self.db.raw_iterator_cf(events);
+        iterator.seek_to_last();
+        let newest = iterator.key().map(parse_key).transpose().map_err(|e| self.damaged("the last record", &e))?;
+        if let Some((offset, piece)) = newest.filter(|(offset, _)| *offset > last) {
+            tracing::info!(%offset, pieces = u64::from(piece) + 1, "log: discarding a transaction that was not complete");
+            self.discard(last.next(), offset, piece.saturating_add(1))?;
+        }
+        if last <= meta.trimmed {
+            return Ok(());
+        }
+        iterator.seek_for_prev(key(last, u32::MAX));
+        iterator.status().map_err(|e| self.failed("reading its end", e))?;
+        let Some((key, value)) = iterator.item() else {
+            return Err(self.no_end(last));
+        };
+        let record = decode_record(key, &Bytes::copy_from_slice(value)).map_err(|e| self.damaged(&describe(key), &e))?;
+        let end = meta.position.as_ref().map(|position| &position.source.file);
+        if record.offset != last || record.end.as_ref() != end {
+            return Err(self.no_end(last));
+        }
+        Ok(())
+    }
+
+    fn load_meta(&self) -> Result<Meta, Error> {
+        let fixed = |value: Option<Vec<u8>>, what: &str| -> Result<Option<u64>, Error> {
+            let Some(value) = value else { return Ok(None) };
+            let bytes = <[u8; 8]>::try_from(value.as_slice());
+            bytes.map(|bytes| Some(u64::from_be_bytes(bytes))).map_err(|_| {
+                Error::Corrupt { path: self.path.clone(), what: format!("its {what} is not eight bytes") }
+            })
+        };
+        match fixed(self.meta(META_FORMAT)?, "format version")? {
+            Some(version) if version == u64::from(FORMAT) => {}
+            Some(version) => {
+                let found = u32::try_from(version).unwrap_or(u32::MAX);
+                return Err(Error::Version { path: self.path.clone(), found, supported: FORMAT });
+            }
+            None => self.create_meta()?,
+        }
+        let id = self.meta(META_ID)?.and_then(|bytes| LogId::from_slice(&bytes));
+        let id = id.ok_or_else(|| Error::Corrupt { path: self.path.clone(), what: "its identity is missing".into() })?;
+        let position = self.meta(META_POSITION)?.map(|value| decode_position(&value)).transpose();
+        let position = position.map_err(|e| self.damaged("the stored position", &e))?;
+        let trimmed = Offset(fixed(self.meta(META_TRIMMED)?, "trim mark")?.unwrap_or(0));
+        Ok(Meta { id, position, trimmed })
+    }
+
+    /// Makes an empty database a log.
+    fn create_meta(&self) -> Result<(), Error> {
+        for name in [EVENTS, META] {
+            let mut iterator = self.db.raw_iterator_cf(self.family(name)?);
+            iterator.seek_to_first();
+            if iterator.valid() {
+                return Err(self.not_a_log("it holds records but no format version".into()));
+            }
+        }
+        let meta = self.family(META)?;
+        let mut batch = WriteBatch::default();
+        batch.put_cf(meta, META_FORMAT, u64::from(FORMAT).to_be_bytes());
+        batch.put_cf(meta, META_ID, LogId::random().as_bytes());
+        self.db.write(batch).map_err(|e| self.failed("creating the log", e))?;
+        self.sync()
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.db.get_cf(self.family(META)?, key).map_err(|e| self.failed("reading its metadata", e))
+    }
+
+    fn family(&self, name: &str) -> Result<&ColumnFamily, Error> {
+        self.db.cf_handle(name).ok_or_else(|| self.not_a_log(format!("it has no column family {name:?}")))
+    }
+
+    fn not_a_log(&self, why: String) -> Error {
+        Error::NotALog { path: self.path.clone(), why }
+    }
+
+    fn no_end(&self, last: Offset) -> Error {
+        Error::Corrupt { path: self.path.clone(), what: format!("the end of offset {last}, the last one, is missing") }
+    }
+
+    fn damaged(&self, where_: &str, error: &FormatError) -> Error {
+        Error::Corrupt { path: self.path.clone(), what: format!("{where_}: {error}") }
+    }
+
+    fn failed(&self, doing: &'static str, source: rocksdb::Error) -> Error {
+        engine_error(&self.path, doing, source)
+    }
+}
+
+/// The lock that keeps a second process, or a second log in this one, out.
+fn take_lock(path: &Path) -> Result<File, Error> {
+    let file = path.join(LOCK_FILE);
+    let failed = |e| io_error(&file, "opening the lock file", e);
+    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_path_buf() }),
+        Err(TryLockError::Error(e)) => Err(io_error(&file, "locking", e)),
+    }
+}
+
+/// The column families to open: ours, and those that the database has besides (it is then refused, after its version was
+/// looked at). A directory that holds something else is refused untouched.
+fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
+    let ours = BTreeSet::from(["default", EVENTS, META].map(str::to_owned));
+    if !path.join("CURRENT").exists() {
+        refuse_foreign_files(path)?;
+        return Ok(ours);
+    }
+    let failed = |doing| move |e| engine_error(path, doing, e);
+    let found = DB::list_cf(&Options::default(), path).map_err(failed("listing column families"))?;
+    let found: BTreeSet<String> = found.into_iter().collect();
+    if found.contains(META) {
+        return Ok(found.union(&ours).cloned().collect());
+    }
+    let mut why = "it is a RocksDB database of another program";
+    if found.iter().all(|name| ours.contains(name)) {
+        // Ours, if a crash came between creating the database and its column families: then it is empty.
+        let db = DB::open_for_read_only(&Options::default(), path, false).map_err(failed("looking into it"))?;
+        let mut iterator = db.raw_iterator();
+        iterator.seek_to_first();
+        if !iterator.valid() {
+            return Ok(ours);
+        }
+        why = "it is a RocksDB database of another program, with records of its own";
+    }
+    Err(Error::NotALog { path: path.to_path_buf(), why: why.into() })
+}
+
+/// Refuses a directory that is neither empty nor a database whose creation was interrupted.
+fn refuse_foreign_files(path: &Path) -> Result<(), Error> {
+    let failed = |e| io_error(path, "reading", e);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_string_lossy();
+        let ours = ["LOG", "LOCK", "MANIFEST-", "IDENTITY", "OPTIONS-", LOCK_FILE, "lost+found"];
+        if !ours.iter().any(|prefix| name.starts_with(prefix)) && !name.ends_with(".dbtmp") && !name.ends_with(".log") {
+            let why = format!("it holds other files ({name})");
+            return Err(Error::NotALog { path: path.to_path_buf(), why });
+        }
+    }
+    Ok(())
+}
+
+fn db_options(config: &Config) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // Appends fill a buffer that the sync thread writes out; RocksDB does so itself whenever it is full.
+    options.set_manual_wal_flush(true);
+    options.set_max_total_wal_size(4 * write_buffer(config));
+    options.set_max_open_files(256);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_manifest_file_size(4 << 20);
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(1 << 20);
+    options.set_keep_log_file_num(2);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+/// Keys ascend and are written once: with one compression on all levels, files move down without being rewritten.
+fn events_options(config: &Config, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table_options(cache));
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(to_usize(write_buffer(config)));
+    options.set_max_write_buffer_number(3);
+    options.set_target_file_size_base(write_buffer(config));
+    options
+}
+
+/// For `meta` and the unused default family, whose few keys are overwritten all the time.
+fn small_options(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table_options(cache));
+    options.set_write_buffer_size(2 << 20);
+    options
+}
+
+fn table_options(cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_block_size(32 << 10);
+    table
+}
+
+/// The size of one memory table: as configured, but never more than a sixteenth of the quota.
+fn write_buffer(config: &Config) -> u64 {
+    config.write_buffer.0.min(config.quota.0 / 16).max(1 << 20)
+}
+
+fn describe(key: &[u8]) -> String {
+    match parse_key(key) {
+        Ok((offset, piece)) => format!("piece {piece} of offset {offset}"),
+        Err(_) => format!("the record under key {key:02x?}"),
+    }
+}
+
+fn engine_error(path: &Path, doing: &'static str, source: rocksdb::Error) -> Error {
+    Error::Engine { path: path.to_path_buf(), doing, source: EngineError(source) }
+}
+
+fn io_error(path: &Path, doing: &'static str, source: io::Error) -> Error {
+    Error::Io { path: path.to_path_buf(), doing, source: Arc::new(source) }
+}
+
+/// Sizes from the config are far below what a 64-bit `usize` holds; a smaller machine gets the most it can address.
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,306 @@
+//! Making appends durable, and saying so only then (invariant C2).
+//!
+//! One thread syncs the write-ahead log for everyone: as soon as something was appended, but not again before `sync_interval`
+//! has passed since the last sync began, unless `sync_bytes` are waiting or somebody asked. Without anything to sync it
+//! sleeps. A failed sync is final: what RocksDB and the kernel still hold is then unknown, so the log takes nothing more.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use outrigger_protocol::position::{FilePosition, SourcePosition};
+use tokio::sync::watch;
+
+use crate::engine::Engine;
+use crate::format::Position;
+use crate::metrics::Metrics;
+use crate::{Config, Error, Offset};
+
+/// What is durable, what is not yet, and who is told.
+pub(crate) struct Durability {
+    state: Mutex<State>,
+    /// Wakes the sync thread.
+    work: Condvar,
+    /// Wakes those who wait for a sync without a runtime.
+    done: Condvar,
+    durable: watch::Sender<Offset>,
+    reached: watch::Sender<Option<FilePosition>>,
+    /// Wakes those who wait for a sync within a runtime.
+    progress: watch::Sender<u64>,
+    interval: Duration,
+    /// A sync begins at once when this much is waiting.
+    enough: u64,
+    /// Appends wait when this much is waiting.
+    too_much: u64,
+}
+
+struct State {
+    /// Bytes appended since the log was opened.
+    appended: u64,
+    /// How many of them are durable.
+    synced: u64,
+    /// The last whole transaction appended, and the place after it.
+    last: Whole,
+    /// The same of what is durable.
+    durable: Whole,
+    /// Not published yet: it waits for what was appended before it.
+    reached: Option<FilePosition>,
+    /// Somebody wants a sync now.
+    asked: bool,
+    /// When the last sync began.
+    began: Option<Instant>,
+    stopping: bool,
+    failed: Option<Error>,
+}
+
+/// A whole transaction and the place after it; offset zero and the start position before the first.
+#[derive(Debug, Clone)]
+struct Whole {
+    offset: Offset,
+    position: Option<Arc<SourcePosition>>,
+}
+
+/// What one sync covers.
+struct Batch {
+    appended: u64,
+    last: Whole,
+    reached: Option<FilePosition>,
+}
+
+impl Durability {
+    /// Everything that was found at opening is durable.
+    pub(crate) fn new(config: &Config, found: Option<Position>) -> Self {
+        let offset = found.as_ref().map_or(Offset::ZERO, |position| position.last);
+        let position = found.map(|position| Arc::new(position.source));
+        let reached = position.as_ref().map(|position| position.file.clone());
+        let last = Whole { offset, position };
+        let state = State {
+            appended: 0,
+            synced: 0,
+            durable: last.clone(),
+            last,
+            reached: None,
+            asked: false,
+            began: None,
+            stopping: false,
+            failed: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            durable: watch::Sender::new(offset),
+            reached: watch::Sender::new(reached),
+            progress: watch::Sender::new(0),
+            interval: config.sync_interval,
+            enough: config.sync_bytes.0,
+            too_much: config.sync_bytes.0.saturating_mul(16),
+        }
+    }
+
+    pub(crate) fn durable(&self) -> &watch::Sender<Offset> {
+        &self.durable
+    }
+
+    pub(crate) fn reached(&self) -> &watch::Sender<Option<FilePosition>> {
+        &self.reached
+    }
+
+    /// Where capture resumes.
+    pub(crate) fn position(&self) -> Option<SourcePosition> {
+        self.lock().durable.position.as_deref().cloned()
+    }
+
+    /// Bytes appended and not yet durable.
+    pub(crate) fn unsynced(&self) -> u64 {
+        let state = self.lock();
+        state.appended - state.synced
+    }
+
+    /// An error if the log failed or was closed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.lock().check()
+    }
+
+    /// The start position of an empty log was stored and synced.
+    pub(crate) fn started(&self, position: &SourcePosition) {
+        let mut state = self.lock();
+        state.last.position = Some(Arc::new(position.clone()));
+        state.durable = state.last.clone();
+        self.reached.send_replace(Some(position.file.clone()));
+    }
+
+    /// `bytes` were written; `whole` if they end a transaction.
+    pub(crate) fn appended(&self, bytes: u64, whole: Option<(Offset, SourcePosition)>) {
+        let mut state = self.lock();
+        let before = state.unsynced();
+        state.appended += bytes;
+        if let Some((offset, position)) = whole {
+            state.reached = Some(position.file.clone());
+            state.last = Whole { offset, position: Some(Arc::new(position)) };
+        }
+        // The thread sleeps without a deadline while nothing waits, else until the interval has passed.
+        if before == 0 || (before < self.enough && state.unsynced() >= self.enough) {
+            self.work.notify_one();
+        }
+    }
+
+    /// The source was read up to `position`: published when everything appended so far is durable.
+    pub(crate) fn read_up_to(&self, position: FilePosition) {
+        let mut state = self.lock();
+        if state.unsynced() == 0 {
+            self.reached.send_replace(Some(position));
+        } else {
+            state.reached = Some(position);
+        }
+    }
+
+    /// Waits until no more than a bounded amount is unsynced.
+    pub(crate) async fn room(&self) -> Result<(), Error> {
+        {
+            let state = self.lock();
+            state.check()?;
+            if state.unsynced() < self.too_much {
+                return Ok(());
+            }
+        }
+        self.wait(|state| state.unsynced() < self.too_much).await
+    }
+
+    /// Waits until everything appended so far is durable.
+    pub(crate) async fn flush(&self) -> Result<Offset, Error> {
+        let appended = self.ask();
+        self.wait(|state| state.synced >= appended).await?;
+        Ok(*self.durable.borrow())
+    }
+
+    /// The same without a runtime.
+    pub(crate) fn flush_blocking(&self) -> Result<(), Error> {
+        let appended = self.ask();
+        let mut state = self.lock();
+        while state.synced < appended {
+            state.check()?;
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Asks for a sync of everything appended so far; how much that is.
+    fn ask(&self) -> u64 {
+        let mut state = self.lock();
+        if state.unsynced() > 0 {
+            state.asked = true;
+            self.work.notify_one();
+        }
+        state.appended
+    }
+
+    async fn wait(&self, enough: impl Fn(&State) -> bool) -> Result<(), Error> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            {
+                let state = self.lock();
+                if enough(&state) {
+                    return Ok(());
+                }
+                state.check()?;
+            }
+            progress.changed().await.map_err(|_| Error::Closed)?;
+        }
+    }
+
+    /// Ends the log's work for good: everyone who waits is told.
+    pub(crate) fn fail(&self, error: &Error) {
+        let mut state = self.lock();
+        if state.failed.is_none() {
+            tracing::error!(%error, "the log failed");
+            state.failed = Some(error.clone());
+        }
+        self.wake_all();
+    }
+
+    /// Tells the thread to sync what is left and to end, and everyone else that the log is closed.
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        self.work.notify_one();
+        self.done.notify_all();
+        self.progress.send_modify(|_| {});
+        self.durable.send_modify(|_| {});
+    }
+
+    /// The sync thread's work, until [`stop`](Self::stop) or a failure.
+    pub(crate) fn run(&self, engine: &Engine, metrics: &Metrics) {
+        while let Some(batch) = self.next_batch() {
+            fail::fail_point!("log-sync", |_| std::process::abort());
+            let began = Instant::now();
+            match engine.sync() {
+                Ok(()) => {
+                    metrics.synced(began.elapsed(), batch.last.offset.0);
+                    self.publish(batch);
+                }
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    /// Sleeps until a sync is due; `None` when there is nothing more to do.
+    fn next_batch(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            if state.failed.is_some() || (state.stopping && state.unsynced() == 0) {
+                return None;
+            }
+            if state.unsynced() == 0 {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let left = state.began.map_or(Duration::ZERO, |began| self.interval.saturating_sub(began.elapsed()));
+            if state.stopping || state.asked || state.unsynced() >= self.enough || left.is_zero() {
+                state.asked = false;
+                state.began = Some(Instant::now());
+                let (appended, last) = (state.appended, state.last.clone());
+                return Some(Batch { appended, last, reached: state.reached.take() });
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Everything in `batch` is durable now.
+    fn publish(&self, batch: Batch) {
+        let mut state = self.lock();
+        state.synced = batch.appended;
+        if batch.last.offset > state.durable.offset {
+            self.durable.send_replace(batch.last.offset);
+        }
+        state.durable = batch.last;
+        // What was read after this batch's last append may be published too, if nothing was appended since.
+        let later = if state.unsynced() == 0 { state.reached.take() } else { None };
+        if let Some(position) = later.or(batch.reached) {
+            self.reached.send_replace(Some(position));
+        }
+        self.progress.send_replace(state.synced);
+        self.done.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the counters whole: each update is one statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn unsynced(&self) -> u64 {
+        self.appended - self.synced
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if self.stopping => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+}

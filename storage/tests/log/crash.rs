@@ -1,0 +1,186 @@
+//! What a crash leaves: nothing that was advertised is lost, nothing half stands there, nothing stands twice (C2, W3).
+
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use outrigger_storage::{Error, Log, Offset};
+use tempfile::tempdir;
+
+use crate::support::{append, config, copy, expect, open, piece_of, position, soon};
+
+/// Sizes of each transaction's pieces in these tests.
+const PIECES: [usize; 3] = [3000, 2000, 1000];
+
+/// Opens what a crash left: everything up to `durable` is there, whole, and the position fits; then the log goes on.
+async fn expect_whole(path: &Path, durable: u64) -> u64 {
+    let log = open(path);
+    let last = log.durable().borrow().0;
+    assert!(last >= durable, "{durable} was advertised as durable, {last} was found");
+    assert_eq!(log.position(), (last > 0).then(|| position(last)));
+    let mut reader = log.reader(Offset::ZERO).unwrap();
+    expect(&mut reader, 1, last, &PIECES).await;
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, last + 1, &PIECES).await;
+    expect(&mut reader, last + 1, last + 1, &PIECES).await;
+    soon(appender.sync()).await.unwrap();
+    assert_eq!(reader.try_next().unwrap(), None);
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_log_in_use_opens_whole() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    for round in 0..20_u64 {
+        for number in round * 50 + 1..=round * 50 + 50 {
+            append(&mut appender, number, &PIECES).await;
+        }
+        let durable = log.durable().borrow().0;
+        let crashed = tempdir().unwrap();
+        copy(dir.path(), crashed.path());
+        expect_whole(crashed.path(), durable).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_transaction_is_gone_after_a_crash() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &PIECES).await;
+    for piece in 0..20 {
+        appender.append(piece_of(2, piece, 100_000, false)).await.unwrap();
+    }
+    soon(appender.sync()).await.unwrap();
+    let crashed = tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    assert_eq!(expect_whole(crashed.path(), 1).await, 1);
+}
+
+#[tokio::test]
+async fn a_torn_write_ahead_log_ends_at_a_whole_transaction() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    for number in 1..=30 {
+        append(&mut appender, number, &PIECES).await;
+    }
+    soon(appender.sync()).await.unwrap();
+    let wal = |path: &Path| -> PathBuf {
+        let logs = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log")).max().unwrap()
+    };
+    let size = std::fs::metadata(wal(dir.path())).unwrap().len();
+    let mut seen = std::collections::BTreeSet::new();
+    for cut in 1..40 {
+        let crashed = tempdir().unwrap();
+        copy(dir.path(), crashed.path());
+        let file = std::fs::File::options().write(true).open(wal(crashed.path())).unwrap();
+        file.set_len(size - cut * size / 41).unwrap();
+        seen.insert(expect_whole(crashed.path(), 0).await);
+    }
+    assert!(seen.len() > 10, "the cuts hit only {seen:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_last_record_is_found_at_opening() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &[100]).await;
+    drop(appender);
+    drop(log);
+    {
+        let families = ["default", "events", "meta"];
+        let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.path(), families).unwrap();
+        let events = db.cf_handle("events").unwrap();
+        let (key, mut value) = db.iterator_cf(events, rocksdb::IteratorMode::End).next().unwrap().unwrap();
+        *value.last_mut().unwrap() ^= 1;
+        db.put_cf(events, key, value).unwrap();
+    }
+    let refused = Log::open(config(dir.path())).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt { what, .. } if what.contains("offset 1")), "{refused}");
+}
+
+/// Not a test of its own: what the child process of [`aborted`] does.
+#[tokio::test]
+async fn child_appends_until_it_is_aborted() {
+    let Some(path) = std::env::var_os("OUTRIGGER_LOG_TEST_CHILD") else { return };
+    let _scenario = fail::FailScenario::setup();
+    let log = open(Path::new(&path));
+    let durable = log.durable();
+    let mut appender = log.appender().unwrap();
+    let from = durable.borrow().0 + 1;
+    for number in from.. {
+        append(&mut appender, number, &PIECES).await;
+        writeln!(std::io::stderr(), "durable {}", *durable.borrow()).unwrap();
+    }
+}
+
+/// Runs a child on `path` until its failpoint ends it; the last offset that it saw advertised.
+fn aborted(path: &Path, failpoints: &str) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_appends_until_it_is_aborted", "--nocapture"])
+        .env("OUTRIGGER_LOG_TEST_CHILD", path)
+        .env("FAILPOINTS", failpoints)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut durable = 0;
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        if let Some(offset) = line.unwrap().strip_prefix("durable ") {
+            durable = offset.parse().unwrap();
+        }
+    }
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), None, "the child ended by itself");
+    durable
+}
+
+#[tokio::test]
+async fn a_process_aborted_at_any_write_or_sync_leaves_a_whole_log() {
+    let dir = tempdir().unwrap();
+    let mut last = 0;
+    // Before each piece of a transaction, before syncs early and late; one log goes through it all.
+    let points = ["log-append=30*off->return", "log-append=31*off->return", "log-append=902*off->return"];
+    let syncs = ["log-sync=return", "log-sync=1*off->return", "log-sync=9*off->return"];
+    for failpoints in points.into_iter().chain(syncs) {
+        let durable = aborted(dir.path(), failpoints);
+        assert!(durable >= last || durable == 0, "{failpoints}");
+        last = expect_whole(dir.path(), durable.max(last)).await + 1;
+    }
+    assert!(last > 100, "only {last} transactions were written");
+}
+
+#[tokio::test]
+async fn a_damaged_table_is_reported_not_skipped() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    for number in 1..=2000 {
+        append(&mut appender, number, &[50_000]).await;
+    }
+    drop(appender);
+    drop(log);
+    let tables = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let table = tables.filter(|path| path.extension().is_some_and(|kind| kind == "sst")).min().unwrap();
+    let mut file = std::fs::File::options().read(true).write(true).open(table).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(100_000)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(100_000)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
+    let log = open(dir.path());
+    let mut reader = log.reader(Offset::ZERO).unwrap();
+    let error = loop {
+        match soon(reader.next()).await {
+            Ok(record) => assert!(record.offset < Offset(2000), "the damage was not noticed"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Engine { .. } | Error::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+}

@@ -1,0 +1,179 @@
+//! What goes in, in order, and what is refused.
+
+use bytesize::ByteSize;
+use outrigger_storage::{Error, Log, Offset};
+use tempfile::tempdir;
+
+use crate::support::{append, config, expect, file, open, piece_of, position, soon};
+
+#[tokio::test]
+async fn transactions_come_back_in_order_also_after_reopening() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let id = log.id();
+    assert_eq!(log.position(), None);
+    assert_eq!(*log.reached().borrow(), None);
+    let mut appender = log.appender().unwrap();
+    for number in 1..=1000 {
+        append(&mut appender, number, &[200]).await;
+    }
+    assert_eq!(soon(appender.sync()).await.unwrap(), Offset(1000));
+    assert_eq!(log.position(), Some(position(1000)));
+    expect(&mut log.reader(Offset::ZERO).unwrap(), 1, 1000, &[200]).await;
+    drop(appender);
+    log.close().unwrap();
+
+    let log = open(dir.path());
+    assert_eq!(log.id(), id);
+    assert_eq!(log.position(), Some(position(1000)));
+    assert_eq!(*log.durable().borrow(), Offset(1000));
+    assert_eq!(*log.reached().borrow(), Some(file(1000)));
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1001, &[200]).await;
+    expect(&mut log.reader(Offset::ZERO).unwrap(), 1, 1001, &[200]).await;
+    expect(&mut log.reader(Offset(998)).unwrap(), 999, 1001, &[200]).await;
+}
+
+#[tokio::test]
+async fn a_transaction_in_pieces_shows_only_when_whole() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    let mut reader = log.reader(Offset::ZERO).unwrap();
+    for piece in 0..3 {
+        appender.append(piece_of(1, piece, 100_000, false)).await.unwrap();
+    }
+    assert_eq!(soon(appender.sync()).await.unwrap(), Offset::ZERO);
+    assert_eq!(reader.try_next().unwrap(), None);
+    assert_eq!(log.position(), None);
+    appender.append(piece_of(1, 3, 100_000, true)).await.unwrap();
+    soon(appender.sync()).await.unwrap();
+    expect(&mut reader, 1, 1, &[100_000; 4]).await;
+    assert_eq!(reader.try_next().unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_unfinished_transaction_is_discarded_with_its_appender() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &[50]).await;
+    for piece in 0..5 {
+        appender.append(piece_of(2, piece, 70_000, false)).await.unwrap();
+    }
+    drop(appender);
+    assert_eq!(log.position(), Some(position(1)));
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 2, &[10, 20]).await;
+    append(&mut appender, 3, &[10, 20]).await;
+    let mut reader = log.reader(Offset(1)).unwrap();
+    expect(&mut reader, 2, 3, &[10, 20]).await;
+    drop((reader, appender));
+    drop(log);
+    // The same from the disk.
+    let log = open(dir.path());
+    expect(&mut log.reader(Offset(1)).unwrap(), 2, 3, &[10, 20]).await;
+}
+
+#[tokio::test]
+async fn pieces_out_of_order_are_refused() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    assert!(matches!(appender.append(piece_of(1, 1, 9, true)).await, Err(Error::Sequence { .. })));
+    appender.append(piece_of(1, 0, 9, false)).await.unwrap();
+    assert!(matches!(appender.append(piece_of(1, 0, 9, true)).await, Err(Error::Sequence { .. })));
+    appender.append(piece_of(1, 1, 9, true)).await.unwrap();
+    expect(&mut log.reader(Offset::ZERO).unwrap(), 1, 1, &[9, 9]).await;
+}
+
+#[tokio::test]
+async fn there_is_one_appender_and_one_process() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let appender = log.appender().unwrap();
+    assert!(matches!(log.appender(), Err(Error::AppenderTaken)));
+    drop(appender);
+    drop(log.appender().unwrap());
+    let refused = Log::open(config(dir.path())).unwrap_err();
+    assert!(matches!(refused, Error::InUse { .. }));
+    assert!(refused.to_string().contains(&dir.path().display().to_string()), "{refused}");
+}
+
+#[tokio::test]
+async fn the_start_is_set_once_nothing_was_appended() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    log.set_start(&position(40)).unwrap();
+    assert_eq!(log.position(), Some(position(40)));
+    assert_eq!(*log.reached().borrow(), Some(file(40)));
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(log.position(), Some(position(40)));
+    assert_eq!(*log.durable().borrow(), Offset::ZERO);
+    log.set_start(&position(0)).unwrap();
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &[10]).await;
+    soon(appender.sync()).await.unwrap();
+    assert!(matches!(log.set_start(&position(9)), Err(Error::NotEmpty { last: Offset(1) })));
+}
+
+#[tokio::test]
+async fn reached_waits_for_what_was_appended_before() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut reached = log.reached();
+    let mut appender = log.appender().unwrap();
+    // Nothing is on its way: at once.
+    appender.reached(file(3));
+    assert_eq!(*reached.borrow_and_update(), Some(file(3)));
+    append(&mut appender, 4, &[1 << 20]).await;
+    appender.reached(file(9));
+    let position = soon(reached.wait_for(|position| *position == Some(file(9)))).await.unwrap().clone();
+    assert_eq!(position, Some(file(9)));
+    assert_eq!(*log.durable().borrow(), Offset(1));
+}
+
+#[tokio::test]
+async fn another_format_or_another_database_is_refused() {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("photo.jpg"), b"x").unwrap();
+    let refused = Log::open(config(dir.path())).unwrap_err();
+    assert!(matches!(&refused, Error::NotALog { why, .. } if why.contains("photo.jpg")), "{refused}");
+    let mut small = config(dir.path());
+    small.quota = ByteSize::kib(1);
+    assert!(matches!(Log::open(small), Err(Error::Config { .. })));
+
+    let foreign = tempdir().unwrap();
+    let db = rocksdb::DB::open_default(foreign.path()).unwrap();
+    db.put(b"a", b"b").unwrap();
+    drop(db);
+    assert!(matches!(Log::open(config(foreign.path())), Err(Error::NotALog { .. })));
+    // It was left as it was.
+    assert_eq!(rocksdb::DB::open_default(foreign.path()).unwrap().get(b"a").unwrap().unwrap(), b"b");
+
+    let newer = tempdir().unwrap();
+    drop(open(newer.path()));
+    let families = ["default", "events", "meta"];
+    let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), newer.path(), families).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), b"format", 2_u64.to_be_bytes()).unwrap();
+    drop(db);
+    let refused = Log::open(config(newer.path())).unwrap_err();
+    assert!(matches!(refused, Error::Version { found: 2, supported: 1, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_closed_log_says_so_and_frees_its_directory() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    let mut reader = log.reader(Offset::ZERO).unwrap();
+    append(&mut appender, 1, &[10]).await;
+    log.close().unwrap();
+    // What was durable is still read.
+    expect(&mut reader, 1, 1, &[10]).await;
+    assert!(matches!(soon(reader.next()).await, Err(Error::Closed)));
+    assert!(matches!(soon(appender.append(piece_of(2, 0, 10, true))).await, Err(Error::Closed)));
+    drop((reader, appender));
+    expect(&mut open(dir.path()).reader(Offset::ZERO).unwrap(), 1, 1, &[10]).await;
+}

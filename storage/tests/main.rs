@@ -1,0 +1,13 @@
+//! The log through its public face, on real directories; crashes are simulated with copies of a directory in use and with
+//! child processes that end at named points.
+
+#[path = "log/crash.rs"]
+mod crash;
+#[path = "log/quota.rs"]
+mod quota;
+#[path = "log/reading.rs"]
+mod reading;
+#[path = "log/support.rs"]
+mod support;
+#[path = "log/writing.rs"]
+mod writing;
