@@ -13,10 +13,12 @@ pub mod metrics;
 pub mod status;
 pub mod task;
 
+mod ddl;
 mod definition;
 mod link;
 mod literal;
 mod replay;
+mod schema;
 mod snapshot;
 mod statement;
 mod target;
