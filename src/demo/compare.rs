@@ -69,7 +69,7 @@ pub async fn digest(conn: &mut Conn, database: &str, table: &str) -> Result<Opti
     let row = format!("CONCAT_WS(',', {})", parts.join(", "));
     let hash = format!("CAST(CONV(LEFT(SHA2({row}, 256), 16), 16, 10) AS UNSIGNED)");
     let sql = format!(
-        "SELECT COUNT(*), CONCAT(HEX(COALESCE(SUM(h & 0xffffffff), 0)), '-', HEX(COALESCE(SUM(h >> 32), 0)), '-', HEX(COALESCE(BIT_XOR(h), 0)))
+        "SELECT COUNT(*), CONCAT(HEX(COALESCE(SUM(h & 0xffffffff), 0)), '-', HEX(COALESCE(SUM(h >> 32), 0)), '-', HEX(BIT_XOR(h)))
          FROM (SELECT {hash} AS h FROM {}.{}) AS hashes",
         quote(database),
         quote(table)
