@@ -1,0 +1,32 @@
+//! What keeps the proxy from starting or running. Faults of a single connection are told to its client and logged, not here.
+
+use std::io;
+
+use crate::config::ListenAddress;
+
+/// Why the proxy can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is out of its bounds.
+    #[error("proxy configuration: {0}")]
+    Config(&'static str),
+    /// A listen address is neither `ip:port` nor a path.
+    #[error(
+        "proxy configuration: {0:?} is no address to listen at: write \"ip:port\" or the absolute path of a unix socket"
+    )]
+    ListenAddress(String),
+    /// An address can't be listened at.
+    #[error(
+        "the proxy can't listen at {address}: {cause}; is another program using it, or is it not this machine's?"
+    )]
+    Listen {
+        /// Where.
+        address: ListenAddress,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// One of the proxy's own tasks panicked.
+    #[error("the proxy's listener at {0} ended by a defect of the proxy; the log has its message")]
+    Defect(ListenAddress),
+}

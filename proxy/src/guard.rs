@@ -1,0 +1,49 @@
+//! The place where a command is judged before the source sees it.
+//!
+//! Every command passes through [`Guard::judge`] once, on the bytes that lie in the relay's buffer. What a guard lets pass goes on as it
+//! came (P1); what it refuses never reaches the source, and the client gets the guard's error in its turn (P2).
+
+use outrigger_protocol::command::CommandByte;
+use outrigger_protocol::handshake::Capabilities;
+use outrigger_protocol::reply::ErrPacket;
+
+/// A command on its way to the source.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// What it is; `None` for a byte that MySQL has no command for.
+    pub kind: Option<CommandByte>,
+    /// Its payload, command byte included, as far as it has come: all of it when `more` is false and it fits the relay's
+    /// buffer.
+    pub payload: &'a [u8],
+    /// True if asking for [`Verdict::More`] would bring more of the payload.
+    pub more: bool,
+    /// What client and source agreed on: it decides the payload's form.
+    pub capabilities: Capabilities,
+}
+
+/// What becomes of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to the source.
+    Pass,
+    /// More of it is needed to tell. Counts as [`Verdict::Pass`] where [`Command::more`] is false.
+    More,
+    /// It does not go to the source; the client gets this error, and the session goes on.
+    Refuse(ErrPacket<'static>),
+}
+
+/// Judges commands. Called on the relaying task: it must not block.
+pub trait Guard: Send + Sync {
+    /// Says what becomes of a command.
+    fn judge(&self, command: &Command<'_>) -> Verdict;
+}
+
+/// The guard that lets everything pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PassAll;
+
+impl Guard for PassAll {
+    fn judge(&self, _command: &Command<'_>) -> Verdict {
+        Verdict::Pass
+    }
+}

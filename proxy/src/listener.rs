@@ -1,0 +1,253 @@
+//! Accepting connections, up to a limit, until the proxy is stopped; then waiting for the sessions to end.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_protocol::endpoint::Address;
+use outrigger_protocol::packet::put;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+use crate::config::{Config, ListenAddress};
+use crate::error::Error;
+use crate::guard::{Guard, PassAll};
+use crate::metrics::Metrics;
+use crate::session::{self, Shared};
+use crate::stream::Stream;
+
+/// How long accepting pauses after the system refused (no file descriptors left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A proxy that listens.
+pub struct Proxy {
+    listeners: Vec<Listener>,
+    permits: Arc<Semaphore>,
+    shared: Shared,
+}
+
+enum Listener {
+    Tcp(TcpListener, ListenAddress),
+    Unix(UnixListener, ListenAddress),
+}
+
+impl Proxy {
+    /// Listens at the configured addresses. Connections wait in the kernel until [`run`](Self::run).
+    ///
+    /// A unix socket left behind by a process that is gone is replaced. `upstream` is the source.
+    pub async fn bind(config: Config, upstream: Address) -> Result<Self, Error> {
+        config.validate()?;
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let bound = Listener::bind(address).await;
+            listeners.push(bound.map_err(|cause| Error::Listen {
+                address: address.clone(),
+                cause,
+            })?);
+        }
+        let permits = Arc::new(Semaphore::new(config.max_connections));
+        let metrics = Arc::new(Metrics::new());
+        Ok(Self {
+            listeners,
+            permits,
+            shared: Shared {
+                config,
+                upstream,
+                guard: Arc::new(PassAll),
+                metrics,
+            },
+        })
+    }
+
+    /// Has commands judged by `guard`.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Arc<dyn Guard>) -> Self {
+        self.shared.guard = guard;
+        self
+    }
+
+    /// Counts with `metrics` instead of handles of the global recorder.
+    #[must_use]
+    pub fn counting_with(mut self, metrics: Arc<Metrics>) -> Self {
+        self.shared.metrics = metrics;
+        self
+    }
+
+    /// Where it listens, in the configuration's order; port 0 is replaced by the port that was taken.
+    pub fn local_addresses(&self) -> Vec<ListenAddress> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.address().clone())
+            .collect()
+    }
+
+    /// Serves until `cancel` is cancelled, then drains: no new connections, sessions between commands and outside a transaction are closed
+    /// at once, the others when they get there or at the drain timeout.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
+        let shared = Arc::new(self.shared);
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners {
+            let address = listener.address().clone();
+            let serving = serve(
+                listener,
+                Arc::clone(&self.permits),
+                Arc::clone(&shared),
+                cancel.clone(),
+            );
+            let span = info_span!("listener", %address);
+            accepting.spawn(
+                async move {
+                    // A task of its own, so that its panic can be told with its address.
+                    tokio::spawn(serving)
+                        .await
+                        .map_err(|_panic| Error::Defect(address))
+                }
+                .instrument(span),
+            );
+        }
+        let mut outcome = Ok(());
+        while let Some(ended) = accepting.join_next().await {
+            if let Ok(Err(defect)) = ended {
+                // One listener less is not what was asked for: stop the others too.
+                cancel.cancel();
+                outcome = Err(defect);
+            }
+        }
+        outcome
+    }
+}
+
+impl Listener {
+    async fn bind(address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = ListenAddress::Tcp(listener.local_addr()?);
+                Ok(Self::Tcp(listener, address))
+            }
+            ListenAddress::Unix(path) => {
+                remove_stale(path).await?;
+                let listener = UnixListener::bind(path)?;
+                // As MySQL's own socket: who may enter is decided by accounts.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+                Ok(Self::Unix(listener, address.clone()))
+            }
+        }
+    }
+
+    fn address(&self) -> &ListenAddress {
+        match self {
+            Self::Tcp(_, address) | Self::Unix(_, address) => address,
+        }
+    }
+
+    /// Waits for a client. Cancellation-safe.
+    async fn accept(&self, keepalive: Duration) -> io::Result<(Stream, String)> {
+        match self {
+            Self::Tcp(listener, _) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream::tcp(stream, keepalive)?, peer.to_string()))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), "unix".to_owned()))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, ListenAddress::Unix(path)) = self
+            && let Err(cause) = std::fs::remove_file(&*path)
+        {
+            debug!(%cause, path = %path.display(), "the unix socket could not be removed");
+        }
+    }
+}
+
+/// Removes a unix socket that nobody listens at any more.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match UnixStream::connect(path).await {
+        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// Accepts at one address and owns the sessions that begin there.
+async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>, cancel: CancellationToken) {
+    let mut sessions = JoinSet::new();
+    info!(address = %listener.address(), upstream = %shared.upstream, "the proxy listens");
+    loop {
+        let accepted = tokio::select! {
+            // Accepting and joining are cancellation-safe.
+            () = cancel.cancelled() => break,
+            Some(ended) = sessions.join_next() => {
+                report(ended);
+                continue;
+            }
+            accepted = listener.accept(shared.config.keepalive) => accepted,
+        };
+        match accepted {
+            Ok((client, peer)) => match Arc::clone(&permits).try_acquire_owned() {
+                Ok(permit) => {
+                    let span = info_span!("connection", client = %peer);
+                    let session = hold(client, permit, Arc::clone(&shared), cancel.child_token());
+                    sessions.spawn(session.instrument(span));
+                }
+                Err(_none_left) => refuse(client, &shared.metrics),
+            },
+            Err(cause) => {
+                warn!(%cause, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    info!(sessions = sessions.len(), "the proxy drains");
+    while let Some(ended) = sessions.join_next().await {
+        report(ended);
+    }
+}
+
+/// One session with its permit and its place in the metrics.
+async fn hold(client: Stream, permit: OwnedSemaphorePermit, shared: Arc<Shared>, cancel: CancellationToken) {
+    let open = shared.metrics.open();
+    session::lead(client, &shared, &cancel).await;
+    drop((open, permit));
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(cause) = ended {
+        error!(%cause, "a session ended by a defect of the proxy");
+    }
+}
+
+/// Tells a client that there is no room and closes. The socket is fresh: the packet fits its buffer, nothing waits.
+fn refuse(client: Stream, metrics: &Metrics) {
+    use std::io::Write;
+
+    metrics.refused();
+    let mut packet = Vec::new();
+    put(
+        &mut packet,
+        &session::early(1040, "Too many connections".to_owned()).encode(),
+        0,
+    );
+    let told = match client {
+        Stream::Tcp(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
+        Stream::Unix(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
+    };
+    if let Err(cause) = told {
+        debug!(%cause, "a client left before it was refused");
+    }
+}

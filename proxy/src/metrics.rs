@@ -1,0 +1,98 @@
+//! What the proxy counts.
+
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use outrigger_protocol::command::CommandByte;
+
+/// Handles of the proxy's metrics, made once under the recorder that is then installed.
+pub struct Metrics {
+    connections: Gauge,
+    accepted: Counter,
+    refused: Counter,
+    upstream_failures: Counter,
+    received: Counter,
+    answered: Counter,
+    commands: [Counter; CommandByte::ALL.len()],
+    unknown_commands: Counter,
+}
+
+impl Metrics {
+    /// Describes the metrics and makes their handles.
+    pub fn new() -> Self {
+        describe_gauge!("outrigger_proxy_connections", "Client connections that are open");
+        describe_counter!(
+            "outrigger_proxy_connections_total",
+            "Client connections that were accepted"
+        );
+        describe_counter!(
+            "outrigger_proxy_connections_refused_total",
+            "Client connections refused because the limit was reached"
+        );
+        describe_counter!(
+            "outrigger_proxy_upstream_failures_total",
+            "Failures to reach the source for a client"
+        );
+        describe_counter!(
+            "outrigger_proxy_received_bytes_total",
+            Unit::Bytes,
+            "Bytes read, from the client or from the upstream"
+        );
+        describe_counter!(
+            "outrigger_proxy_commands_total",
+            "Commands that clients sent, by kind"
+        );
+        Self {
+            connections: gauge!("outrigger_proxy_connections"),
+            accepted: counter!("outrigger_proxy_connections_total"),
+            refused: counter!("outrigger_proxy_connections_refused_total"),
+            upstream_failures: counter!("outrigger_proxy_upstream_failures_total"),
+            received: counter!("outrigger_proxy_received_bytes_total", "from" => "client"),
+            answered: counter!("outrigger_proxy_received_bytes_total", "from" => "upstream"),
+            commands: CommandByte::ALL
+                .map(|command| counter!("outrigger_proxy_commands_total", "command" => command.name())),
+            unknown_commands: counter!("outrigger_proxy_commands_total", "command" => "unknown"),
+        }
+    }
+
+    /// A client connected; it is counted as open until the returned value is dropped.
+    pub(crate) fn open(&self) -> Open {
+        self.accepted.increment(1);
+        self.connections.increment(1);
+        Open(self.connections.clone())
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.increment(1);
+    }
+
+    pub(crate) fn upstream_failed(&self) {
+        self.upstream_failures.increment(1);
+    }
+
+    pub(crate) fn from_client(&self, bytes: usize) {
+        self.received.increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn from_upstream(&self, bytes: usize) {
+        self.answered.increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn command(&self, command: Option<CommandByte>) {
+        let counter = command.and_then(|command| self.commands.get(usize::from(command.byte())));
+        counter.unwrap_or(&self.unknown_commands).increment(1);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An open connection, as long as it lives.
+pub(crate) struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}

@@ -1,0 +1,224 @@
+//! Where a session is: which commands wait for replies, whether a transaction is open, whether it may be closed now.
+//!
+//! A pure machine, told of each payload in both directions by its head. It never decides what is relayed. What it does
+//! not understand makes it let go for good ([`Phase::is_lost`]): the bytes go on, the session just can't be closed early.
+
+mod reply;
+
+use std::collections::VecDeque;
+
+use outrigger_protocol::command::CommandByte;
+use outrigger_protocol::handshake::{Capabilities, StatusFlags};
+use outrigger_protocol::reply::{ERR, ErrPacket};
+
+use self::reply::{Reply, Taken};
+
+/// How many commands may wait for replies. A client that sends more ahead is read again when a reply has ended.
+const OUTSTANDING: usize = 1024;
+
+/// A payload as the machine sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packet<'a> {
+    /// Its first bytes: all of it, or at least [`crate::framing::HEAD`].
+    pub(crate) head: &'a [u8],
+    /// The size of its first packet.
+    pub(crate) size: usize,
+    /// The sequence number of its last packet so far.
+    pub(crate) seq: u8,
+}
+
+/// What a client's payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromClient {
+    /// A command; `None` for a byte that MySQL has no command for.
+    Command(Option<CommandByte>),
+    /// Part of an exchange that the server began: authentication, a local file.
+    Answer,
+    /// Nothing is known any more.
+    Unknown,
+}
+
+#[derive(Debug)]
+enum Outstanding {
+    /// The source owes a reply, of which this much is still to come.
+    Reply(Reply),
+    /// The proxy owes an error for a command that the source never saw.
+    Refused(ErrPacket<'static>),
+}
+
+/// Why the machine let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// A replica reads the binlog: it reconnects where it stopped, so closing it hurts nobody.
+    Replication,
+    /// Something that the machine does not follow.
+    Unknown,
+}
+
+/// Where a session is.
+#[derive(Debug)]
+pub(crate) struct Phase {
+    capabilities: Capabilities,
+    outstanding: VecDeque<Outstanding>,
+    status: StatusFlags,
+    authenticated: bool,
+    quitting: bool,
+    lost: Option<Lost>,
+}
+
+impl Phase {
+    /// A session whose greeting was sent: the client's response and the end of authentication are next. `capabilities` are those on which
+    /// both sides agree.
+    pub(crate) fn new(capabilities: Capabilities) -> Self {
+        Self {
+            capabilities,
+            outstanding: VecDeque::from([Outstanding::Reply(Reply::Auth)]),
+            status: StatusFlags::empty(),
+            authenticated: false,
+            quitting: false,
+            lost: None,
+        }
+    }
+
+    /// What client and source agreed on.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// True once the first authentication is over, or can't be followed.
+    pub(crate) fn authenticated(&self) -> bool {
+        self.authenticated || self.lost.is_some()
+    }
+
+    /// True when the machine has let go: payloads need not be shown to it any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// True when another command must wait until a reply has ended.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outstanding.len() >= OUTSTANDING
+    }
+
+    /// True when nothing that the source does for the client would be cut off by closing, as far as whole commands are
+    /// concerned.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self.lost {
+            Some(Lost::Replication) => true,
+            Some(Lost::Unknown) => false,
+            None => {
+                self.outstanding.is_empty()
+                    && !self.quitting
+                    && !self
+                        .status
+                        .intersects(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY)
+            }
+        }
+    }
+
+    /// True when the client reads its packets as replies: an error of our own would be understood.
+    pub(crate) fn may_speak(&self) -> bool {
+        self.lost.is_none()
+    }
+
+    /// A client's payload began.
+    pub(crate) fn client_payload(&mut self, packet: Packet<'_>) -> FromClient {
+        if self.lost.is_some() {
+            return FromClient::Unknown;
+        }
+        match self.outstanding.front_mut() {
+            Some(Outstanding::Reply(reply @ Reply::LocalFile)) => {
+                if packet.size == 0 {
+                    *reply = Reply::Result { file: false };
+                }
+                return FromClient::Answer;
+            }
+            Some(Outstanding::Reply(Reply::Auth)) if packet.seq != 0 => return FromClient::Answer,
+            _ => {}
+        }
+        match packet.head.first() {
+            Some(byte) if packet.seq == 0 => FromClient::Command(CommandByte::from_byte(*byte)),
+            _ => {
+                self.lost = Some(Lost::Unknown);
+                FromClient::Unknown
+            }
+        }
+    }
+
+    /// The command that just began goes to the source.
+    pub(crate) fn passed(&mut self, command: Option<CommandByte>) {
+        let reply = match command {
+            Some(CommandByte::Quit) => {
+                self.quitting = true;
+                return;
+            }
+            Some(CommandByte::StmtSendLongData | CommandByte::StmtClose) => return,
+            Some(CommandByte::Query) => Reply::Result { file: true },
+            Some(CommandByte::StmtExecute | CommandByte::ProcessInfo) => Reply::Result { file: false },
+            Some(CommandByte::FieldList | CommandByte::StmtFetch) => Reply::Rows { more: false },
+            Some(CommandByte::StmtPrepare) => Reply::Prepared,
+            Some(CommandByte::Statistics) => Reply::One,
+            Some(CommandByte::ChangeUser) => Reply::Auth,
+            Some(CommandByte::BinlogDump | CommandByte::BinlogDumpGtid) => {
+                return self.lose(Lost::Replication);
+            }
+            Some(CommandByte::Clone | CommandByte::SubscribeGroupReplication) | None => {
+                return self.lose(Lost::Unknown);
+            }
+            Some(_) => Reply::Outcome,
+        };
+        self.outstanding.push_back(Outstanding::Reply(reply));
+    }
+
+    /// The command that just began does not go to the source: the client is owed this error, after the replies before it.
+    pub(crate) fn refused(&mut self, error: ErrPacket<'static>) {
+        self.outstanding.push_back(Outstanding::Refused(error));
+    }
+
+    /// True when the next thing the client must hear is an error of ours.
+    pub(crate) fn owes_error(&self) -> bool {
+        matches!(self.outstanding.front(), Some(Outstanding::Refused(_)))
+    }
+
+    /// Takes the error that the client must hear next.
+    pub(crate) fn take_error(&mut self) -> Option<ErrPacket<'static>> {
+        match self.outstanding.pop_front() {
+            Some(Outstanding::Refused(error)) => Some(error),
+            Some(other) => {
+                self.outstanding.push_front(other);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// A payload of the source's ended.
+    pub(crate) fn server_payload(&mut self, packet: Packet<'_>) {
+        if self.lost.is_some() {
+            return;
+        }
+        let Some(Outstanding::Reply(reply)) = self.outstanding.front_mut() else {
+            // Nobody asked. An error is the source's farewell (a KILL, a time limit); the end of the connection follows.
+            if packet.head.first() != Some(&ERR) {
+                self.lose(Lost::Unknown);
+            }
+            return;
+        };
+        match reply.take(packet, self.capabilities, &mut self.status) {
+            Taken::More => {}
+            Taken::Done => {
+                self.outstanding.pop_front();
+                self.authenticated = true;
+            }
+            Taken::Unknown => self.lose(Lost::Unknown),
+        }
+    }
+
+    fn lose(&mut self, why: Lost) {
+        self.lost = Some(why);
+    }
+}
+
+#[cfg(test)]
+#[path = "phase/tests.rs"]
+mod tests;

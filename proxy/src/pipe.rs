@@ -1,0 +1,138 @@
+//! The bytes of one direction between reading and writing: one fixed buffer, three marks.
+//!
+//! ```text
+//!   0 ──── start ──── released ──── end ──── capacity
+//!     sent       to be sent    held      room
+//! ```
+//!
+//! Nothing is read while released bytes wait to be sent: a slow reader stalls its own source and nobody else (P3).
+
+/// Bytes that one direction of a connection may hold.
+pub(crate) const CAPACITY: usize = 32 * 1024;
+
+/// One direction's buffer.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    buffer: Box<[u8]>,
+    start: usize,
+    released: usize,
+    end: usize,
+}
+
+impl Pipe {
+    /// An empty pipe holding `first`, unreleased; as large as that, if need be.
+    pub(crate) fn with(first: &[u8]) -> Self {
+        let mut buffer = vec![0; CAPACITY.max(first.len())].into_boxed_slice();
+        buffer[..first.len()].copy_from_slice(first);
+        Self {
+            buffer,
+            start: 0,
+            released: 0,
+            end: first.len(),
+        }
+    }
+
+    /// What may be written.
+    pub(crate) fn sendable(&self) -> &[u8] {
+        &self.buffer[self.start..self.released]
+    }
+
+    /// What was read and not yet released.
+    pub(crate) fn held(&self) -> &[u8] {
+        &self.buffer[self.released..self.end]
+    }
+
+    /// True when nothing is in the pipe.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// True when all that is held fills the pipe.
+    pub(crate) fn is_full_of_held(&self) -> bool {
+        self.held().len() == self.buffer.len()
+    }
+
+    /// `count` bytes of [`sendable`](Self::sendable) were written.
+    pub(crate) fn sent(&mut self, count: usize) {
+        self.start = self.released.min(self.start.saturating_add(count));
+    }
+
+    /// Lets the next `count` held bytes go.
+    pub(crate) fn release(&mut self, count: usize) {
+        self.released = self.end.min(self.released.saturating_add(count));
+    }
+
+    /// Takes the next `count` held bytes out; they are never sent.
+    pub(crate) fn discard(&mut self, count: usize) {
+        let from = self.end.min(self.released.saturating_add(count));
+        self.buffer.copy_within(from..self.end, self.released);
+        self.end -= from - self.released;
+    }
+
+    /// Where the next bytes may be read into; empty while something waits to be sent or the pipe is full.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.start < self.released {
+            return &mut [];
+        }
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            self.released = 0;
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// `count` bytes were read into [`room`](Self::room).
+    pub(crate) fn received(&mut self, count: usize) {
+        self.end = self.buffer.len().min(self.end.saturating_add(count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bytes_come_out_as_they_went_in(steps in prop::collection::vec((0..4u8, 0..40_000usize), 0..80)) {
+            let mut pipe = Pipe::with(b"");
+            let mut read = 0_usize;
+            let (mut written, mut expected, mut held) = (Vec::new(), Vec::new(), Vec::new());
+            for (step, size) in steps {
+                match step {
+                    0 => {
+                        let room = pipe.room();
+                        let count = size.min(room.len());
+                        for slot in &mut room[..count] {
+                            *slot = u8::try_from(read % 251).expect("small");
+                            held.push(*slot);
+                            read += 1;
+                        }
+                        pipe.received(count);
+                    }
+                    1 => {
+                        let count = size.min(held.len());
+                        pipe.release(count);
+                        expected.extend(held.drain(..count));
+                    }
+                    2 => {
+                        let count = size.min(held.len());
+                        pipe.discard(count);
+                        held.drain(..count);
+                    }
+                    _ => {
+                        let count = size.min(pipe.sendable().len());
+                        written.extend_from_slice(&pipe.sendable()[..count]);
+                        pipe.sent(count);
+                    }
+                }
+                prop_assert_eq!(pipe.held(), held.as_slice());
+            }
+            written.extend_from_slice(pipe.sendable());
+            prop_assert_eq!(written, expected);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Moving bytes between a client and the source, in one task and without copying them.
+//!
+//! What was read is followed by its packets' headers, judged at the head of each command, and written from the same buffer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use outrigger_protocol::command::CommandByte;
+use outrigger_protocol::packet::{HEADER_SIZE, put};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::framing::{Event, Follower};
+use crate::guard::{Command, Guard, Verdict};
+use crate::metrics::Metrics;
+use crate::phase::{FromClient, Packet, Phase};
+use crate::pipe::Pipe;
+use crate::stream::Stream;
+
+/// Why bytes stopped flowing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client left; what it had sent was handed to the source.
+    Client,
+    /// The source closed the connection; what it had sent was handed to the client.
+    Upstream,
+    /// The session may be closed without breaking anything, as was asked.
+    Quiet,
+    /// The first authentication is over; flow goes on when asked again.
+    Authenticated,
+}
+
+/// What becomes of the client's payload that is passing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Custody {
+    /// Between payloads, or in the head of one.
+    Undecided,
+    /// A command's head is known, its verdict is not.
+    Awaiting(Option<CommandByte>),
+    /// It goes to the source.
+    Passing,
+    /// It was refused.
+    Dropping,
+}
+
+/// A client, the source, and what is between them.
+pub(crate) struct Relay {
+    client: Stream,
+    upstream: Stream,
+    phase: Phase,
+    guard: Arc<dyn Guard>,
+    metrics: Arc<Metrics>,
+    /// Towards the source.
+    up: Pipe,
+    up_follower: Follower,
+    custody: Custody,
+    /// Held bytes that the follower has passed.
+    ahead: usize,
+    client_closed: bool,
+    upstream_deaf: bool,
+    /// Towards the client.
+    down: Pipe,
+    down_follower: Follower,
+    upstream_closed: bool,
+    /// An error of ours that the client must get before what is still held, and how much of it went out.
+    own: Vec<u8>,
+    own_sent: usize,
+    /// Sequence number of the packet that was seen last, in either direction.
+    last_seq: u8,
+    announced: bool,
+}
+
+impl Relay {
+    /// A relay in which the client's first bytes, from its response to the greeting on, were already read.
+    pub(crate) fn new(
+        client: Stream,
+        upstream: Stream,
+        response: &[u8],
+        phase: Phase,
+        guard: Arc<dyn Guard>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            client,
+            upstream,
+            phase,
+            guard,
+            metrics,
+            up: Pipe::with(response),
+            up_follower: Follower::new(),
+            custody: Custody::Undecided,
+            ahead: 0,
+            client_closed: false,
+            upstream_deaf: false,
+            down: Pipe::with(b""),
+            down_follower: Follower::new(),
+            upstream_closed: false,
+            own: Vec::new(),
+            own_sent: 0,
+            last_seq: 0,
+            announced: false,
+        }
+    }
+
+    /// Moves bytes until something ends it. Cancellation-safe: all state is in `self`. With `closing`, a quiet session ends.
+    pub(crate) async fn flow(&mut self, closing: bool) -> End {
+        std::future::poll_fn(|cx| self.poll_flow(cx, closing)).await
+    }
+
+    /// The connections, and the sequence number with which an error of ours would now be understood; `None` in the middle of a packet or
+    /// where the client doesn't expect replies.
+    pub(crate) fn into_parts(self) -> (Stream, Stream, Option<u8>) {
+        let between =
+            self.own.is_empty() && self.down.sendable().is_empty() && self.down_follower.at_boundary();
+        let seq = match (between && self.phase.may_speak(), self.phase.is_quiet()) {
+            (false, _) => None,
+            // The client takes it for the reply to its next command.
+            (true, true) => Some(1),
+            (true, false) => Some(self.last_seq.wrapping_add(1)),
+        };
+        (self.client, self.upstream, seq)
+    }
+
+    /// True when the session is between commands and outside a transaction, with nothing under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let settled = self.up.is_empty() && self.down.is_empty() && self.own.is_empty();
+        self.phase.is_quiet() && (!self.phase.may_speak() || settled && self.up_follower.at_boundary())
+    }
+
+    /// True when the first authentication is over.
+    pub(crate) fn authenticated(&self) -> bool {
+        self.phase.authenticated()
+    }
+
+    fn poll_flow(&mut self, cx: &mut Context<'_>, closing: bool) -> Poll<End> {
+        loop {
+            let mut moved = self.pull_client(cx);
+            self.follow_client();
+            moved |= self.push_upstream(cx);
+            moved |= self.pull_upstream(cx);
+            self.follow_upstream();
+            match self.push_client(cx) {
+                Ok(pushed) => moved |= pushed,
+                // Nobody hears the source any more.
+                Err(_gone) => return Poll::Ready(End::Client),
+            }
+            if !self.announced && self.phase.authenticated() {
+                self.announced = true;
+                return Poll::Ready(End::Authenticated);
+            }
+            if moved {
+                continue;
+            }
+            if self.upstream_closed && self.down.sendable().is_empty() && self.own.is_empty() {
+                return Poll::Ready(End::Upstream);
+            }
+            if self.client_closed && self.up.sendable().is_empty() {
+                return Poll::Ready(End::Client);
+            }
+            return if closing && self.is_quiet() {
+                Poll::Ready(End::Quiet)
+            } else {
+                Poll::Pending
+            };
+        }
+    }
+
+    fn pull_client(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.client_closed {
+            return false;
+        }
+        match pull(&mut self.client, &mut self.up, cx) {
+            None => false,
+            Some(0) => {
+                self.client_closed = true;
+                true
+            }
+            Some(count) => {
+                self.metrics.from_client(count);
+                true
+            }
+        }
+    }
+
+    fn pull_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.upstream_closed {
+            return false;
+        }
+        match pull(&mut self.upstream, &mut self.down, cx) {
+            None => false,
+            Some(0) => {
+                self.upstream_closed = true;
+                true
+            }
+            Some(count) => {
+                self.metrics.from_upstream(count);
+                true
+            }
+        }
+    }
+
+    fn push_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while !self.up.sendable().is_empty() {
+            if self.upstream_deaf {
+                self.up.sent(usize::MAX);
+                return true;
+            }
+            match Pin::new(&mut self.upstream).poll_write(cx, self.up.sendable()) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.up.sent(count);
+                    moved = true;
+                }
+                // It may still have last words for the client: they are read until it closes that direction too.
+                Poll::Ready(_) => self.upstream_deaf = true,
+                Poll::Pending => break,
+            }
+        }
+        moved
+    }
+
+    fn push_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        loop {
+            let (bytes, own) = match self.down.sendable() {
+                [] => (&self.own[self.own_sent..], true),
+                bytes => (bytes, false),
+            };
+            if bytes.is_empty() {
+                return Ok(moved);
+            }
+            match Pin::new(&mut self.client).poll_write(cx, bytes) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) if own => {
+                    self.own_sent += count;
+                    if self.own_sent == self.own.len() {
+                        self.own.clear();
+                        self.own_sent = 0;
+                    }
+                }
+                Poll::Ready(Ok(count)) => self.down.sent(count),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(moved),
+            }
+            moved = true;
+        }
+    }
+
+    /// Follows what the client sent, and lets go what may go.
+    fn follow_client(&mut self) {
+        loop {
+            if self.phase.is_lost() && self.custody != Custody::Dropping {
+                self.up.release(usize::MAX);
+                self.ahead = 0;
+                return;
+            }
+            if let Custody::Awaiting(kind) = self.custody
+                && !self.decide(kind)
+            {
+                return;
+            }
+            let (passed, event) = self.up_follower.step(&self.up.held()[self.ahead..]);
+            self.ahead += passed;
+            match event {
+                None => {
+                    self.settle();
+                    return;
+                }
+                Some(Event::Begin) => {
+                    self.last_seq = self.up_follower.seq();
+                    self.custody = match self.phase.client_payload(packet(&self.up_follower)) {
+                        FromClient::Command(kind) => Custody::Awaiting(kind),
+                        FromClient::Answer | FromClient::Unknown => Custody::Passing,
+                    };
+                }
+                Some(Event::End) => {
+                    self.settle();
+                    self.custody = Custody::Undecided;
+                }
+            }
+        }
+    }
+
+    /// Deals with the bytes that the follower has passed as their payload's verdict says.
+    fn settle(&mut self) {
+        match self.custody {
+            Custody::Undecided | Custody::Awaiting(_) => return,
+            Custody::Passing => self.up.release(self.ahead),
+            Custody::Dropping => self.up.discard(self.ahead),
+        }
+        self.ahead = 0;
+    }
+
+    /// Has the command at the head of what is held judged. False while that must wait.
+    fn decide(&mut self, kind: Option<CommandByte>) -> bool {
+        if self.phase.is_full() {
+            return false;
+        }
+        // All before this command was released or dropped: its header is the first of what is held.
+        let held = &self.up.held()[HEADER_SIZE..];
+        let payload = &held[..held.len().min(self.up_follower.size())];
+        let more =
+            payload.len() < self.up_follower.size() && !self.up.is_full_of_held() && !self.client_closed;
+        let capabilities = self.phase.capabilities();
+        match self.guard.judge(&Command {
+            kind,
+            payload,
+            more,
+            capabilities,
+        }) {
+            Verdict::More if more => return false,
+            Verdict::Pass | Verdict::More => {
+                self.phase.passed(kind);
+                self.custody = Custody::Passing;
+            }
+            Verdict::Refuse(error) => {
+                self.phase.refused(error);
+                self.custody = Custody::Dropping;
+            }
+        }
+        self.metrics.command(kind);
+        self.settle();
+        true
+    }
+
+    /// Follows what the source sent, and lets all of it go, up to where an error of ours is due.
+    fn follow_upstream(&mut self) {
+        loop {
+            if self.phase.is_lost() {
+                return self.down.release(usize::MAX);
+            }
+            if self.phase.owes_error() {
+                // It goes out when all before it has, in packets numbered as a reply's.
+                if self.own.is_empty()
+                    && self.down.sendable().is_empty()
+                    && let Some(error) = self.phase.take_error()
+                {
+                    put(&mut self.own, &error.encode(), 1);
+                }
+                return;
+            }
+            if !self.own.is_empty() {
+                return;
+            }
+            let (passed, event) = self.down_follower.step(self.down.held());
+            self.down.release(passed);
+            match event {
+                None => return,
+                Some(Event::Begin) => self.last_seq = self.down_follower.seq(),
+                Some(Event::End) => self.phase.server_payload(packet(&self.down_follower)),
+            }
+        }
+    }
+}
+
+fn packet(follower: &Follower) -> Packet<'_> {
+    Packet {
+        head: follower.head(),
+        size: follower.size(),
+        seq: follower.seq(),
+    }
+}
+
+/// Reads once into the pipe. `None` when nothing came or there is no room; 0 when the peer closed or broke the connection.
+fn pull(stream: &mut Stream, pipe: &mut Pipe, cx: &mut Context<'_>) -> Option<usize> {
+    let room = pipe.room();
+    if room.is_empty() {
+        return None;
+    }
+    let mut buffer = ReadBuf::new(room);
+    match Pin::new(stream).poll_read(cx, &mut buffer) {
+        Poll::Ready(Ok(())) => {
+            let count = buffer.filled().len();
+            pipe.received(count);
+            Some(count)
+        }
+        Poll::Ready(Err(_broken)) => Some(0),
+        Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "relay/tests.rs"]
+mod tests;
