@@ -8,16 +8,31 @@
 //! Definitions may change meanwhile: the copy works in rounds, and what the log shows to have changed after it was read is
 //! dropped and read again in the next round (`rounds` decides, `history` reads the log).
 
+mod chunk;
+mod decode;
+mod fence;
+mod history;
 mod key;
+mod keyless;
+mod loader;
+mod plan;
 pub(crate) mod progress;
+mod reader;
+mod rounds;
+mod rows;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outrigger_storage::{Log, Offset};
+use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::Metadata;
 use crate::config::Config;
+use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::snapshot::rounds::Rounds;
 use crate::status::TaskStatus;
 
 /// What a copy works with.
@@ -59,5 +74,26 @@ impl SkipUntil {
     pub(crate) fn table(&self, database: &str, table: &str) -> Offset {
         let one = self.tables.get(&(database.to_owned(), table.to_owned())).copied();
         one.max(self.databases.get(database).copied()).unwrap_or(Offset::ZERO)
+    }
+}
+
+/// Copies what the configuration selects, from where an earlier process came to, until it is complete. `None`: cancelled.
+/// The metadata tables exist and the checkpoint row is held under [`Context::epoch`].
+///
+/// # Errors
+/// Whatever ends the copy; running it again continues where it was.
+pub(crate) async fn run(
+    context: Context,
+    metadata: Metadata,
+    cancel: CancellationToken,
+) -> Result<Option<CopyOutcome>, Error> {
+    if !context.config.copy.schema && !context.config.copy.rows {
+        return Ok(Some(CopyOutcome::default()));
+    }
+    let work = Box::pin(async move { Rounds::open(context, metadata).await?.run().await });
+    tokio::select! {
+        outcome = work => outcome.map(Some),
+        // Dropping the work closes its connections; open target transactions roll back.
+        () = cancel.cancelled() => Ok(None),
     }
 }

@@ -1,0 +1,151 @@
+//! Creating an object on the target as the source defines it: under the settings that its text was made for, with the
+//! definer that the target's account may give.
+
+use outrigger_protocol::sql::{SqlMode, ddl};
+
+use crate::error::{Error, Side};
+use crate::literal::{quote_name, quote_text};
+use crate::schema::{Found, ObjectKey, Space};
+use crate::target::{self, Target};
+
+/// Which of `names` of one database are on the target, as tables or views.
+pub(crate) async fn existing_tables(target: &mut Target, database: &str) -> Result<Vec<String>, Error> {
+    use mysql_async::prelude::Queryable as _;
+    let query = format!(
+        "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {}",
+        quote_text(database)
+    );
+    target
+        .conn()
+        .query(query)
+        .await
+        .map_err(|cause| Error::server(Side::Target, format!("listing tables of {}", quote_name(database)), cause))
+}
+
+/// Drops the object, whatever it is there: a table where the source has a view now, for one. Rows of a database's tables
+/// are never dropped with the database.
+pub(crate) async fn drop(target: &mut Target, key: &ObjectKey) -> Result<(), Error> {
+    let name = key.quoted();
+    let statements = match key.space {
+        Space::Database => return Ok(()),
+        Space::Table => vec![format!("DROP VIEW IF EXISTS {name}"), format!("DROP TABLE IF EXISTS {name}")],
+        Space::Procedure => vec![format!("DROP PROCEDURE IF EXISTS {name}")],
+        Space::Function => vec![format!("DROP FUNCTION IF EXISTS {name}")],
+    };
+    for statement in statements {
+        match target.execute(&statement, &format!("dropping {name}")).await {
+            Ok(_) => {}
+            // `DROP VIEW` of a base table and the other way round; or the database is not there at all.
+            Err(error) if matches!(error.code(), Some(1347 | 1965 | 1049 | 1051)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Creates the object; it must not exist, a database excepted. An absent object is nothing to create.
+pub(crate) async fn create(target: &mut Target, key: &ObjectKey, found: &Found) -> Result<(), Error> {
+    let doing = format!("creating {}", key.quoted());
+    match found {
+        Found::Absent => Ok(()),
+        Found::Database { create } => {
+            target.execute(create, &doing).await?;
+            match alter_database(create, key) {
+                Some(alter) => target.execute(&alter, &doing).await.map(drop_count),
+                None => Ok(()),
+            }
+        }
+        Found::Table { create, .. } => in_database(target, key, &[], create, &doing).await,
+        Found::View { create, collation } => {
+            let settings = [format!("collation_connection = {}", quote_text(collation))];
+            with_definer(target, key, &settings, create, &doing).await
+        }
+        Found::Routine { create, sql_mode, collation } => {
+            let settings = [
+                format!("collation_connection = {}", quote_text(collation)),
+                format!("sql_mode = {}", quote_text(sql_mode)),
+            ];
+            with_definer(target, key, &settings, create, &doing).await
+        }
+    }
+}
+
+fn drop_count(_rows: u64) {}
+
+/// The default character set, collation and encryption of `CREATE DATABASE IF NOT EXISTS` as an ALTER, for a database that
+/// was there before.
+fn alter_database(create: &str, key: &ObjectKey) -> Option<String> {
+    let name = key.quoted();
+    let options = create.split_once(&name)?.1.trim();
+    // The encryption option needs a privilege of its own and is written even where it is the default.
+    let options = options.split("/*!80016").next().unwrap_or(options).trim();
+    (!options.is_empty()).then(|| format!("ALTER DATABASE {name} {options}"))
+}
+
+async fn in_database(
+    target: &mut Target,
+    key: &ObjectKey,
+    settings: &[String],
+    create: &str,
+    doing: &str,
+) -> Result<(), Error> {
+    target.execute(&format!("USE {}", quote_name(&key.database)), doing).await?;
+    // Definitions that an older sql_mode allowed are created as they are.
+    let mode = "sql_mode = 'NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'".to_owned();
+    let all: Vec<String> = std::iter::once(mode).chain(settings.iter().cloned()).collect();
+    target.execute(&format!("SET {}", all.join(", ")), doing).await?;
+    let created = target.execute(create, doing).await;
+    target.execute(target::SESSION, doing).await?;
+    created.map(drop_count)
+}
+
+async fn with_definer(
+    target: &mut Target,
+    key: &ObjectKey,
+    settings: &[String],
+    create: &str,
+    doing: &str,
+) -> Result<(), Error> {
+    if target.capabilities().set_any_definer {
+        match in_database(target, key, settings, create, doing).await {
+            // The definer is no account of the target's, and the privilege to name one that doesn't exist is missing.
+            Err(error) if matches!(error.code(), Some(1227 | 1449)) => {}
+            other => return other,
+        }
+    }
+    in_database(target, key, settings, &own_definer(create), doing).await
+}
+
+/// The statement with the applying account as its definer.
+fn own_definer(create: &str) -> String {
+    let statement = ddl::classify(create.as_bytes(), SqlMode::empty());
+    let parts = statement.definer.and_then(|at| Some((create.get(..at.start)?, create.get(at.end..)?)));
+    match parts {
+        Some((before, after)) => format!("{before}DEFINER=CURRENT_USER{after}"),
+        None => create.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_databases_options_become_an_alter() {
+        let create = "CREATE DATABASE /*!32312 IF NOT EXISTS*/ `s``p` /*!40100 DEFAULT CHARACTER SET latin1 */ \
+                      /*!80016 DEFAULT ENCRYPTION='N' */";
+        assert_eq!(
+            alter_database(create, &ObjectKey::database("s`p")).unwrap(),
+            "ALTER DATABASE `s``p` /*!40100 DEFAULT CHARACTER SET latin1 */"
+        );
+    }
+
+    #[test]
+    fn the_definer_becomes_the_applying_account() {
+        let create = "CREATE ALGORITHM=UNDEFINED DEFINER=`a``b`@`%` SQL SECURITY DEFINER VIEW `s`.`v` AS select 1";
+        assert_eq!(
+            own_definer(create),
+            "CREATE ALGORITHM=UNDEFINED DEFINER=CURRENT_USER SQL SECURITY DEFINER VIEW `s`.`v` AS select 1"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! Writing chunks to the target: rows and progress in one transaction (A1).
+
+use mysql_async::prelude::Queryable;
+use tokio::sync::mpsc;
+
+use crate::checkpoint::Metadata;
+use crate::error::{Error, Side};
+use crate::schema::ObjectKey;
+use crate::snapshot::Context;
+use crate::snapshot::chunk::{Chunk, Statement};
+use crate::snapshot::progress;
+use crate::target::{SESSION, Target};
+
+/// How often a chunk that met a deadlock or a long lock is sent again before the copy gives up.
+const CONFLICT_RETRIES: u32 = 20;
+
+/// Writes one part of one table.
+pub(crate) struct Loader<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) object: &'a ObjectKey,
+    pub(crate) part: u32,
+}
+
+impl Loader<'_> {
+    /// Writes chunks until the one that says it is the last, or the channel ends. True when the last was written.
+    pub(crate) async fn load(&self, target: &mut Target, mut chunks: mpsc::Receiver<Chunk>) -> Result<bool, Error> {
+        while let Some(chunk) = chunks.recv().await {
+            self.write(target, &chunk).await?;
+            self.context.status.table_copied(&self.object.database, &self.object.name, chunk.rows, chunk.bytes);
+            self.context.metrics.copied_rows.increment(chunk.rows);
+            self.context.metrics.copied_bytes.increment(chunk.bytes);
+            self.context.metrics.copied_chunks.increment(1);
+            if chunk.end {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn write(&self, target: &mut Target, chunk: &Chunk) -> Result<(), Error> {
+        let mut attempt = 0;
+        loop {
+            match self.attempt(target, chunk).await {
+                Err(error) if error.is_conflict() && attempt < CONFLICT_RETRIES => {
+                    attempt += 1;
+                    target.execute("ROLLBACK", "rolling back a chunk").await?;
+                    // It may have ended between a lenient statement and the way back.
+                    target.execute(SESSION, "setting the session up").await?;
+                    tokio::time::sleep(std::time::Duration::from_millis(10 * u64::from(attempt))).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt(&self, target: &mut Target, chunk: &Chunk) -> Result<(), Error> {
+        let doing = || format!("writing rows of {}", self.object.quoted());
+        let fail = |cause| Error::server(Side::Target, doing(), cause);
+        let most = target.capabilities().max_allowed_packet;
+        target.conn().query_drop("BEGIN").await.map_err(fail)?;
+        for statement in &chunk.statements {
+            if statement.sql.len() >= most {
+                let what = format!(
+                    "a row of {} takes a statement of {} bytes and the target's max_allowed_packet is {most}: raise it there",
+                    self.object.quoted(),
+                    statement.sql.len()
+                );
+                return Err(Error::Unsuitable { side: Side::Target, what });
+            }
+            send(target, statement).await.map_err(fail)?;
+        }
+        // The progress row, and the proof that the task is still ours until the commit.
+        let mut last = progress::advance_part(self.metadata, self.object, self.part, chunk).into_bytes();
+        last.push(b';');
+        self.metadata.hold(&mut last, self.context.epoch);
+        let mut result = target.conn().query_iter(last).await.map_err(fail)?;
+        let found = result.affected_rows();
+        result.collect::<mysql_async::Row>().await.map_err(fail)?;
+        let held = result.collect::<mysql_async::Row>().await.map_err(fail)?;
+        result.drop_result().await.map_err(fail)?;
+        if held.is_empty() || found != 1 {
+            return Err(self.metadata.fenced(target, self.context.epoch).await);
+        }
+        fail::fail_point!("chunk-commit", |_| std::process::abort());
+        target.conn().query_drop("COMMIT").await.map_err(fail)
+    }
+}
+
+async fn send(target: &mut Target, statement: &Statement) -> Result<(), mysql_async::Error> {
+    let conn = target.conn();
+    if !statement.lenient {
+        return conn.query_drop(statement.sql.as_slice()).await;
+    }
+    conn.query_drop("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'").await?;
+    conn.query_drop(statement.sql.as_slice()).await?;
+    conn.query_drop(SESSION).await
+}

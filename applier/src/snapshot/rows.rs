@@ -1,0 +1,173 @@
+//! Copying the rows of many tables over several connections: a list of jobs, and workers that take from it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::try_join_all;
+use outrigger_storage::Offset;
+use tokio::sync::mpsc;
+
+use crate::checkpoint::Metadata;
+use crate::error::Error;
+use crate::schema::{ObjectKey, Source};
+use crate::snapshot::loader::Loader;
+use crate::snapshot::plan::TablePlan;
+use crate::snapshot::progress::{self, Part, State};
+use crate::snapshot::{Context, keyless, reader};
+use crate::target::Target;
+
+/// A table whose rows are to be copied.
+#[derive(Debug)]
+pub(crate) struct TableJob {
+    pub(crate) plan: Arc<TablePlan>,
+    /// Its parts that are not done; empty: the table is copied whole.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// What became of a table that could not be copied: its definition has probably changed, the log will tell.
+pub(crate) type Failed = (ObjectKey, Error);
+
+struct Work {
+    plan: Arc<TablePlan>,
+    /// `None`: the whole table.
+    part: Option<Part>,
+    table: Arc<TableWork>,
+}
+
+/// Shared by a table's parts.
+struct TableWork {
+    left: Mutex<usize>,
+}
+
+impl TableWork {
+    /// One part less; true for the last.
+    fn finish_one(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+}
+
+/// Copies the tables' rows and returns those that their changed definitions ended. Anything else that fails ends it all.
+pub(crate) async fn copy(context: &Context, metadata: &Metadata, jobs: Vec<TableJob>) -> Result<Vec<Failed>, Error> {
+    let work = list(jobs);
+    let workers = context.config.copy.connections.clamp(1, work.len().max(1));
+    let queue = Arc::new(Mutex::new(work));
+    let mut running = Vec::new();
+    for _ in 0..workers {
+        let (context, metadata, queue) = (context.clone(), metadata.clone(), Arc::clone(&queue));
+        // Dropping the handle's guard ends the worker: nothing is left running when one fails or the copy is cancelled.
+        let handle = tokio::spawn(async move { worker(&context, &metadata, &queue).await });
+        running.push(Guarded(handle));
+    }
+    let outcomes = try_join_all(running).await?;
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+/// Largest first, so that the last to end is small; a table's parts side by side.
+fn list(mut jobs: Vec<TableJob>) -> VecDeque<Work> {
+    let size = |job: &TableJob| job.plan.rows_estimated.saturating_mul(job.plan.row_bytes.max(1));
+    jobs.sort_by_key(|job| std::cmp::Reverse(size(job)));
+    let mut work = VecDeque::new();
+    for job in jobs {
+        let table = Arc::new(TableWork { left: Mutex::new(job.parts.len()) });
+        if job.parts.is_empty() {
+            work.push_back(Work { plan: job.plan, part: None, table });
+            continue;
+        }
+        for part in job.parts {
+            work.push_back(Work { plan: Arc::clone(&job.plan), part: Some(part), table: Arc::clone(&table) });
+        }
+    }
+    work
+}
+
+/// A spawned worker that ends with its handle.
+struct Guarded(tokio::task::JoinHandle<Result<Vec<Failed>, Error>>);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Future for Guarded {
+    type Output = Result<Vec<Failed>, Error>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(|joined| {
+            joined.unwrap_or_else(|error| Err(Error::Copy { what: format!("a worker of the copy ended: {error}") }))
+        })
+    }
+}
+
+async fn worker(context: &Context, metadata: &Metadata, queue: &Mutex<VecDeque<Work>>) -> Result<Vec<Failed>, Error> {
+    let mut failed = Vec::new();
+    let (mut source, mut target) = connect(context).await?;
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(work) = next else { return Ok(failed) };
+        match one(context, metadata, &mut source, &mut target, &work).await {
+            Ok(()) => {}
+            Err(error) if ended_by_change(&error) => {
+                tracing::info!(table = work.plan.object.quoted(), %error, "a table changed while it was copied");
+                failed.push((work.plan.object.clone(), error));
+                // Both sessions may stand in the middle of something.
+                (source, target) = connect(context).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connect(context: &Context) -> Result<(Source, Target), Error> {
+    let mut source = Source::connect(&context.config).await?;
+    reader::stored_bytes(&mut source).await?;
+    let target = Target::connect(&context.config.target, context.config.connect_timeout).await?;
+    Ok((source, target))
+}
+
+async fn one(
+    context: &Context,
+    metadata: &Metadata,
+    source: &mut Source,
+    target: &mut Target,
+    work: &Work,
+) -> Result<(), Error> {
+    let object = &work.plan.object;
+    let skip_until = match &work.part {
+        None => keyless::copy(context, metadata, source, target, &work.plan).await?,
+        Some(part) => {
+            let (sender, chunks) = mpsc::channel(1);
+            let loader = Loader { context, metadata, object, part: part.number };
+            let max_packet = target.capabilities().max_allowed_packet;
+            let reading = reader::read_part(source, &work.plan, part, &context.config.copy, max_packet, sender);
+            let (read, loaded) = tokio::join!(reading, loader.load(target, chunks));
+            let loaded = loaded?;
+            read?;
+            if !loaded {
+                return Err(Error::Copy { what: format!("reading {} ended early", object.quoted()) });
+            }
+            if !work.table.finish_one() {
+                return Ok(());
+            }
+            Offset::ZERO
+        }
+    };
+    progress::set_state(target, metadata, object, State::Done, skip_until).await?;
+    context.status.table_done(&object.database, &object.name);
+    Ok(())
+}
+
+/// True for errors of either side that a definition change under the copy's feet explains: no such table, column, key or
+/// database, the definition changed, a column that refuses what the other side stores.
+pub(crate) fn ended_by_change(error: &Error) -> bool {
+    let known = matches!(
+        error.code(),
+        Some(1049 | 1054 | 1072 | 1091 | 1136 | 1146 | 1176 | 1264 | 1265 | 1292 | 1356 | 1364 | 1366 | 1406 | 1412)
+    );
+    known || matches!(error.code(), Some(1048 | 1062 | 3140 | 3105))
+}
