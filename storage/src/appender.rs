@@ -106,7 +106,10 @@ impl Appender {
             }
             if alone {
                 let quota = ByteSize(shared.retention.quota());
-                return Err(Error::TransactionTooLarge { bytes: ByteSize(open), quota });
+                return Err(Error::TransactionTooLarge {
+                    bytes: ByteSize(open),
+                    quota,
+                });
             }
             shared.retention.wait_for_trim(PATIENCE).await;
             shared.retention.measure(&shared.engine, &shared.metrics)?;
@@ -121,7 +124,9 @@ impl Appender {
             shared.retention.trim(trimmed, &shared.engine, &shared.metrics)?;
             shared.retention.reclaim(&shared.engine, &shared.metrics)
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closed))
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or(Err(Error::Closed))
     }
 }
 
@@ -170,7 +175,12 @@ pub(crate) struct Open {
 
 impl Writer {
     pub(crate) fn new(last: Offset) -> Self {
-        Self { last, open: None, generation: 0, taken: false }
+        Self {
+            last,
+            open: None,
+            generation: 0,
+            taken: false,
+        }
     }
 
     /// Which number `piece` gets; an error if it doesn't follow what was appended.
@@ -199,15 +209,21 @@ impl Shared {
         let key = key(offset, number);
         let refused = |e: crate::format::FormatError| WriteError::Failed(e.refused());
         let (value, head) = encode_record(&key, piece).map_err(refused)?;
-        let position = piece.end.as_ref().map(|end| encode_position(offset, &end.position));
+        let position = piece
+            .end
+            .as_ref()
+            .map(|end| encode_position(offset, &end.position));
         let position = position.transpose().map_err(refused)?;
         fail::fail_point!("log-append", |_| std::process::abort());
-        self.engine.write(&key, &value, position.as_deref(), stall).inspect_err(|error| {
-            if let WriteError::Failed(error) = error {
-                self.sync.fail(error);
-            }
-        })?;
-        let size = u64::try_from(value.len() + position.map_or(0, |position| position.len())).unwrap_or(u64::MAX);
+        self.engine
+            .write(&key, &value, position.as_deref(), stall)
+            .inspect_err(|error| {
+                if let WriteError::Failed(error) = error {
+                    self.sync.fail(error);
+                }
+            })?;
+        let size =
+            u64::try_from(value.len() + position.map_or(0, |position| position.len())).unwrap_or(u64::MAX);
         self.lock_tail().push(Record {
             offset,
             piece: number,
@@ -220,11 +236,17 @@ impl Shared {
             writer.open = None;
         } else {
             let bytes = writer.open.map_or(0, |open| open.bytes).saturating_add(size);
-            writer.open = Some(Open { pieces: number + 1, bytes });
+            writer.open = Some(Open {
+                pieces: number + 1,
+                bytes,
+            });
         }
         self.metrics.appended(size, piece.end.is_some());
-        self.sync.appended(size, piece.end.as_ref().map(|end| (offset, end.position.clone())));
+        self.sync
+            .appended(size, piece.end.as_ref().map(|end| (offset, end.position.clone())));
         let measured = self.retention.appended(size, &self.engine, &self.metrics);
-        measured.inspect_err(|error| self.sync.fail(error)).map_err(WriteError::Failed)
+        measured
+            .inspect_err(|error| self.sync.fail(error))
+            .map_err(WriteError::Failed)
     }
 }

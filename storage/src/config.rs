@@ -110,6 +110,12 @@ mod tests {
         let mut config = Config::new("log");
         config.quota = ByteSize::kib(3);
         assert!(config.validate().unwrap_err().to_string().contains("quota"));
-        assert!(Config::new("").validate().unwrap_err().to_string().contains("path"));
+        assert!(
+            Config::new("")
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("path")
+        );
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind, LogLevel, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind,
+    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::format::{FORMAT, FormatError, Key, Position, decode_position, decode_record, key, parse_key};
@@ -68,15 +68,26 @@ impl Engine {
         fs::create_dir_all(&path).map_err(|e| io_error(&path, "creating", e))?;
         let lock = take_lock(&path)?;
         let families = families(&path)?;
-        let unknown = families.iter().find(|name| ![EVENTS, META, "default"].contains(&name.as_str())).cloned();
+        let unknown = families
+            .iter()
+            .find(|name| ![EVENTS, META, "default"].contains(&name.as_str()))
+            .cloned();
         let cache = Cache::new_lru_cache(to_usize(config.cache.0));
         let descriptors = families.into_iter().map(|name| {
-            let options = if name == EVENTS { events_options(config, &cache) } else { small_options(&cache) };
+            let options = if name == EVENTS {
+                events_options(config, &cache)
+            } else {
+                small_options(&cache)
+            };
             ColumnFamilyDescriptor::new(name, options)
         });
         let db = DB::open_cf_descriptors(&db_options(config), &path, descriptors)
             .map_err(|e| engine_error(&path, "opening the database", e))?;
-        let engine = Self { db, path, _lock: lock };
+        let engine = Self {
+            db,
+            path,
+            _lock: lock,
+        };
         let meta = engine.load_meta()?;
         match unknown {
             None => Ok((engine, meta)),
@@ -114,13 +125,17 @@ impl Engine {
 
     /// Makes everything written durable. Blocks for the disk.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.db.flush_wal(true).map_err(|e| self.failed("syncing the write-ahead log", e))
+        self.db
+            .flush_wal(true)
+            .map_err(|e| self.failed("syncing the write-ahead log", e))
     }
 
     /// Stores the position alone. Not durable before a sync.
     pub(crate) fn put_position(&self, value: &[u8]) -> Result<(), Error> {
         let meta = self.family(META)?;
-        self.db.put_cf(meta, META_POSITION, value).map_err(|e| self.failed("storing the start position", e))
+        self.db
+            .put_cf(meta, META_POSITION, value)
+            .map_err(|e| self.failed("storing the start position", e))
     }
 
     /// Removes `pieces` pieces of transaction `offset`, which will not be finished, and whatever else lies between `first` and it.
@@ -143,9 +158,15 @@ impl Engine {
         batch.delete_range_cf(events, key(after.next(), 0), key(through.next(), 0));
         self.db.write(batch).map_err(|e| self.failed("trimming", e))?;
         self.sync()?;
+        self.delete_files(through)
+    }
+
+    /// Deletes files that hold nothing beyond `through`, which must be trimmed. Those of level 0 stay until RocksDB has moved
+    /// them down.
+    pub(crate) fn delete_files(&self, through: Offset) -> Result<(), Error> {
         // Both ends are included here: the end must be a key of `through`, not of what follows.
         self.db
-            .delete_file_in_range_cf(events, key(Offset::ZERO, 0), key(through, u32::MAX))
+            .delete_file_in_range_cf(self.family(EVENTS)?, key(Offset::ZERO, 0), key(through, u32::MAX))
             .map_err(|e| self.failed("deleting trimmed files", e))
     }
 
@@ -155,7 +176,8 @@ impl Engine {
         for family in [events, meta] {
             self.db.flush_cf(family).map_err(|e| self.failed("flushing", e))?;
         }
-        self.db.compact_range_cf(events, Some(key(Offset::ZERO, 0)), Some(key(through, u32::MAX)));
+        self.db
+            .compact_range_cf(events, Some(key(Offset::ZERO, 0)), Some(key(through, u32::MAX)));
         Ok(())
     }
 
@@ -176,7 +198,12 @@ impl Engine {
 
     /// Records from `from` on, none beyond `through`: at least one, then as many as fit `budget` bytes. Every record is
     /// checked, and they follow each other without a gap. Blocks for the disk.
-    pub(crate) fn read(&self, from: (Offset, u32), through: Offset, budget: usize) -> Result<Vec<Record>, Error> {
+    pub(crate) fn read(
+        &self,
+        from: (Offset, u32),
+        through: Offset,
+        budget: usize,
+    ) -> Result<Vec<Record>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(key(through.next(), 0));
         options.set_readahead_size(512 << 10);
@@ -199,12 +226,17 @@ impl Engine {
     }
 
     /// Decodes consecutive values and makes sure that none is missing.
-    fn check(&self, from: (Offset, u32), ends: &[(Vec<u8>, usize)], values: &Bytes) -> Result<Vec<Record>, Error> {
+    fn check(
+        &self,
+        from: (Offset, u32),
+        ends: &[(Vec<u8>, usize)],
+        values: &Bytes,
+    ) -> Result<Vec<Record>, Error> {
         let mut records: Vec<Record> = Vec::with_capacity(ends.len());
         let (mut wanted, mut begin) = (from, 0);
         for (key, end) in ends {
-            let record =
-                decode_record(key, &values.slice(begin..*end)).map_err(|e| self.damaged(&describe(key), &e))?;
+            let record = decode_record(key, &values.slice(begin..*end))
+                .map_err(|e| self.damaged(&describe(key), &e))?;
             if (record.offset, record.piece) != wanted || (record.piece == 0) != record.begin.is_some() {
                 break;
             }
@@ -217,18 +249,28 @@ impl Engine {
         }
         if records.is_empty() || records.len() < ends.len() {
             let what = format!("piece {} of offset {} is missing", wanted.1, wanted.0);
-            return Err(Error::Corrupt { path: self.path.clone(), what });
+            return Err(Error::Corrupt {
+                path: self.path.clone(),
+                what,
+            });
         }
         Ok(records)
     }
 
     /// Puts the end of the log right after a crash: removes what follows the last whole transaction, and checks that one.
     pub(crate) fn recover(&self, meta: &Meta) -> Result<(), Error> {
-        let last = meta.position.as_ref().map_or(Offset::ZERO, |position| position.last);
+        let last = meta
+            .position
+            .as_ref()
+            .map_or(Offset::ZERO, |position| position.last);
         let events = self.family(EVENTS)?;
         let mut iterator = self.db.raw_iterator_cf(events);
         iterator.seek_to_last();
-        let newest = iterator.key().map(parse_key).transpose().map_err(|e| self.damaged("the last record", &e))?;
+        let newest = iterator
+            .key()
+            .map(parse_key)
+            .transpose()
+            .map_err(|e| self.damaged("the last record", &e))?;
         if let Some((offset, piece)) = newest.filter(|(offset, _)| *offset > last) {
             tracing::info!(%offset, pieces = u64::from(piece) + 1, "log: discarding a transaction that was not complete");
             self.discard(last.next(), offset, piece.saturating_add(1))?;
@@ -241,7 +283,8 @@ impl Engine {
         let Some((key, value)) = iterator.item() else {
             return Err(self.no_end(last));
         };
-        let record = decode_record(key, &Bytes::copy_from_slice(value)).map_err(|e| self.damaged(&describe(key), &e))?;
+        let record = decode_record(key, &Bytes::copy_from_slice(value))
+            .map_err(|e| self.damaged(&describe(key), &e))?;
         let end = meta.position.as_ref().map(|position| &position.source.file);
         if record.offset != last || record.end.as_ref() != end {
             return Err(self.no_end(last));
@@ -253,24 +296,41 @@ impl Engine {
         let fixed = |value: Option<Vec<u8>>, what: &str| -> Result<Option<u64>, Error> {
             let Some(value) = value else { return Ok(None) };
             let bytes = <[u8; 8]>::try_from(value.as_slice());
-            bytes.map(|bytes| Some(u64::from_be_bytes(bytes))).map_err(|_| {
-                Error::Corrupt { path: self.path.clone(), what: format!("its {what} is not eight bytes") }
-            })
+            bytes
+                .map(|bytes| Some(u64::from_be_bytes(bytes)))
+                .map_err(|_length| Error::Corrupt {
+                    path: self.path.clone(),
+                    what: format!("its {what} is not eight bytes"),
+                })
         };
         match fixed(self.meta(META_FORMAT)?, "format version")? {
             Some(version) if version == u64::from(FORMAT) => {}
             Some(version) => {
                 let found = u32::try_from(version).unwrap_or(u32::MAX);
-                return Err(Error::Version { path: self.path.clone(), found, supported: FORMAT });
+                return Err(Error::Version {
+                    path: self.path.clone(),
+                    found,
+                    supported: FORMAT,
+                });
             }
             None => self.create_meta()?,
         }
         let id = self.meta(META_ID)?.and_then(|bytes| LogId::from_slice(&bytes));
-        let id = id.ok_or_else(|| Error::Corrupt { path: self.path.clone(), what: "its identity is missing".into() })?;
-        let position = self.meta(META_POSITION)?.map(|value| decode_position(&value)).transpose();
+        let id = id.ok_or_else(|| Error::Corrupt {
+            path: self.path.clone(),
+            what: "its identity is missing".into(),
+        })?;
+        let position = self
+            .meta(META_POSITION)?
+            .map(|value| decode_position(&value))
+            .transpose();
         let position = position.map_err(|e| self.damaged("the stored position", &e))?;
         let trimmed = Offset(fixed(self.meta(META_TRIMMED)?, "trim mark")?.unwrap_or(0));
-        Ok(Meta { id, position, trimmed })
+        Ok(Meta {
+            id,
+            position,
+            trimmed,
+        })
     }
 
     /// Makes an empty database a log.
@@ -286,28 +346,43 @@ impl Engine {
         let mut batch = WriteBatch::default();
         batch.put_cf(meta, META_FORMAT, u64::from(FORMAT).to_be_bytes());
         batch.put_cf(meta, META_ID, LogId::random().as_bytes());
-        self.db.write(batch).map_err(|e| self.failed("creating the log", e))?;
+        self.db
+            .write(batch)
+            .map_err(|e| self.failed("creating the log", e))?;
         self.sync()
     }
 
     fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.db.get_cf(self.family(META)?, key).map_err(|e| self.failed("reading its metadata", e))
+        self.db
+            .get_cf(self.family(META)?, key)
+            .map_err(|e| self.failed("reading its metadata", e))
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily, Error> {
-        self.db.cf_handle(name).ok_or_else(|| self.not_a_log(format!("it has no column family {name:?}")))
+        self.db
+            .cf_handle(name)
+            .ok_or_else(|| self.not_a_log(format!("it has no column family {name:?}")))
     }
 
     fn not_a_log(&self, why: String) -> Error {
-        Error::NotALog { path: self.path.clone(), why }
+        Error::NotALog {
+            path: self.path.clone(),
+            why,
+        }
     }
 
     fn no_end(&self, last: Offset) -> Error {
-        Error::Corrupt { path: self.path.clone(), what: format!("the end of offset {last}, the last one, is missing") }
+        Error::Corrupt {
+            path: self.path.clone(),
+            what: format!("the end of offset {last}, the last one, is missing"),
+        }
     }
 
     fn damaged(&self, where_: &str, error: &FormatError) -> Error {
-        Error::Corrupt { path: self.path.clone(), what: format!("{where_}: {error}") }
+        Error::Corrupt {
+            path: self.path.clone(),
+            what: format!("{where_}: {error}"),
+        }
     }
 
     fn failed(&self, doing: &'static str, source: rocksdb::Error) -> Error {
@@ -319,10 +394,17 @@ impl Engine {
 fn take_lock(path: &Path) -> Result<File, Error> {
     let file = path.join(LOCK_FILE);
     let failed = |e| io_error(&file, "opening the lock file", e);
-    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(failed)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_path_buf() }),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse {
+            path: path.to_path_buf(),
+        }),
         Err(TryLockError::Error(e)) => Err(io_error(&file, "locking", e)),
     }
 }
@@ -344,7 +426,8 @@ fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
     let mut why = "it is a RocksDB database of another program";
     if found.iter().all(|name| ours.contains(name)) {
         // Ours, if a crash came between creating the database and its column families: then it is empty.
-        let db = DB::open_for_read_only(&Options::default(), path, false).map_err(failed("looking into it"))?;
+        let db =
+            DB::open_for_read_only(&Options::default(), path, false).map_err(failed("looking into it"))?;
         let mut iterator = db.raw_iterator();
         iterator.seek_to_first();
         if !iterator.valid() {
@@ -352,7 +435,10 @@ fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
         }
         why = "it is a RocksDB database of another program, with records of its own";
     }
-    Err(Error::NotALog { path: path.to_path_buf(), why: why.into() })
+    Err(Error::NotALog {
+        path: path.to_path_buf(),
+        why: why.into(),
+    })
 }
 
 /// Refuses a directory that is neither empty nor a database whose creation was interrupted.
@@ -361,10 +447,24 @@ fn refuse_foreign_files(path: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let name = name.to_string_lossy();
-        let ours = ["LOG", "LOCK", "MANIFEST-", "IDENTITY", "OPTIONS-", LOCK_FILE, "lost+found"];
-        if !ours.iter().any(|prefix| name.starts_with(prefix)) && !name.ends_with(".dbtmp") && !name.ends_with(".log") {
+        let ours = [
+            "LOG",
+            "LOCK",
+            "MANIFEST-",
+            "IDENTITY",
+            "OPTIONS-",
+            LOCK_FILE,
+            "lost+found",
+        ];
+        if !ours.iter().any(|prefix| name.starts_with(prefix))
+            && !name.ends_with(".dbtmp")
+            && !name.ends_with(".log")
+        {
             let why = format!("it holds other files ({name})");
-            return Err(Error::NotALog { path: path.to_path_buf(), why });
+            return Err(Error::NotALog {
+                path: path.to_path_buf(),
+                why,
+            });
         }
     }
     Ok(())
@@ -398,6 +498,8 @@ fn events_options(config: &Config, cache: &Cache) -> Options {
     options.set_write_buffer_size(to_usize(write_buffer(config)));
     options.set_max_write_buffer_number(3);
     options.set_target_file_size_base(write_buffer(config));
+    // Bounds what a compaction needs besides its input.
+    options.set_max_compaction_bytes(8 * write_buffer(config));
     options
 }
 
@@ -430,11 +532,19 @@ fn describe(key: &[u8]) -> String {
 }
 
 fn engine_error(path: &Path, doing: &'static str, source: rocksdb::Error) -> Error {
-    Error::Engine { path: path.to_path_buf(), doing, source: EngineError(source) }
+    Error::Engine {
+        path: path.to_path_buf(),
+        doing,
+        source: EngineError(source),
+    }
 }
 
 fn io_error(path: &Path, doing: &'static str, source: io::Error) -> Error {
-    Error::Io { path: path.to_path_buf(), doing, source: Arc::new(source) }
+    Error::Io {
+        path: path.to_path_buf(),
+        doing,
+        source: Arc::new(source),
+    }
 }
 
 /// Sizes from the config are far below what a 64-bit `usize` holds; a smaller machine gets the most it can address.

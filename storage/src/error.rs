@@ -82,7 +82,9 @@ pub enum Error {
         what: String,
     },
     /// The wanted transactions were trimmed.
-    #[error("log: what follows offset {after} was trimmed, the log begins at {first}; the target has to be copied anew")]
+    #[error(
+        "log: what follows offset {after} was trimmed, the log begins at {first}; the target has to be copied anew"
+    )]
     Trimmed {
         /// The offset after which reading was to begin.
         after: Offset,
@@ -90,7 +92,9 @@ pub enum Error {
         first: Offset,
     },
     /// An offset beyond what the log ever held: the checkpoint belongs to another log, or this log lost its end.
-    #[error("log: offset {wanted} was asked for, the log ends at {last}; the checkpoint is not of this log, or the log lost its end: copy the target anew")]
+    #[error(
+        "log: offset {wanted} was asked for, the log ends at {last}; the checkpoint is not of this log, or the log lost its end: copy the target anew"
+    )]
     Beyond {
         /// The offset asked for.
         wanted: Offset,
@@ -98,7 +102,9 @@ pub enum Error {
         last: Offset,
     },
     /// A start was given to a log that holds transactions already.
-    #[error("log: it holds transactions up to {last} already, its start can't be set; use an empty directory")]
+    #[error(
+        "log: it holds transactions up to {last} already, its start can't be set; use an empty directory"
+    )]
     NotEmpty {
         /// The last durable offset.
         last: Offset,
@@ -113,7 +119,9 @@ pub enum Error {
         what: &'static str,
     },
     /// One transaction alone fills the quota.
-    #[error("log: one transaction is larger than the quota allows ({bytes} so far, quota {quota}); raise the log's quota and start again")]
+    #[error(
+        "log: one transaction is larger than the quota allows ({bytes} so far, quota {quota}); raise the log's quota and start again"
+    )]
     TransactionTooLarge {
         /// What of it was appended.
         bytes: ByteSize,

@@ -76,7 +76,10 @@ pub(crate) fn parse_key(key: &[u8]) -> Result<(Offset, u32), FormatError> {
     let wrong = |_| FormatError::Malformed("its key is not twelve bytes");
     let key: Key = key.try_into().map_err(wrong)?;
     let [a, b, c, d, e, f, g, h, i, j, k, l] = key;
-    Ok((Offset(u64::from_be_bytes([a, b, c, d, e, f, g, h])), u32::from_be_bytes([i, j, k, l])))
+    Ok((
+        Offset(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        u32::from_be_bytes([i, j, k, l]),
+    ))
 }
 
 /// A record's value, and how much of it comes before the events. `Err` if a file name can't be stored.
@@ -93,7 +96,10 @@ pub(crate) fn encode_record(key: &Key, piece: &Piece) -> Result<(Vec<u8>, usize)
             flags |= GTID;
             out.extend_from_slice(&gtid.source.0);
             let tag = gtid.tag.as_str();
-            out.push(u8::try_from(tag.len()).map_err(|_| FormatError::Malformed("a GTID's tag is longer than 255 bytes"))?);
+            out.push(
+                u8::try_from(tag.len())
+                    .map_err(|_too_long| FormatError::Malformed("a GTID's tag is longer than 255 bytes"))?,
+            );
             out.extend_from_slice(tag.as_bytes());
             out.extend_from_slice(&gtid.number.to_le_bytes());
         }
@@ -116,10 +122,24 @@ pub(crate) fn decode_record(key: &[u8], value: &Bytes) -> Result<Record, FormatE
     if flags & !(BEGIN | END | GTID) != 0 || (flags & GTID != 0 && flags & BEGIN == 0) {
         return Err(FormatError::Malformed("its flags are not of this version"));
     }
-    let begin = if flags & BEGIN == 0 { None } else { Some(read_begin(&mut cursor, flags & GTID != 0)?) };
-    let end = if flags & END == 0 { None } else { Some(read_file(&mut cursor)?) };
+    let begin = if flags & BEGIN == 0 {
+        None
+    } else {
+        Some(read_begin(&mut cursor, flags & GTID != 0)?)
+    };
+    let end = if flags & END == 0 {
+        None
+    } else {
+        Some(read_file(&mut cursor)?)
+    };
     let head = value.len() - cursor.remaining();
-    Ok(Record { offset, piece, begin, events: value.slice(head..), end })
+    Ok(Record {
+        offset,
+        piece,
+        begin,
+        events: value.slice(head..),
+        end,
+    })
 }
 
 fn read_begin(cursor: &mut Cursor<'_>, has_gtid: bool) -> Result<Begin, FormatError> {
@@ -132,11 +152,20 @@ fn read_begin(cursor: &mut Cursor<'_>, has_gtid: bool) -> Result<Begin, FormatEr
         let length = usize::from(cursor.u8()?);
         let tag = std::str::from_utf8(cursor.bytes(length)?).ok().and_then(Tag::new);
         let tag = tag.ok_or(FormatError::Malformed("its GTID's tag is none"))?;
-        Some(Gtid { source, tag, number: cursor.u64()? })
+        Some(Gtid {
+            source,
+            tag,
+            number: cursor.u64()?,
+        })
     } else {
         None
     };
-    Ok(Begin { gtid, commit_micros, checksum, start })
+    Ok(Begin {
+        gtid,
+        commit_micros,
+        checksum,
+        start,
+    })
 }
 
 /// What is stored beside the records: where capture resumes, and which transaction came last.
@@ -170,12 +199,15 @@ pub(crate) fn decode_position(value: &[u8]) -> Result<Position, FormatError> {
         0 => None,
         GTIDS => {
             let wrong = FormatError::Malformed("its GTID set is none");
-            let text = std::str::from_utf8(cursor.rest()).map_err(|_| wrong.clone())?;
-            Some(text.parse::<GtidSet>().map_err(|_| wrong)?)
+            let text = std::str::from_utf8(cursor.rest()).map_err(|_not_utf8| wrong.clone())?;
+            Some(text.parse::<GtidSet>().map_err(|_no_set| wrong)?)
         }
         _ => return Err(FormatError::Malformed("its flags are not of this version")),
     };
-    Ok(Position { last, source: SourcePosition { gtids, file } })
+    Ok(Position {
+        last,
+        source: SourcePosition { gtids, file },
+    })
 }
 
 fn put_file(out: &mut Vec<u8>, position: &FilePosition) -> Result<(), FormatError> {
@@ -235,17 +267,32 @@ mod tests {
     }
 
     fn gtid() -> impl Strategy<Value = Gtid> {
-        (any::<[u8; 16]>(), "|[a-z_][a-z0-9_]{0,31}", 1..i64::MAX.unsigned_abs()).prop_map(|(source, tag, number)| Gtid {
-            source: SourceId(source),
-            tag: if tag.is_empty() { Tag::default() } else { Tag::new(&tag).unwrap() },
-            number,
-        })
+        (
+            any::<[u8; 16]>(),
+            "|[a-z_][a-z0-9_]{0,31}",
+            1..i64::MAX.unsigned_abs(),
+        )
+            .prop_map(|(source, tag, number)| Gtid {
+                source: SourceId(source),
+                tag: if tag.is_empty() {
+                    Tag::default()
+                } else {
+                    Tag::new(&tag).unwrap()
+                },
+                number,
+            })
     }
 
     fn begin() -> impl Strategy<Value = Begin> {
         let alg = prop_oneof![Just(ChecksumAlg::Off), Just(ChecksumAlg::Crc32)];
-        (option::of(gtid()), any::<u64>(), alg, file())
-            .prop_map(|(gtid, commit_micros, checksum, start)| Begin { gtid, commit_micros, checksum, start })
+        (option::of(gtid()), any::<u64>(), alg, file()).prop_map(|(gtid, commit_micros, checksum, start)| {
+            Begin {
+                gtid,
+                commit_micros,
+                checksum,
+                start,
+            }
+        })
     }
 
     fn source() -> impl Strategy<Value = SourcePosition> {

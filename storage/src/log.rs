@@ -49,13 +49,19 @@ impl Log {
     /// # Errors
     /// [`Error::InUse`] if another process has it, [`Error::Version`] or [`Error::NotALog`] if it is not ours to read,
     /// [`Error::Corrupt`] if its end contradicts itself, [`Error::Config`], [`Error::Io`], [`Error::Engine`].
-    #[expect(clippy::needless_pass_by_value, reason = "a config is validated once and passed by value")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a config is validated once and passed by value"
+    )]
     pub fn open(config: Config) -> Result<Self, Error> {
         config.validate()?;
         let (engine, meta) = Engine::open(&config)?;
         engine.recover(&meta)?;
         engine.sync()?;
-        let last = meta.position.as_ref().map_or(Offset::ZERO, |position| position.last);
+        let last = meta
+            .position
+            .as_ref()
+            .map_or(Offset::ZERO, |position| position.last);
         let metrics = Metrics::new();
         let measured = engine.disk_bytes()?;
         metrics.measured(measured);
@@ -73,9 +79,19 @@ impl Log {
         let handle = std::thread::Builder::new()
             .name("log-sync".into())
             .spawn(move || worker.sync.run(&worker.engine, &worker.metrics))
-            .map_err(|e| Error::Io { path: config.path.clone(), doing: "starting the sync thread of", source: e.into() })?;
-        let thread = SyncThread { shared: Arc::clone(&shared), handle: Mutex::new(Some(handle)) };
-        Ok(Self { thread: Arc::new(thread), shared })
+            .map_err(|e| Error::Io {
+                path: config.path.clone(),
+                doing: "starting the sync thread of",
+                source: e.into(),
+            })?;
+        let thread = SyncThread {
+            shared: Arc::clone(&shared),
+            handle: Mutex::new(Some(handle)),
+        };
+        Ok(Self {
+            thread: Arc::new(thread),
+            shared,
+        })
     }
 
     /// The log's identity, drawn when it was created.
@@ -98,7 +114,10 @@ impl Log {
     pub fn reader(&self, after: Offset) -> Result<Reader, Error> {
         let trimmed = self.shared.retention.trimmed();
         if after < trimmed {
-            return Err(Error::Trimmed { after, first: trimmed.next() });
+            return Err(Error::Trimmed {
+                after,
+                first: trimmed.next(),
+            });
         }
         self.shared.must_be_durable(after)?;
         Ok(Reader::new(self.clone(), after.next()))
@@ -131,7 +150,10 @@ impl Log {
             return Err(Error::NotEmpty { last: writer.last });
         }
         let value = encode_position(Offset::ZERO, position).map_err(|e| e.refused())?;
-        let stored = shared.engine.put_position(&value).and_then(|()| shared.engine.sync());
+        let stored = shared
+            .engine
+            .put_position(&value)
+            .and_then(|()| shared.engine.sync());
         stored.inspect_err(|error| shared.sync.fail(error))?;
         shared.sync.started(position);
         Ok(())
@@ -184,7 +206,10 @@ impl Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("path", &self.shared.engine.path()).field("id", &self.shared.id).finish()
+        f.debug_struct("Log")
+            .field("path", &self.shared.engine.path())
+            .field("id", &self.shared.id)
+            .finish()
     }
 }
 
@@ -199,13 +224,19 @@ impl Shared {
     }
 
     /// Records from the disk; see [`Engine::read`]. What was trimmed meanwhile is called so.
-    pub(crate) fn read(&self, from: (Offset, u32), through: Offset, budget: usize) -> Result<Vec<Record>, Error> {
+    pub(crate) fn read(
+        &self,
+        from: (Offset, u32),
+        through: Offset,
+        budget: usize,
+    ) -> Result<Vec<Record>, Error> {
         self.engine.read(from, through, budget).map_err(|error| {
             let trimmed = self.retention.trimmed();
             match error {
-                Error::Corrupt { .. } if from.0 <= trimmed => {
-                    Error::Trimmed { after: Offset(from.0.0.saturating_sub(1)), first: trimmed.next() }
-                }
+                Error::Corrupt { .. } if from.0 <= trimmed => Error::Trimmed {
+                    after: Offset(from.0.0.saturating_sub(1)),
+                    first: trimmed.next(),
+                },
                 other => other,
             }
         })
@@ -213,7 +244,11 @@ impl Shared {
 
     fn must_be_durable(&self, wanted: Offset) -> Result<(), Error> {
         let last = *self.sync.durable().borrow();
-        if wanted > last { Err(Error::Beyond { wanted, last }) } else { Ok(()) }
+        if wanted > last {
+            Err(Error::Beyond { wanted, last })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -38,13 +38,19 @@ impl Metrics {
         self.stalls.increment(1);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; offsets stay below 2^53 for centuries")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; offsets stay below 2^53 for centuries"
+    )]
     pub(crate) fn synced(&self, took: Duration, durable: u64) {
         self.sync_seconds.record(took.as_secs_f64());
         self.durable_offset.set(durable as f64);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a directory stays below 2^53 bytes")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; a directory stays below 2^53 bytes"
+    )]
     pub(crate) fn measured(&self, bytes: u64) {
         self.bytes.set(bytes as f64);
     }

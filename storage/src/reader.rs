@@ -28,7 +28,13 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn new(log: Log, first: Offset) -> Self {
         let durable = log.durable();
-        Self { log, durable, ready: VecDeque::new(), wanted: (first, 0), loading: None }
+        Self {
+            log,
+            durable,
+            ready: VecDeque::new(),
+            wanted: (first, 0),
+            loading: None,
+        }
     }
 
     /// The next record of a durable transaction; waits for one at the end of the log. Cancellation-safe: dropping the future
@@ -59,7 +65,7 @@ impl Reader {
             }
             self.log.shared().sync.check()?;
             // The sender lives in the log, which this reader holds.
-            self.durable.changed().await.map_err(|_| Error::Closed)?;
+            self.durable.changed().await.map_err(|_gone| Error::Closed)?;
         }
     }
 
@@ -69,10 +75,11 @@ impl Reader {
     /// # Errors
     /// Those of [`next`](Self::next) that concern stored records.
     pub fn try_next(&mut self) -> Result<Option<Record>, Error> {
-        if self.ready.is_empty() {
-            if let Some(loaded) = self.loading.take().and_then(|mut loading| loading.try_recv().ok()) {
-                self.accept(loaded?);
-            }
+        if self.ready.is_empty()
+            && let Some(mut loading) = self.loading.take()
+            && let Ok(loaded) = loading.try_recv()
+        {
+            self.accept(loaded?);
         }
         if self.ready.is_empty() {
             let durable = *self.durable.borrow();
@@ -90,7 +97,10 @@ impl Reader {
 
     /// Takes what the memory holds.
     fn read_tail(&mut self, durable: Offset) {
-        self.log.shared().lock_tail().read(self.wanted, durable, BATCH, &mut self.ready);
+        self.log
+            .shared()
+            .lock_tail()
+            .read(self.wanted, durable, BATCH, &mut self.ready);
         self.advance();
     }
 
@@ -115,7 +125,9 @@ impl Reader {
 
     /// Reads a batch on a thread that may block.
     fn load(&mut self, durable: Offset) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let (answer, loading) = oneshot::channel();
         let (shared, wanted) = (Arc::clone(self.log.shared()), self.wanted);
         runtime.spawn_blocking(move || {
@@ -130,6 +142,9 @@ impl Reader {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("log", &self.log).field("wanted", &self.wanted).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("log", &self.log)
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
     }
 }

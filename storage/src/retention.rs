@@ -25,7 +25,7 @@ const DELETE_SOON: Duration = Duration::from_secs(1);
 /// How full the log is and what was trimmed.
 pub(crate) struct Retention {
     quota: u64,
-    /// Appends wait beyond this: flushes and compactions need a little room of their own.
+    /// Appends wait beyond this: a file being flushed or compacted stands on disk twice for a while.
     limit: u64,
     usage: Mutex<Usage>,
     /// Held by the one who deletes.
@@ -48,6 +48,8 @@ struct Usage {
 struct Deleted {
     through: Offset,
     at: Instant,
+    /// Whether files that were of level 0 at the time were deleted afterwards.
+    swept: bool,
 }
 
 impl Retention {
@@ -55,9 +57,18 @@ impl Retention {
         let quota = config.quota.0;
         Self {
             quota,
-            limit: quota - (quota / 8).min(256 << 20),
-            usage: Mutex::new(Usage { measured, since: 0, since_deletion: 0, trimmed }),
-            deleting: Mutex::new(Deleted { through: trimmed, at: Instant::now() }),
+            limit: quota - (quota / 4).min(640 << 20),
+            usage: Mutex::new(Usage {
+                measured,
+                since: 0,
+                since_deletion: 0,
+                trimmed,
+            }),
+            deleting: Mutex::new(Deleted {
+                through: trimmed,
+                at: Instant::now(),
+                swept: false,
+            }),
             paused: AtomicBool::new(false),
             trimmed: Notify::new(),
         }
@@ -103,7 +114,11 @@ impl Retention {
             usage.since_deletion += bytes;
             usage.since >= MEASURE_EVERY.min(self.quota / 64)
         };
-        if due { self.measure(engine, metrics) } else { Ok(()) }
+        if due {
+            self.measure(engine, metrics)
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks the file system what the directory takes.
@@ -129,14 +144,26 @@ impl Retention {
             || since >= DELETE_EVERY
             || age >= DELETE_AFTER
             || (used > self.quota / 2 && age >= DELETE_SOON);
-        if target <= deleted.through || !due {
+        if target <= deleted.through {
+            if !deleted.swept && age >= DELETE_AFTER {
+                engine.delete_files(target)?;
+                deleted.swept = true;
+                self.measure(engine, metrics)?;
+            }
+            return Ok(());
+        }
+        if !due {
             return Ok(());
         }
         engine.trim(deleted.through, target)?;
         if paused || used > self.limit / 4 * 3 {
             engine.reclaim(target)?;
         }
-        *deleted = Deleted { through: target, at: Instant::now() };
+        *deleted = Deleted {
+            through: target,
+            at: Instant::now(),
+            swept: false,
+        };
         self.lock().since_deletion = 0;
         self.measure(engine, metrics)?;
         tracing::debug!(through = %target, bytes = self.bytes(), "log trimmed");
@@ -156,7 +183,10 @@ impl Retention {
         self.paused.store(true, Ordering::Relaxed);
         metrics.paused(true);
         tracing::warn!(quota = %bytesize::ByteSize(self.quota), "log: the quota is used up, capture pauses until targets have applied more");
-        Pause { retention: self, metrics: metrics.clone() }
+        Pause {
+            retention: self,
+            metrics: metrics.clone(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Usage> {

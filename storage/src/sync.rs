@@ -136,7 +136,10 @@ impl Durability {
         state.appended += bytes;
         if let Some((offset, position)) = whole {
             state.reached = Some(position.file.clone());
-            state.last = Whole { offset, position: Some(Arc::new(position)) };
+            state.last = Whole {
+                offset,
+                position: Some(Arc::new(position)),
+            };
         }
         // The thread sleeps without a deadline while nothing waits, else until the interval has passed.
         if before == 0 || (before < self.enough && state.unsynced() >= self.enough) {
@@ -204,7 +207,7 @@ impl Durability {
                 }
                 state.check()?;
             }
-            progress.changed().await.map_err(|_| Error::Closed)?;
+            progress.changed().await.map_err(|_gone| Error::Closed)?;
         }
     }
 
@@ -257,14 +260,24 @@ impl Durability {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let left = state.began.map_or(Duration::ZERO, |began| self.interval.saturating_sub(began.elapsed()));
+            let left = state.began.map_or(Duration::ZERO, |began| {
+                self.interval.saturating_sub(began.elapsed())
+            });
             if state.stopping || state.asked || state.unsynced() >= self.enough || left.is_zero() {
                 state.asked = false;
                 state.began = Some(Instant::now());
                 let (appended, last) = (state.appended, state.last.clone());
-                return Some(Batch { appended, last, reached: state.reached.take() });
+                return Some(Batch {
+                    appended,
+                    last,
+                    reached: state.reached.take(),
+                });
             }
-            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .work
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -277,7 +290,11 @@ impl Durability {
         }
         state.durable = batch.last;
         // What was read after this batch's last append may be published too, if nothing was appended since.
-        let later = if state.unsynced() == 0 { state.reached.take() } else { None };
+        let later = if state.unsynced() == 0 {
+            state.reached.take()
+        } else {
+            None
+        };
         if let Some(position) = later.or(batch.reached) {
             self.reached.send_replace(Some(position));
         }

@@ -18,7 +18,11 @@ pub(crate) struct Tail {
 impl Tail {
     /// An empty tail of at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { records: VecDeque::new(), bytes: 0, limit }
+        Self {
+            records: VecDeque::new(),
+            bytes: 0,
+            limit,
+        }
     }
 
     /// Adds the record that follows all others.
@@ -26,7 +30,9 @@ impl Tail {
         self.bytes += cost(&record);
         self.records.push_back(record);
         while self.bytes > self.limit {
-            let Some(oldest) = self.records.pop_front() else { break };
+            let Some(oldest) = self.records.pop_front() else {
+                break;
+            };
             self.bytes -= cost(&oldest);
         }
     }
@@ -42,13 +48,23 @@ impl Tail {
 
     /// Whether the record of that offset and piece is kept.
     pub(crate) fn contains(&self, wanted: (Offset, u32)) -> bool {
-        self.records.binary_search_by_key(&wanted, |record| (record.offset, record.piece)).is_ok()
+        self.records
+            .binary_search_by_key(&wanted, |record| (record.offset, record.piece))
+            .is_ok()
     }
 
     /// Puts records from `from` on, none beyond `through`, into `into`, as many as fit `budget` bytes and at least one;
     /// nothing if the first of them isn't kept any more.
-    pub(crate) fn read(&self, from: (Offset, u32), through: Offset, budget: usize, into: &mut VecDeque<Record>) {
-        let at = self.records.partition_point(|record| (record.offset, record.piece) < from);
+    pub(crate) fn read(
+        &self,
+        from: (Offset, u32),
+        through: Offset,
+        budget: usize,
+        into: &mut VecDeque<Record>,
+    ) {
+        let at = self
+            .records
+            .partition_point(|record| (record.offset, record.piece) < from);
         let mut taken = 0;
         for (nth, record) in self.records.range(at..).enumerate() {
             taken += cost(record);
@@ -72,13 +88,21 @@ mod tests {
     use super::*;
 
     fn record(offset: u64, piece: u32, size: usize) -> Record {
-        Record { offset: Offset(offset), piece, begin: None, events: Bytes::from(vec![0; size]), end: None }
+        Record {
+            offset: Offset(offset),
+            piece,
+            begin: None,
+            events: Bytes::from(vec![0; size]),
+            end: None,
+        }
     }
 
     fn read(tail: &Tail, from: (u64, u32), through: u64, budget: usize) -> Vec<(u64, u32)> {
         let mut into = VecDeque::new();
         tail.read((Offset(from.0), from.1), Offset(through), budget, &mut into);
-        into.into_iter().map(|record| (record.offset.0, record.piece)).collect()
+        into.into_iter()
+            .map(|record| (record.offset.0, record.piece))
+            .collect()
     }
 
     #[test]

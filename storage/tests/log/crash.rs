@@ -16,7 +16,10 @@ const PIECES: [usize; 3] = [3000, 2000, 1000];
 async fn expect_whole(path: &Path, durable: u64) -> u64 {
     let log = open(path);
     let last = log.durable().borrow().0;
-    assert!(last >= durable, "{durable} was advertised as durable, {last} was found");
+    assert!(
+        last >= durable,
+        "{durable} was advertised as durable, {last} was found"
+    );
     assert_eq!(log.position(), (last > 0).then(|| position(last)));
     let mut reader = log.reader(Offset::ZERO).unwrap();
     expect(&mut reader, 1, last, &PIECES).await;
@@ -69,15 +72,22 @@ async fn a_torn_write_ahead_log_ends_at_a_whole_transaction() {
     }
     soon(appender.sync()).await.unwrap();
     let wal = |path: &Path| -> PathBuf {
-        let logs = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log")).max().unwrap()
+        let logs = std::fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log"))
+            .max()
+            .unwrap()
     };
     let size = std::fs::metadata(wal(dir.path())).unwrap().len();
     let mut seen = std::collections::BTreeSet::new();
     for cut in 1..40 {
         let crashed = tempdir().unwrap();
         copy(dir.path(), crashed.path());
-        let file = std::fs::File::options().write(true).open(wal(crashed.path())).unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(wal(crashed.path()))
+            .unwrap();
         file.set_len(size - cut * size / 41).unwrap();
         seen.insert(expect_whole(crashed.path(), 0).await);
     }
@@ -96,18 +106,27 @@ async fn a_damaged_last_record_is_found_at_opening() {
         let families = ["default", "events", "meta"];
         let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.path(), families).unwrap();
         let events = db.cf_handle("events").unwrap();
-        let (key, mut value) = db.iterator_cf(events, rocksdb::IteratorMode::End).next().unwrap().unwrap();
+        let (key, mut value) = db
+            .iterator_cf(events, rocksdb::IteratorMode::End)
+            .next()
+            .unwrap()
+            .unwrap();
         *value.last_mut().unwrap() ^= 1;
         db.put_cf(events, key, value).unwrap();
     }
     let refused = Log::open(config(dir.path())).unwrap_err();
-    assert!(matches!(&refused, Error::Corrupt { what, .. } if what.contains("offset 1")), "{refused}");
+    assert!(
+        matches!(&refused, Error::Corrupt { what, .. } if what.contains("offset 1")),
+        "{refused}"
+    );
 }
 
 /// Not a test of its own: what the child process of [`aborted`] does.
 #[tokio::test]
 async fn child_appends_until_it_is_aborted() {
-    let Some(path) = std::env::var_os("OUTRIGGER_LOG_TEST_CHILD") else { return };
+    let Some(path) = std::env::var_os("OUTRIGGER_LOG_TEST_CHILD") else {
+        return;
+    };
     let _scenario = fail::FailScenario::setup();
     let log = open(Path::new(&path));
     let durable = log.durable();
@@ -115,14 +134,20 @@ async fn child_appends_until_it_is_aborted() {
     let from = durable.borrow().0 + 1;
     for number in from.. {
         append(&mut appender, number, &PIECES).await;
-        writeln!(std::io::stderr(), "durable {}", *durable.borrow()).unwrap();
+        // One write: the abort comes from another thread at any time.
+        let line = format!("durable {}\n", *durable.borrow());
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
 }
 
 /// Runs a child on `path` until its failpoint ends it; the last offset that it saw advertised.
 fn aborted(path: &Path, failpoints: &str) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child_appends_until_it_is_aborted", "--nocapture"])
+        .args([
+            "--exact",
+            "crash::child_appends_until_it_is_aborted",
+            "--nocapture",
+        ])
         .env("OUTRIGGER_LOG_TEST_CHILD", path)
         .env("FAILPOINTS", failpoints)
         .stdout(Stdio::null())
@@ -145,8 +170,16 @@ async fn a_process_aborted_at_any_write_or_sync_leaves_a_whole_log() {
     let dir = tempdir().unwrap();
     let mut last = 0;
     // Before each piece of a transaction, before syncs early and late; one log goes through it all.
-    let points = ["log-append=30*off->return", "log-append=31*off->return", "log-append=902*off->return"];
-    let syncs = ["log-sync=return", "log-sync=1*off->return", "log-sync=9*off->return"];
+    let points = [
+        "log-append=30*off->return",
+        "log-append=31*off->return",
+        "log-append=902*off->return",
+    ];
+    let syncs = [
+        "log-sync=return",
+        "log-sync=1*off->return",
+        "log-sync=9*off->return",
+    ];
     for failpoints in points.into_iter().chain(syncs) {
         let durable = aborted(dir.path(), failpoints);
         assert!(durable >= last || durable == 0, "{failpoints}");
@@ -165,9 +198,18 @@ async fn a_damaged_table_is_reported_not_skipped() {
     }
     drop(appender);
     drop(log);
-    let tables = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let table = tables.filter(|path| path.extension().is_some_and(|kind| kind == "sst")).min().unwrap();
-    let mut file = std::fs::File::options().read(true).write(true).open(table).unwrap();
+    let tables = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let table = tables
+        .filter(|path| path.extension().is_some_and(|kind| kind == "sst"))
+        .min()
+        .unwrap();
+    let mut file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(table)
+        .unwrap();
     let mut byte = [0];
     file.seek(SeekFrom::Start(100_000)).unwrap();
     file.read_exact(&mut byte).unwrap();
@@ -181,6 +223,12 @@ async fn a_damaged_table_is_reported_not_skipped() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, Error::Engine { .. } | Error::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+    assert!(
+        matches!(error, Error::Engine { .. } | Error::Corrupt { .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains(&dir.path().display().to_string()),
+        "{error}"
+    );
 }

@@ -97,8 +97,11 @@ async fn try_next_returns_all_that_is_durable() {
         let mut reader = log.reader(Offset::ZERO).unwrap();
         for number in 1..=5000 {
             // Both ways of asking, mixed.
-            let record =
-                if number % 1500 == 7 { Some(reader.next().await.unwrap()) } else { reader.try_next().unwrap() };
+            let record = if number % 1500 == 7 {
+                Some(reader.next().await.unwrap())
+            } else {
+                reader.try_next().unwrap()
+            };
             assert_eq!(record, Some(record_of(number, 0, 600, true)));
         }
         assert_eq!(reader.try_next().unwrap(), None);
@@ -113,6 +116,12 @@ async fn an_offset_that_never_was_is_refused() {
     append(&mut appender, 1, &[10]).await;
     soon(appender.sync()).await.unwrap();
     assert!(log.reader(Offset(1)).is_ok());
-    assert!(matches!(log.reader(Offset(2)), Err(Error::Beyond { wanted: Offset(2), last: Offset(1) })));
+    assert!(matches!(
+        log.reader(Offset(2)),
+        Err(Error::Beyond {
+            wanted: Offset(2),
+            last: Offset(1)
+        })
+    ));
     assert!(matches!(log.trim(Offset(2)), Err(Error::Beyond { .. })));
 }

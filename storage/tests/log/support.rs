@@ -25,18 +25,30 @@ pub(crate) fn open(path: &Path) -> Log {
 }
 
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, what).await.expect("the deadline has passed")
+    tokio::time::timeout(DEADLINE, what)
+        .await
+        .expect("the deadline has passed")
 }
 
 pub(crate) fn gtid(number: u64) -> Gtid {
-    Gtid { source: SourceId([7; 16]), tag: Tag::default(), number }
+    Gtid {
+        source: SourceId([7; 16]),
+        tag: Tag::default(),
+        number,
+    }
 }
 
 /// The place after transaction `number`.
 pub(crate) fn position(number: u64) -> SourcePosition {
-    let gtids: GtidSet =
-        if number == 0 { GtidSet::default() } else { format!("{}:1-{number}", SourceId([7; 16])).parse().unwrap() };
-    SourcePosition { gtids: Some(gtids), file: file(number) }
+    let gtids: GtidSet = if number == 0 {
+        GtidSet::default()
+    } else {
+        format!("{}:1-{number}", SourceId([7; 16])).parse().unwrap()
+    };
+    SourcePosition {
+        gtids: Some(gtids),
+        file: file(number),
+    }
 }
 
 pub(crate) fn file(number: u64) -> FilePosition {
@@ -67,7 +79,12 @@ pub(crate) fn events(number: u64, piece: u32, size: usize) -> Bytes {
 /// Appends transaction `number` in as many pieces as there are sizes.
 pub(crate) async fn append(appender: &mut Appender, number: u64, sizes: &[usize]) {
     for (piece, size) in (0..).zip(sizes) {
-        let piece = piece_of(number, piece, *size, usize::try_from(piece).unwrap() + 1 == sizes.len());
+        let piece = piece_of(
+            number,
+            piece,
+            *size,
+            usize::try_from(piece).unwrap() + 1 == sizes.len(),
+        );
         soon(appender.append(piece)).await.unwrap();
     }
 }
@@ -76,7 +93,9 @@ pub(crate) fn piece_of(number: u64, piece: u32, size: usize, last: bool) -> Piec
     Piece {
         begin: (piece == 0).then(|| begin(number)),
         events: events(number, piece, size),
-        end: last.then(|| End { position: position(number) }),
+        end: last.then(|| End {
+            position: position(number),
+        }),
     }
 }
 
@@ -97,7 +116,12 @@ pub(crate) async fn expect(reader: &mut Reader, from: u64, to: u64, sizes: &[usi
         for (piece, size) in (0..).zip(sizes) {
             let last = usize::try_from(piece).unwrap() + 1 == sizes.len();
             let record = soon(reader.next()).await.unwrap();
-            assert!(record == record_of(number, piece, *size, last), "offset {} piece {}", record.offset, record.piece);
+            assert!(
+                record == record_of(number, piece, *size, last),
+                "offset {} piece {}",
+                record.offset,
+                record.piece
+            );
         }
     }
 }
@@ -105,7 +129,10 @@ pub(crate) async fn expect(reader: &mut Reader, from: u64, to: u64, sizes: &[usi
 /// A copy of a directory, as a crash at this moment could leave it: files are copied in the order of their names' kinds, the
 /// write-ahead log first, so that nothing younger than it is taken along.
 pub(crate) fn copy(from: &Path, to: &Path) {
-    let mut names: Vec<_> = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(from)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     names.sort_by_key(|name| !name.to_string_lossy().ends_with(".log"));
     for name in names {
         std::fs::copy(from.join(&name), to.join(&name)).unwrap();

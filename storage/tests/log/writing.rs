@@ -80,9 +80,15 @@ async fn pieces_out_of_order_are_refused() {
     let dir = tempdir().unwrap();
     let log = open(dir.path());
     let mut appender = log.appender().unwrap();
-    assert!(matches!(appender.append(piece_of(1, 1, 9, true)).await, Err(Error::Sequence { .. })));
+    assert!(matches!(
+        appender.append(piece_of(1, 1, 9, true)).await,
+        Err(Error::Sequence { .. })
+    ));
     appender.append(piece_of(1, 0, 9, false)).await.unwrap();
-    assert!(matches!(appender.append(piece_of(1, 0, 9, true)).await, Err(Error::Sequence { .. })));
+    assert!(matches!(
+        appender.append(piece_of(1, 0, 9, true)).await,
+        Err(Error::Sequence { .. })
+    ));
     appender.append(piece_of(1, 1, 9, true)).await.unwrap();
     expect(&mut log.reader(Offset::ZERO).unwrap(), 1, 1, &[9, 9]).await;
 }
@@ -97,7 +103,10 @@ async fn there_is_one_appender_and_one_process() {
     drop(log.appender().unwrap());
     let refused = Log::open(config(dir.path())).unwrap_err();
     assert!(matches!(refused, Error::InUse { .. }));
-    assert!(refused.to_string().contains(&dir.path().display().to_string()), "{refused}");
+    assert!(
+        refused.to_string().contains(&dir.path().display().to_string()),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +124,10 @@ async fn the_start_is_set_once_nothing_was_appended() {
     let mut appender = log.appender().unwrap();
     append(&mut appender, 1, &[10]).await;
     soon(appender.sync()).await.unwrap();
-    assert!(matches!(log.set_start(&position(9)), Err(Error::NotEmpty { last: Offset(1) })));
+    assert!(matches!(
+        log.set_start(&position(9)),
+        Err(Error::NotEmpty { last: Offset(1) })
+    ));
 }
 
 #[tokio::test]
@@ -129,7 +141,10 @@ async fn reached_waits_for_what_was_appended_before() {
     assert_eq!(*reached.borrow_and_update(), Some(file(3)));
     append(&mut appender, 4, &[1 << 20]).await;
     appender.reached(file(9));
-    let position = soon(reached.wait_for(|position| *position == Some(file(9)))).await.unwrap().clone();
+    let position = soon(reached.wait_for(|position| *position == Some(file(9))))
+        .await
+        .unwrap()
+        .clone();
     assert_eq!(position, Some(file(9)));
     assert_eq!(*log.durable().borrow(), Offset(1));
 }
@@ -139,7 +154,10 @@ async fn another_format_or_another_database_is_refused() {
     let dir = tempdir().unwrap();
     std::fs::write(dir.path().join("photo.jpg"), b"x").unwrap();
     let refused = Log::open(config(dir.path())).unwrap_err();
-    assert!(matches!(&refused, Error::NotALog { why, .. } if why.contains("photo.jpg")), "{refused}");
+    assert!(
+        matches!(&refused, Error::NotALog { why, .. } if why.contains("photo.jpg")),
+        "{refused}"
+    );
     let mut small = config(dir.path());
     small.quota = ByteSize::kib(1);
     assert!(matches!(Log::open(small), Err(Error::Config { .. })));
@@ -148,18 +166,39 @@ async fn another_format_or_another_database_is_refused() {
     let db = rocksdb::DB::open_default(foreign.path()).unwrap();
     db.put(b"a", b"b").unwrap();
     drop(db);
-    assert!(matches!(Log::open(config(foreign.path())), Err(Error::NotALog { .. })));
+    assert!(matches!(
+        Log::open(config(foreign.path())),
+        Err(Error::NotALog { .. })
+    ));
     // It was left as it was.
-    assert_eq!(rocksdb::DB::open_default(foreign.path()).unwrap().get(b"a").unwrap().unwrap(), b"b");
+    assert_eq!(
+        rocksdb::DB::open_default(foreign.path())
+            .unwrap()
+            .get(b"a")
+            .unwrap()
+            .unwrap(),
+        b"b"
+    );
 
     let newer = tempdir().unwrap();
     drop(open(newer.path()));
     let families = ["default", "events", "meta"];
     let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), newer.path(), families).unwrap();
-    db.put_cf(db.cf_handle("meta").unwrap(), b"format", 2_u64.to_be_bytes()).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), b"format", 2_u64.to_be_bytes())
+        .unwrap();
     drop(db);
     let refused = Log::open(config(newer.path())).unwrap_err();
-    assert!(matches!(refused, Error::Version { found: 2, supported: 1, .. }), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            Error::Version {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        ),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -173,7 +212,10 @@ async fn a_closed_log_says_so_and_frees_its_directory() {
     // What was durable is still read.
     expect(&mut reader, 1, 1, &[10]).await;
     assert!(matches!(soon(reader.next()).await, Err(Error::Closed)));
-    assert!(matches!(soon(appender.append(piece_of(2, 0, 10, true))).await, Err(Error::Closed)));
+    assert!(matches!(
+        soon(appender.append(piece_of(2, 0, 10, true))).await,
+        Err(Error::Closed)
+    ));
     drop((reader, appender));
     expect(&mut open(dir.path()).reader(Offset::ZERO).unwrap(), 1, 1, &[10]).await;
 }
