@@ -104,8 +104,12 @@ impl Capturer {
         self.metrics.connects.increment(1);
         self.metrics.streaming.set(1.0);
         self.status.connected(position.clone());
+        let mut assembler = Assembler::new(position.clone(), info.gtids, checksum);
+        if gtids.is_none() {
+            assembler = assembler.passing_until(position.file);
+        }
         let mut intake = Intake {
-            assembler: Assembler::new(position, info.gtids, checksum),
+            assembler,
             connection,
             appender,
             log: &self.log,

@@ -5,10 +5,21 @@
 //! proves at every connect that nothing is missing (C5), and acts on an event only after its checksum held (C1).
 
 pub mod check;
+mod backoff;
 mod capturer;
 mod config;
+mod connection;
 mod error;
+mod intake;
+mod login;
+mod metrics;
+mod public_key;
+mod reconnect;
 mod status;
+mod stream;
+mod transaction;
+mod version;
+mod wire;
 
 pub use capturer::Capturer;
 pub use check::{SourceInfo, check, start_position};

@@ -1,0 +1,158 @@
+//! One connection's stream on its way into the log: event by event, checked, assembled, appended.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use outrigger_protocol::position::FilePosition;
+use outrigger_storage::{Appender, Log, Piece};
+
+use crate::connection::Connection;
+use crate::metrics::Metrics;
+use crate::reconnect::Outages;
+use crate::status::Progress;
+use crate::transaction::{Assembler, Fault, Step};
+use crate::{Error, State, Status, stream};
+
+/// How often a waiting append looks whether the log's quota is why.
+const PAUSE_CHECK: Duration = Duration::from_millis(250);
+
+/// The status is told when the stream pauses, and at the latest after so many events.
+const EVENTS_PER_REPORT: u64 = 4096;
+
+/// Events with which every stream begins, whatever the server's health: two rotations, format, previous GTIDs.
+const PREAMBLE: u64 = 4;
+
+/// A stream and where it goes.
+pub(crate) struct Intake<'a> {
+    /// Where transactions are put together.
+    pub(crate) assembler: Assembler,
+    /// The stream, already asked for.
+    pub(crate) connection: Connection,
+    /// Where transactions go.
+    pub(crate) appender: &'a mut Appender,
+    /// The same log, asked why an append waits.
+    pub(crate) log: &'a Log,
+    /// Told how far it got.
+    pub(crate) status: &'a Status,
+    /// Told how much.
+    pub(crate) metrics: &'a Metrics,
+    /// Told that the source answers.
+    pub(crate) outages: &'a mut Outages,
+    /// How long the source may stay silent.
+    pub(crate) patience: Duration,
+    /// What the status has not been told yet.
+    pub(crate) progress: Progress,
+    /// Events so far.
+    pub(crate) events: u64,
+}
+
+impl Intake<'_> {
+    /// Streams until something breaks.
+    pub(crate) async fn run(&mut self) -> Result<Infallible, Error> {
+        loop {
+            if !self.connection.has_next() || self.events.is_multiple_of(EVENTS_PER_REPORT) {
+                self.report();
+            }
+            let event = self.connection.event(self.patience).await?;
+            let checksum = self.assembler.checksum();
+            let step = match stream::read(event, checksum) {
+                Ok((header, meaning)) => self.assembler.push(header, event, meaning),
+                Err(source) => return Err(self.untrusted(source)),
+            };
+            let step = step.map_err(|fault| self.explain(fault))?;
+            self.events += 1;
+            match step {
+                Step::Wait => {}
+                Step::Piece(piece) => self.append(piece).await?,
+                Step::Whole(piece, place) => {
+                    self.append(piece).await?;
+                    self.outages.progressed();
+                    self.reached(place);
+                }
+                Step::Reached(place) => {
+                    if self.events > PREAMBLE {
+                        self.outages.progressed();
+                    }
+                    self.reached(place);
+                }
+            }
+        }
+    }
+
+    fn reached(&mut self, place: FilePosition) {
+        self.appender.reached(place.clone());
+        self.progress.file = Some(place);
+    }
+
+    /// Appends a piece, however long the log makes it wait; a wait for the quota is shown in the status.
+    async fn append(&mut self, piece: Piece) -> Result<(), Error> {
+        fail::fail_point!("capture-append", |_| std::process::abort());
+        let bytes = u64::try_from(piece.events.len()).unwrap_or(u64::MAX);
+        let commit_micros = piece.begin.as_ref().map(|begin| begin.commit_micros);
+        let position = piece.end.as_ref().map(|end| end.position.clone());
+        let mut paused = false;
+        {
+            let mut appending = pin!(self.appender.append(piece));
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut appending => break outcome?,
+                    // Dropping a timer loses nothing.
+                    () = tokio::time::sleep(PAUSE_CHECK) => {}
+                }
+                if !paused && self.log.stats().paused {
+                    paused = true;
+                    tracing::warn!("the log has reached its quota, capture pauses until some of it is applied and trimmed");
+                    self.status.set(State::Paused { since: SystemTime::now() });
+                }
+            }
+        }
+        if paused {
+            tracing::info!("the log has room again, capture goes on");
+            self.status.set(State::Streaming);
+        }
+        self.progress.bytes += bytes;
+        self.metrics.bytes.increment(bytes);
+        if let Some(micros) = commit_micros {
+            self.progress.commit_micros = micros;
+        }
+        if position.is_some() {
+            self.progress.transactions += 1;
+            self.progress.position = position;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        let progress = std::mem::take(&mut self.progress);
+        self.metrics.transactions.increment(progress.transactions);
+        if progress.commit_micros != 0 {
+            self.metrics.commit_timestamp.set(Duration::from_micros(progress.commit_micros).as_secs_f64());
+        }
+        self.status.advance(progress);
+    }
+
+    fn untrusted(&self, source: outrigger_protocol::binlog::Error) -> Error {
+        Error::Event {
+            address: self.connection.address().clone(),
+            position: self.assembler.place().clone(),
+            source,
+        }
+    }
+
+    fn explain(&self, fault: Fault) -> Error {
+        let address = self.connection.address().clone();
+        let position = self.assembler.place().clone();
+        match fault {
+            Fault::Order(what) => Error::Order { address, position, what },
+            Fault::Incident(message) => Error::Incident { address, position, message },
+        }
+    }
+}
+
+impl Drop for Intake<'_> {
+    fn drop(&mut self) {
+        self.report();
+    }
+}

@@ -1,0 +1,198 @@
+//! Packets over a socket: reads of 256 KiB, payloads as slices of the read buffer, every wait with a deadline (W2).
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use outrigger_protocol::endpoint::Address;
+use outrigger_protocol::packet::{self, HEADER_SIZE, PacketHeader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::Error;
+
+/// Bytes of the read buffer; it grows for a larger packet and shrinks back after it.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A payload of several packets keeps at most this much memory once it has been used.
+const KEEP_BYTES: usize = 1 << 20;
+
+/// A byte stream to a server.
+trait Link: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Link for T {}
+
+/// A socket, cut into packets.
+pub(crate) struct Wire {
+    address: Address,
+    link: Box<dyn Link>,
+    buffer: Vec<u8>,
+    /// What of `buffer` was read from the socket and not yet used.
+    filled: Range<usize>,
+    /// A payload that came in several packets, so far.
+    joined: Vec<u8>,
+    /// True while more of `joined` is to come.
+    joining: bool,
+    /// The sequence number of the next packet, either way.
+    sequence: u8,
+}
+
+/// The header that some bytes begin with, once they are enough.
+fn header(bytes: &[u8]) -> Option<PacketHeader> {
+    bytes.first_chunk().copied().map(PacketHeader::parse)
+}
+
+/// Where the payload just received lies.
+enum Span {
+    Buffer(Range<usize>),
+    Joined,
+}
+
+impl Wire {
+    /// Connects within `patience`.
+    pub(crate) async fn connect(address: &Address, patience: Duration) -> Result<Self, Error> {
+        let connecting = async {
+            let link: Box<dyn Link> = match address {
+                Address::Tcp { host, port } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    Box::new(stream)
+                }
+                Address::Socket(path) => Box::new(UnixStream::connect(path).await?),
+            };
+            Ok(link)
+        };
+        match tokio::time::timeout(patience, connecting).await {
+            Ok(Ok(link)) => Ok(Self {
+                address: address.clone(),
+                link,
+                buffer: vec![0; READ_BYTES],
+                filled: 0..0,
+                joined: Vec::new(),
+                joining: false,
+                sequence: 0,
+            }),
+            Ok(Err(source)) => Err(Error::Connect { address: address.clone(), source }),
+            Err(_elapsed) => {
+                Err(Error::Silent { address: address.clone(), doing: "connecting", after: patience })
+            }
+        }
+    }
+
+    /// The server's address.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Starts a new exchange: the next packet has number 0.
+    pub(crate) fn restart_sequence(&mut self) {
+        self.sequence = 0;
+    }
+
+    /// Sends one payload, in as many packets as it takes.
+    pub(crate) async fn send(&mut self, payload: &[u8], doing: &'static str, patience: Duration) -> Result<(), Error> {
+        let mut out = Vec::with_capacity(payload.len() + HEADER_SIZE);
+        self.sequence = packet::put(&mut out, payload, self.sequence);
+        match tokio::time::timeout(patience, self.link.write_all(&out)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(Error::Broken { address: self.address.clone(), doing, source }),
+            Err(_elapsed) => Err(Error::Silent { address: self.address.clone(), doing, after: patience }),
+        }
+    }
+
+    /// The next payload, whole. `patience` is how long the socket may stay silent, not how long all of it may take.
+    pub(crate) async fn receive(&mut self, doing: &'static str, patience: Duration) -> Result<&[u8], Error> {
+        self.release();
+        let span = loop {
+            if let Some(span) = self.take(doing)? {
+                break span;
+            }
+            self.fill(doing, patience).await?;
+        };
+        Ok(match span {
+            Span::Buffer(range) => &self.buffer[range],
+            Span::Joined => &self.joined,
+        })
+    }
+
+    /// True when the next payload is here in full already, so that receiving it won't wait.
+    pub(crate) fn has_next(&self) -> bool {
+        let rest = &self.buffer[self.filled.clone()];
+        match header(rest) {
+            Some(header) => rest.len() >= HEADER_SIZE + header.size() && !header.is_continued(),
+            None => false,
+        }
+    }
+
+    /// Gives back memory that one large payload took.
+    fn release(&mut self) {
+        if !self.joining {
+            self.joined.clear();
+            if self.joined.capacity() > KEEP_BYTES {
+                self.joined = Vec::new();
+            }
+        }
+        if self.buffer.len() > READ_BYTES && self.filled.len() < READ_BYTES {
+            let mut buffer = vec![0; READ_BYTES];
+            buffer[..self.filled.len()].copy_from_slice(&self.buffer[self.filled.clone()]);
+            self.filled = 0..self.filled.len();
+            self.buffer = buffer;
+        }
+    }
+
+    /// Takes packets out of the buffer until a payload is whole.
+    fn take(&mut self, doing: &'static str) -> Result<Option<Span>, Error> {
+        loop {
+            let rest = &self.buffer[self.filled.clone()];
+            let Some(header) = header(rest) else {
+                return Ok(None);
+            };
+            if rest.len() < HEADER_SIZE + header.size() {
+                return Ok(None);
+            }
+            if header.seq != self.sequence {
+                let what = format!("packet number {} where {} was due", header.seq, self.sequence);
+                return Err(Error::Protocol { address: self.address.clone(), doing, what });
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            let begin = self.filled.start + HEADER_SIZE;
+            let range = begin..begin + header.size();
+            self.filled.start = range.end;
+            let last = !header.is_continued();
+            if last && !self.joining {
+                return Ok(Some(Span::Buffer(range)));
+            }
+            self.joined.extend_from_slice(&self.buffer[range]);
+            self.joining = !last;
+            if last {
+                return Ok(Some(Span::Joined));
+            }
+        }
+    }
+
+    /// One read from the socket, after making room for the packet that is due.
+    async fn fill(&mut self, doing: &'static str, patience: Duration) -> Result<(), Error> {
+        if self.filled.is_empty() {
+            self.filled = 0..0;
+        }
+        let rest = &self.buffer[self.filled.clone()];
+        let due = header(rest).map_or(HEADER_SIZE, |header| HEADER_SIZE + header.size());
+        if self.filled.start > 0 && (self.filled.start + due > self.buffer.len() || self.filled.end == self.buffer.len()) {
+            self.buffer.copy_within(self.filled.clone(), 0);
+            self.filled = 0..self.filled.len();
+        }
+        if due > self.buffer.len() {
+            self.buffer.resize(due, 0);
+        }
+        let free = &mut self.buffer[self.filled.end..];
+        let count = match tokio::time::timeout(patience, self.link.read(free)).await {
+            Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it")),
+            Ok(outcome) => outcome,
+            Err(_elapsed) => {
+                return Err(Error::Silent { address: self.address.clone(), doing, after: patience });
+            }
+        };
+        let count = count.map_err(|source| Error::Broken { address: self.address.clone(), doing, source })?;
+        self.filled.end += count;
+        Ok(())
+    }
+}
