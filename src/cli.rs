@@ -1,0 +1,95 @@
+//! The command line: what can be asked for, and the exit codes.
+//!
+//! 0 is success, 1 is a failure while working, 2 is a command or a configuration that cannot be understood. Errors are one
+//! sentence on stderr, never a backtrace.
+
+mod check;
+mod config;
+mod run;
+mod status;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::ConfigError;
+use crate::demo::{self, DemoArgs};
+use crate::telemetry;
+
+/// Keeps a MySQL-compatible target in step with a self-managed MySQL source.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: error, warn, info, debug, trace, or a filter like `info,outrigger_capture=debug`.
+    #[arg(long, global = true, env = "OUTRIGGER_LOG", default_value = "info", value_name = "FILTER", value_parser = telemetry::logs::parse_filter)]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar: capture, copy, replay, proxy, HTTP.
+    Run(ConfigArg),
+    /// Show what a running sidecar is doing.
+    Status(status::StatusArgs),
+    /// Connect to the source and to every target, and say what is missing.
+    Check(ConfigArg),
+    /// Write or validate a configuration file.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Start two servers of its own, fill, sync, kill, compare.
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(
+        long,
+        short,
+        env = "OUTRIGGER_CONFIG",
+        default_value = "outrigger.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+}
+
+/// Parses the arguments, does what they ask for, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = telemetry::logs::install(&cli.log_level).and_then(|bars| match &cli.command {
+        Command::Run(args) => run::run(&args.config, &bars),
+        Command::Status(args) => status::status(args),
+        Command::Check(args) => check::check(&args.config),
+        Command::Config(command) => config::config(command),
+        Command::Demo(args) => demo::run(args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            if error.is::<ConfigError>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Writes an error and what led to it as one sentence on stderr.
+fn complain(error: &anyhow::Error) {
+    // When even stderr is gone there is nobody left to tell.
+    drop(writeln!(std::io::stderr(), "outrigger: {error:#}"));
+}
+
+/// Writes to stdout; a reader that went away (`outrigger status | head`) is not an error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,329 @@
+//! The configuration file: reading, refusing, defaults, the example.
+//!
+//! A file is read once, validated whole, and becomes one value per crate; nothing looks at it again. Every complaint names
+//! the file, line and column. What each key means stands in [`schema`], which also writes the example.
+
+mod document;
+mod error;
+mod example;
+mod fields;
+mod file;
+mod password;
+mod schema;
+mod show;
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use outrigger_protocol::endpoint::{Endpoint, Secret};
+
+use document::{Document, Part};
+pub use error::{ConfigError, Place};
+pub use file::HttpConfig;
+use file::{Problem, Reading, Server, TaskSettings, between, sized, within};
+use password::Password;
+
+/// Everything a sidecar is told, validated and with passwords fetched. `Debug` shows passwords as `***`.
+#[derive(Debug)]
+pub struct Config {
+    /// The source and how it is captured.
+    pub capture: outrigger_capture::Config,
+    /// The change log.
+    pub log: outrigger_storage::Config,
+    /// The proxy, where one is wanted.
+    pub proxy: Option<outrigger_proxy::Config>,
+    /// One or more tasks, each with a name of its own.
+    pub tasks: Vec<outrigger_applier::Config>,
+    /// Status, health, metrics.
+    pub http: HttpConfig,
+}
+
+/// How a password that the file names is fetched; tests bring their own.
+type Fetch = fn(&Password, &Path) -> Result<Secret, String>;
+
+impl Config {
+    /// Reads and validates the file at `path`, and fetches the passwords that it names.
+    ///
+    /// # Errors
+    /// When the file cannot be read, says something unknown or out of bounds, or names a password that cannot be had.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+            file: file.clone(),
+            cause,
+        })?;
+        Self::parse(&file, &text, Password::resolve)
+    }
+
+    /// The complete example, every key with its meaning, bounds and default.
+    pub fn example() -> String {
+        example::render(false)
+    }
+
+    /// What was understood, one setting a line, without secrets.
+    pub fn render(&self) -> String {
+        show::render(self)
+    }
+
+    fn parse(file: &str, text: &str, fetch: Fetch) -> Result<Self, ConfigError> {
+        let document = Document::parse(file, text)?;
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        let reader = Reader {
+            document: &document,
+            folder,
+            fetch,
+        };
+        let capture = reader.capture()?;
+        let log = reader.log()?;
+        let proxy = reader.proxy()?;
+        let tasks = reader.tasks(&capture.source)?;
+        let http = document
+            .part("http")?
+            .map(|part| document.read(part))
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Self {
+            capture,
+            log,
+            proxy,
+            tasks,
+            http,
+        })
+    }
+}
+
+/// The address for `outrigger status` alone: passwords are not fetched, other sections not judged.
+pub fn http_address(path: &Path) -> Result<std::net::SocketAddr, ConfigError> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+        file: file.clone(),
+        cause,
+    })?;
+    let document = Document::parse(&file, &text)?;
+    let http: HttpConfig = document
+        .part("http")?
+        .map(|part| document.read(part))
+        .transpose()?
+        .unwrap_or_default();
+    Ok(http.listen)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const TENTH: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// No window is longer than a year.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+struct Reader<'d> {
+    document: &'d Document<'d>,
+    /// Where the file is: relative paths in it begin there.
+    folder: &'d Path,
+    fetch: Fetch,
+}
+
+impl<'d> Reader<'d> {
+    fn required(&self, name: &str) -> Result<Part<'d>, ConfigError> {
+        self.document
+            .part(name)?
+            .ok_or_else(|| self.document.missing(format!("the section [{name}] is missing")))
+    }
+
+    /// Turns a problem with a part into an error with a place.
+    fn judge<T>(&self, part: Part<'_>, outcome: Result<T, Problem>) -> Result<T, ConfigError> {
+        outcome.map_err(|(key, message)| self.document.wrong(part, key, message))
+    }
+
+    fn endpoint(&self, part: Part<'_>) -> Result<Endpoint, ConfigError> {
+        let server: Server = self.document.read(part)?;
+        self.judge(part, server.check())?;
+        let address = self.judge(part, server.address(self.folder))?;
+        let password = (self.fetch)(&server.password, self.folder)
+            .map_err(|message| self.document.wrong(part, "password", message))?;
+        Ok(Endpoint {
+            address,
+            user: server.user,
+            password,
+            tls: server.tls,
+        })
+    }
+
+    fn capture(&self) -> Result<outrigger_capture::Config, ConfigError> {
+        let part = self.required("source")?;
+        let mut config = outrigger_capture::Config::new(self.endpoint(part)?);
+        let reading: Reading = self.document.read(part)?;
+        config.server_id = reading.server_id;
+        config.heartbeat = reading.heartbeat.unwrap_or(config.heartbeat);
+        config.connect_timeout = reading.connect_timeout.unwrap_or(config.connect_timeout);
+        config.retry_window = reading.retry_window.unwrap_or(config.retry_window);
+        self.judge(
+            part,
+            between(
+                "server_id",
+                u64::from(config.server_id.unwrap_or(1)),
+                1,
+                u64::from(u32::MAX),
+            )
+            .and_then(|()| within("heartbeat", config.heartbeat, TENTH, HOUR))
+            .and_then(|()| within("connect_timeout", config.connect_timeout, TENTH, 10 * MINUTE))
+            .and_then(|()| within("retry_window", config.retry_window, SECOND, YEAR)),
+        )?;
+        Ok(config)
+    }
+
+    fn log(&self) -> Result<outrigger_storage::Config, ConfigError> {
+        let part = self.required("log")?;
+        let mut config: outrigger_storage::Config = self.document.read(part)?;
+        if !config.path.as_os_str().is_empty() {
+            config.path = self.folder.join(&config.path);
+        }
+        config
+            .validate()
+            .map_err(|error| self.document.wrong(part, "", error.to_string()))?;
+        Ok(config)
+    }
+
+    fn proxy(&self) -> Result<Option<outrigger_proxy::Config>, ConfigError> {
+        let Some(part) = self.document.part("proxy")? else {
+            return Ok(None);
+        };
+        let mut config: outrigger_proxy::Config = self.document.read(part)?;
+        for address in &mut config.listen {
+            if let outrigger_proxy::ListenAddress::Unix(path) = address {
+                *path = self.folder.join(&*path);
+            }
+        }
+        config
+            .validate()
+            .map_err(|error| self.document.wrong(part, "listen", error.to_string()))?;
+        self.judge(
+            part,
+            within("connect_timeout", config.connect_timeout, TENTH, 10 * MINUTE)
+                .and_then(|()| within("handshake_timeout", config.handshake_timeout, TENTH, 10 * MINUTE))
+                .and_then(|()| within("drain_timeout", config.drain_timeout, Duration::ZERO, HOUR))
+                .and_then(|()| within("keepalive", config.keepalive, SECOND, HOUR)),
+        )?;
+        Ok(Some(config))
+    }
+
+    fn tasks(&self, source: &Endpoint) -> Result<Vec<outrigger_applier::Config>, ConfigError> {
+        let mut tasks: Vec<outrigger_applier::Config> = Vec::new();
+        for part in self.document.parts("task")? {
+            let task = self.task(part, source)?;
+            if tasks.iter().any(|other| other.name == task.name) {
+                return Err(self.document.wrong(
+                    part,
+                    "name",
+                    format!("two tasks are called `{}`", task.name),
+                ));
+            }
+            tasks.push(task);
+        }
+        if tasks.is_empty() {
+            return Err(self
+                .document
+                .missing("there is no [[task]]; at least one says what to keep in step, and where"));
+        }
+        Ok(tasks)
+    }
+
+    fn task(&self, part: Part<'_>, source: &Endpoint) -> Result<outrigger_applier::Config, ConfigError> {
+        let settings: TaskSettings = self.document.read(part)?;
+        let selection: outrigger_applier::Selection = self.document.read(part)?;
+        let name_is_good = (1..=64).contains(&settings.name.len())
+            && settings
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !name_is_good {
+            let message = "a task's name is 1 to 64 letters, digits, `-` and `_`";
+            return Err(self.document.wrong(part, "name", message));
+        }
+        if selection.include.is_empty() {
+            return Err(self
+                .document
+                .wrong(part, "include", "name at least one database or table"));
+        }
+        let Some(target) = self.document.part_in(part, "target")? else {
+            let message = format!(
+                "task `{}` has no target: add a section [task.target] below it",
+                settings.name
+            );
+            return Err(self.document.wrong(part, "name", message));
+        };
+        let metadata_database = settings
+            .metadata_database
+            .unwrap_or_else(|| "outrigger".to_owned());
+        if metadata_database.is_empty() || metadata_database.chars().count() > 64 {
+            let message = "a database's name has 1 to 64 characters";
+            return Err(self.document.wrong(part, "metadata_database", message));
+        }
+        let connect_timeout = settings.connect_timeout.unwrap_or(10 * SECOND);
+        let retry_window = settings.retry_window.unwrap_or(720 * MINUTE);
+        self.judge(
+            part,
+            within("connect_timeout", connect_timeout, TENTH, 10 * MINUTE)
+                .and_then(|()| within("retry_window", retry_window, SECOND, YEAR)),
+        )?;
+        Ok(outrigger_applier::Config {
+            name: settings.name,
+            source: source.clone(),
+            target: self.endpoint(target)?,
+            selection,
+            copy: self.copy(part)?,
+            metadata_database,
+            group: self.group(part)?,
+            retry_window,
+            connect_timeout,
+            on_existing_tables: settings.on_existing_tables,
+        })
+    }
+
+    fn copy(&self, task: Part<'_>) -> Result<outrigger_applier::CopyConfig, ConfigError> {
+        let Some(part) = self.document.part_in(task, "copy")? else {
+            return Ok(outrigger_applier::CopyConfig::default());
+        };
+        let copy: outrigger_applier::CopyConfig = self.document.read(part)?;
+        let connections = u64::try_from(copy.connections).unwrap_or(u64::MAX);
+        self.judge(
+            part,
+            between("connections", connections, 1, 64)
+                .and_then(|()| between("chunk_rows", copy.chunk_rows, 1, 1_000_000))
+                .and_then(|()| {
+                    sized(
+                        "chunk_bytes",
+                        copy.chunk_bytes,
+                        ByteSize::kib(64),
+                        ByteSize::mib(256),
+                    )
+                }),
+        )?;
+        Ok(copy)
+    }
+
+    fn group(&self, task: Part<'_>) -> Result<outrigger_applier::GroupConfig, ConfigError> {
+        let Some(part) = self.document.part_in(task, "group")? else {
+            return Ok(outrigger_applier::GroupConfig::default());
+        };
+        let group: outrigger_applier::GroupConfig = self.document.read(part)?;
+        let transactions = u64::try_from(group.max_transactions).unwrap_or(u64::MAX);
+        self.judge(
+            part,
+            between("max_transactions", transactions, 1, 100_000)
+                .and_then(|()| {
+                    sized(
+                        "max_bytes",
+                        group.max_bytes,
+                        ByteSize::kib(64),
+                        ByteSize::mib(256),
+                    )
+                })
+                .and_then(|()| within("max_delay", group.max_delay, Duration::ZERO, 10 * SECOND)),
+        )?;
+        Ok(group)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The structs that the file's sections are read into, where no crate's own struct serves, and their bounds.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use outrigger_protocol::endpoint::{Address, TlsMode};
+use serde::Deserialize;
+
+use super::password::Password;
+
+/// A server and an account, as `[source]` and `[task.target]` give them.
+#[derive(Debug, Deserialize)]
+pub(super) struct Server {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub socket: Option<PathBuf>,
+    pub user: String,
+    pub password: Password,
+    #[serde(default)]
+    pub tls: TlsMode,
+}
+
+/// What is wrong with a section: the key it is about, and the sentence.
+pub(super) type Problem = (&'static str, String);
+
+impl Server {
+    /// Where the server listens. A relative path begins in `folder`.
+    pub(super) fn address(&self, folder: &Path) -> Result<Address, Problem> {
+        match (&self.socket, &self.host, self.port) {
+            (Some(_), Some(_), _) => Err(("host", "give either `host` and `port`, or `socket`".to_owned())),
+            (Some(_), _, Some(_)) => Err(("port", "give either `host` and `port`, or `socket`".to_owned())),
+            (Some(socket), None, None) => Ok(Address::Socket(folder.join(socket))),
+            (None, _, Some(0)) => Err(("port", "a port is 1 to 65535".to_owned())),
+            (None, host, port) => Ok(Address::Tcp {
+                host: host.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
+                port: port.unwrap_or(3306),
+            }),
+        }
+    }
+
+    /// Refuses what this version cannot do.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.user.is_empty() {
+            return Err(("user", "name the account to use".to_owned()));
+        }
+        if self.tls != TlsMode::Disabled {
+            return Err((
+                "tls",
+                "this version does not protect links with TLS; use `disabled` over a unix socket, the same machine, or a \
+                 tunnel"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The rest of `[source]`: how it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reading {
+    pub server_id: Option<u32>,
+    #[serde(default, with = "humantime_serde")]
+    pub heartbeat: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub connect_timeout: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub retry_window: Option<Duration>,
+}
+
+/// The rest of `[[task]]`, beside its selection and its inner sections.
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskSettings {
+    pub name: String,
+    #[serde(default)]
+    pub on_existing_tables: outrigger_applier::OnExistingTables,
+    pub metadata_database: Option<String>,
+    #[serde(default, with = "humantime_serde")]
+    pub connect_timeout: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub retry_window: Option<Duration>,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct HttpConfig {
+    /// Where status, health and metrics are served.
+    #[serde(default = "default_http")]
+    pub listen: SocketAddr,
+}
+
+fn default_http() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8306))
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: default_http(),
+        }
+    }
+}
+
+/// Refuses a duration outside its bounds.
+pub(super) fn within(
+    key: &'static str,
+    value: Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<(), Problem> {
+    if value < least || value > most {
+        let (least, most) = (
+            humantime::format_duration(least),
+            humantime::format_duration(most),
+        );
+        return Err((key, format!("`{key}` must lie between {least} and {most}")));
+    }
+    Ok(())
+}
+
+/// Refuses a number outside its bounds.
+pub(super) fn between(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Problem> {
+    if value < least || value > most {
+        return Err((key, format!("`{key}` must lie between {least} and {most}")));
+    }
+    Ok(())
+}
+
+/// Refuses a size outside its bounds.
+pub(super) fn sized(
+    key: &'static str,
+    value: ByteSize,
+    least: ByteSize,
+    most: ByteSize,
+) -> Result<(), Problem> {
+    if value < least || value > most {
+        return Err((key, format!("`{key}` must lie between {least} and {most}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! The configuration file described as data: every section, every key, its meaning, bounds and default.
+//!
+//! Three things are made from it: the commented example, the check for unknown keys, and the hints about the nearest
+//! known key. A test compares it with the structs that are read, field by field and default by default.
+
+/// One section of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Dotted name, as it stands between the brackets.
+    pub name: &'static str,
+    /// Whether it is written `[name]` or `[[name]]`, and whether it may be left out.
+    pub kind: Kind,
+    /// What it is about; one or more lines.
+    pub about: &'static str,
+    /// Its keys in the order of the example.
+    pub keys: &'static [Key],
+}
+
+/// How a section is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `[name]`, must be there.
+    Required,
+    /// `[name]`, may be left out: every key has a default.
+    Defaulted,
+    /// `[name]`; leaving it out turns the thing off.
+    Optional,
+    /// `[[name]]`, once or more.
+    Repeated,
+}
+
+/// One key of a section.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means; one or more lines.
+    pub meaning: &'static str,
+    /// Which values are accepted.
+    pub bounds: &'static str,
+    /// Its default, or an example where there is none.
+    pub value: Value,
+}
+
+/// What stands to the right of the equals sign in the example.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value {
+    /// Must be given; the text is an example.
+    Required(&'static str),
+    /// May be left out; the text is the default.
+    Default(&'static str),
+    /// May be left out and then has no value; the text is an example.
+    Unset(&'static str),
+}
+
+const fn key(name: &'static str, value: Value, bounds: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        meaning,
+        bounds,
+        value,
+    }
+}
+
+/// The keys by which a server is reached: shared by `[source]` and `[task.target]`.
+macro_rules! server_keys {
+    ($password:literal, $($more:expr,)*) => {
+        &[
+            key("host", Value::Default("\"127.0.0.1\""), "a host name, an IPv4 or IPv6 address; not together with `socket`", "Where the server listens."),
+            key("port", Value::Default("3306"), "1 to 65535; not together with `socket`", "Its TCP port."),
+            key(
+                "socket",
+                Value::Unset("\"/run/mysqld/mysqld.sock\""),
+                "a path",
+                "The server's unix socket, instead of host and port. On the same machine this is the fast way.",
+            ),
+            key("user", Value::Required("\"outrigger\""), "an account's name", "The account Outrigger uses there."),
+            key(
+                "password",
+                Value::Required($password),
+                "text, or { file = \"PATH\" } (a line break at the end is ignored), or { env = \"NAME\" }",
+                "That account's password. It is never printed.",
+            ),
+            key(
+                "tls",
+                Value::Default("\"disabled\""),
+                "\"disabled\"; the other words of MySQL's ssl-mode are refused by this version",
+                "How the link is protected.",
+            ),
+            $($more,)*
+        ]
+    };
+}
+
+/// The whole file.
+pub(super) const SECTIONS: &[Section] = &[SOURCE, LOG, PROXY, TASK, TARGET, COPY, GROUP, HTTP];
+
+const RETRY_WINDOW: &str = "a duration like \"30s\" or \"720m\"; at least 1s";
+const CONNECT_TIMEOUT: &str = "100ms to 10m";
+
+const SOURCE: Section = Section {
+    name: "source",
+    kind: Kind::Required,
+    about: "The MySQL server whose changes are captured and copied.",
+    keys: server_keys!(
+        "{ file = \"/etc/outrigger/source.password\" }",
+        key(
+            "server_id",
+            Value::Unset("4000001"),
+            "1 to 4294967295, and no other replica of this source may have it",
+            "The server_id with which Outrigger registers as a replica. Left out, one is derived from the host's name.",
+        ),
+        key(
+            "heartbeat",
+            Value::Default("\"5s\""),
+            "100ms to 1h",
+            "How often an idle source says that it is still there. A link silent for three of them is made anew.",
+        ),
+        key(
+            "connect_timeout",
+            Value::Default("\"10s\""),
+            CONNECT_TIMEOUT,
+            "How long one attempt to connect may take."
+        ),
+        key(
+            "retry_window",
+            Value::Default("\"720m\""),
+            RETRY_WINDOW,
+            "How long capture keeps trying to reach the source again before it stops.",
+        ),
+    ),
+};
+
+const LOG: Section = Section {
+    name: "log",
+    kind: Kind::Required,
+    about: "The change log: what the source committed and some target has not applied yet.",
+    keys: &[
+        key(
+            "path",
+            Value::Required("\"/var/lib/outrigger/log\""),
+            "a folder on a local disk, used by nothing else; it is created when missing",
+            "Where the log lives.",
+        ),
+        key(
+            "quota",
+            Value::Default("\"20 GiB\""),
+            "a size; at least 64 MiB",
+            "The most the log may take on disk. When it is full, capture pauses until targets have applied enough.",
+        ),
+        key(
+            "sync_interval",
+            Value::Default("\"5ms\""),
+            "0 to 1s",
+            "The shortest time between two syncs to disk while little is captured; at 0 every transaction is synced alone.",
+        ),
+        key(
+            "sync_bytes",
+            Value::Default("\"1 MiB\""),
+            "a size; 4 KiB to 16 MiB",
+            "This much captured and not yet synced is synced at once; sixteen times as much makes capture wait.",
+        ),
+        key(
+            "cache",
+            Value::Default("\"32 MiB\""),
+            "a size; at least 1 MiB",
+            "Memory for reading back what was captured.",
+        ),
+        key(
+            "write_buffer",
+            Value::Default("\"24 MiB\""),
+            "a size; 1 MiB to 1 GiB",
+            "Memory for what was captured and is not yet in a table file, of which two may exist. A small quota lowers it.",
+        ),
+        key(
+            "tail",
+            Value::Default("\"16 MiB\""),
+            "a size",
+            "The newest transactions kept in memory, so that tasks that keep up read nothing from disk.",
+        ),
+    ],
+};
+
+const PROXY: Section = Section {
+    name: "proxy",
+    kind: Kind::Optional,
+    about: "The proxy that applications connect to instead of the source. Without this section there is none.",
+    keys: &[
+        key(
+            "listen",
+            Value::Default("[\"127.0.0.1:3307\"]"),
+            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./; at least one",
+            "Where applications connect. Best by the same kind of link as the source is reached by: a unix socket for a socket.",
+        ),
+        key(
+            "max_connections",
+            Value::Default("1000"),
+            "1 to 1000000",
+            "The most connections at a time; one more is refused with MySQL's error 1040.",
+        ),
+        key(
+            "connect_timeout",
+            Value::Default("\"10s\""),
+            CONNECT_TIMEOUT,
+            "How long reaching the source may take.",
+        ),
+        key(
+            "handshake_timeout",
+            Value::Default("\"30s\""),
+            "100ms to 10m",
+            "How long a client may take until it is authenticated.",
+        ),
+        key(
+            "drain_timeout",
+            Value::Default("\"30s\""),
+            "0 to 1h",
+            "How long connections may finish a command or a transaction when Outrigger stops; idle ones are closed at once.",
+        ),
+        key(
+            "keepalive",
+            Value::Default("\"1m\""),
+            "1s to 1h",
+            "How long a TCP peer may be silent before it is asked whether it is still there.",
+        ),
+    ],
+};
+
+const TASK: Section = Section {
+    name: "task",
+    kind: Kind::Repeated,
+    about: "A task keeps a selection of the source's tables in step on one target. There may be several.",
+    keys: &[
+        key(
+            "name",
+            Value::Required("\"main\""),
+            "1 to 64 letters, digits, `-` and `_`; each task its own",
+            "What the task is called, here and in the target's checkpoint table. Renaming it starts it anew.",
+        ),
+        key(
+            "include",
+            Value::Required("[\"shop\"]"),
+            "\"database\" or \"database.table\", `*` is a wildcard; a name with a dot or star goes in backticks; at least one",
+            "What is copied and kept in step.",
+        ),
+        key(
+            "exclude",
+            Value::Default("[]"),
+            "like `include`",
+            "What is left out of that again.",
+        ),
+        key(
+            "on_existing_tables",
+            Value::Default("\"refuse\""),
+            "\"refuse\" or \"keep\"",
+            "What to do when a table to be copied is on the target already: stop and name it, or keep its definition and its\nrows; copied rows then replace those with the same key.",
+        ),
+        key(
+            "metadata_database",
+            Value::Default("\"outrigger\""),
+            "a database's name",
+            "The database on the target where the task's checkpoint is kept; created when missing.",
+        ),
+        key(
+            "connect_timeout",
+            Value::Default("\"10s\""),
+            CONNECT_TIMEOUT,
+            "How long one attempt to connect may take.",
+        ),
+        key(
+            "retry_window",
+            Value::Default("\"720m\""),
+            RETRY_WINDOW,
+            "How long the task keeps trying to reach source or target again before it stops.",
+        ),
+    ],
+};
+
+const TARGET: Section = Section {
+    name: "task.target",
+    kind: Kind::Required,
+    about: "The server this task keeps in step.",
+    keys: server_keys!("{ env = \"OUTRIGGER_TARGET_PASSWORD\" }",),
+};
+
+const COPY: Section = Section {
+    name: "task.copy",
+    kind: Kind::Defaulted,
+    about: "What is copied before changes are replayed.",
+    keys: &[
+        key(
+            "schema",
+            Value::Default("true"),
+            "true or false",
+            "Whether databases and tables are created on the target.",
+        ),
+        key(
+            "rows",
+            Value::Default("true"),
+            "true or false",
+            "Whether the rows that exist already are copied.",
+        ),
+        key(
+            "connections",
+            Value::Default("4"),
+            "1 to 64",
+            "Connections to each side that copy at the same time.",
+        ),
+        key(
+            "chunk_rows",
+            Value::Default("20000"),
+            "1 to 1000000",
+            "The most rows copied in one transaction.",
+        ),
+        key(
+            "chunk_bytes",
+            Value::Default("\"4 MiB\""),
+            "a size; 64 KiB to 256 MiB",
+            "About how much is copied in one transaction.",
+        ),
+    ],
+};
+
+const GROUP: Section = Section {
+    name: "task.group",
+    kind: Kind::Defaulted,
+    about: "How many of the source's transactions are applied as one. Whole transactions only, in order.",
+    keys: &[
+        key(
+            "max_transactions",
+            Value::Default("500"),
+            "1 to 100000",
+            "The most transactions in a group.",
+        ),
+        key(
+            "max_bytes",
+            Value::Default("\"2 MiB\""),
+            "a size; 64 KiB to 256 MiB",
+            "The most bytes of statements in a group; a larger transaction goes alone, in parts.",
+        ),
+        key(
+            "max_delay",
+            Value::Default("\"0s\""),
+            "0 to 10s",
+            "How long a group waits for more. At 0 a group is what has piled up while the one before was applied.",
+        ),
+    ],
+};
+
+const HTTP: Section = Section {
+    name: "http",
+    kind: Kind::Defaulted,
+    about: "Status, health and metrics over HTTP. It asks for no password: keep it on an address that only you reach.",
+    keys: &[key(
+        "listen",
+        Value::Default("\"127.0.0.1:8306\""),
+        "an address and a port",
+        "Where /api/v1/status, /healthz and /metrics are served.",
+    )],
+};

@@ -1,0 +1,119 @@
+//! What a configuration was understood to say, for `outrigger config check`. Passwords appear as `***` (W1).
+
+use outrigger_protocol::endpoint::Endpoint;
+
+use super::Config;
+
+/// The whole configuration, one setting a line.
+pub(super) fn render(config: &Config) -> String {
+    let mut lines = Lines::default();
+    lines.section("source");
+    lines.endpoint(&config.capture.source);
+    lines.add(
+        "server_id",
+        config
+            .capture
+            .server_id
+            .map_or_else(|| "derived".to_owned(), |id| id.to_string()),
+    );
+    lines.duration("heartbeat", config.capture.heartbeat);
+    lines.duration("connect_timeout", config.capture.connect_timeout);
+    lines.duration("retry_window", config.capture.retry_window);
+
+    lines.section("log");
+    lines.add("path", config.log.path.display());
+    lines.add("quota", config.log.quota);
+    lines.duration("sync_interval", config.log.sync_interval);
+    lines.add("sync_bytes", config.log.sync_bytes);
+    lines.add("cache", config.log.cache);
+    lines.add("write_buffer", config.log.write_buffer);
+    lines.add("tail", config.log.tail);
+
+    lines.section("proxy");
+    match &config.proxy {
+        None => lines.add("", "none"),
+        Some(proxy) => {
+            for listen in &proxy.listen {
+                lines.add("listen", listen);
+            }
+            lines.add("max_connections", proxy.max_connections);
+            lines.duration("connect_timeout", proxy.connect_timeout);
+            lines.duration("handshake_timeout", proxy.handshake_timeout);
+            lines.duration("drain_timeout", proxy.drain_timeout);
+            lines.duration("keepalive", proxy.keepalive);
+        }
+    }
+    for task in &config.tasks {
+        lines.section(&format!("task {}", task.name));
+        lines.endpoint(&task.target);
+        for pattern in &task.selection.include {
+            lines.add("include", pattern);
+        }
+        for pattern in &task.selection.exclude {
+            lines.add("exclude", pattern);
+        }
+        let (copy, group) = (&task.copy, &task.group);
+        lines.add(
+            "copy",
+            format!("schema {}, rows {}", yes(copy.schema), yes(copy.rows)),
+        );
+        lines.add("copy connections", copy.connections);
+        lines.add(
+            "copy chunk",
+            format!("{} rows or {}", copy.chunk_rows, copy.chunk_bytes),
+        );
+        lines.add(
+            "group",
+            format!("{} transactions or {}", group.max_transactions, group.max_bytes),
+        );
+        lines.duration("group max_delay", group.max_delay);
+        lines.add(
+            "on_existing_tables",
+            format!("{:?}", task.on_existing_tables).to_lowercase(),
+        );
+        lines.add("metadata_database", &task.metadata_database);
+        lines.duration("connect_timeout", task.connect_timeout);
+        lines.duration("retry_window", task.retry_window);
+    }
+    lines.section("http");
+    lines.add("listen", config.http.listen);
+    lines.text
+}
+
+fn yes(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn section(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.text.push('\n');
+    }
+
+    fn add(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.text.push_str(&format!("  {key:<19} {value}\n"));
+    }
+
+    fn duration(&mut self, key: &str, value: std::time::Duration) {
+        self.add(key, humantime::format_duration(value));
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint) {
+        self.add("server", &endpoint.address);
+        self.add("user", &endpoint.user);
+        self.add(
+            "password",
+            if endpoint.password.expose().is_empty() {
+                "(empty)"
+            } else {
+                "***"
+            },
+        );
+        self.add("tls", format!("{:?}", endpoint.tls).to_lowercase());
+    }
+}

@@ -1,0 +1,230 @@
+//! The file as a whole: the example against the structs, defaults, places, secrets.
+
+use std::collections::BTreeSet;
+
+use super::schema::SECTIONS;
+use super::*;
+
+/// Every password is this one, wherever it is to come from.
+fn fetch(password: &Password, _: &Path) -> Result<Secret, String> {
+    match password {
+        Password::Literal(secret) => Ok(secret.clone()),
+        _ => Ok(Secret::new("hunter2")),
+    }
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse("o.toml", text, fetch).map_err(|error| error.to_string())
+}
+
+fn complaint(text: &str) -> String {
+    parse(text).map(|_| ()).unwrap_err()
+}
+
+const MINIMAL: &str = "\
+[source]
+user = \"o\"
+password = \"hunter2\"
+
+[log]
+path = \"/tmp/log\"
+
+[[task]]
+name = \"main\"
+include = [\"shop\"]
+
+[task.target]
+host = \"target\"
+user = \"o\"
+password = { env = \"X\" }
+";
+
+fn with(line: &str, replacement: &str) -> String {
+    assert!(MINIMAL.contains(line), "{line}");
+    MINIMAL.replacen(line, replacement, 1)
+}
+
+#[test]
+fn the_schema_has_exactly_the_fields_of_the_structs() {
+    let structs: [(&str, Vec<&[&str]>); 8] = [
+        ("source", vec![fields::of::<Server>(), fields::of::<Reading>()]),
+        ("log", vec![fields::of::<outrigger_storage::Config>()]),
+        ("proxy", vec![fields::of::<outrigger_proxy::Config>()]),
+        (
+            "task",
+            vec![
+                fields::of::<TaskSettings>(),
+                fields::of::<outrigger_applier::Selection>(),
+            ],
+        ),
+        ("task.target", vec![fields::of::<Server>()]),
+        ("task.copy", vec![fields::of::<outrigger_applier::CopyConfig>()]),
+        ("task.group", vec![fields::of::<outrigger_applier::GroupConfig>()]),
+        ("http", vec![fields::of::<HttpConfig>()]),
+    ];
+    assert_eq!(SECTIONS.len(), structs.len());
+    for (name, structs) in structs {
+        let section = SECTIONS.iter().find(|section| section.name == name).unwrap();
+        let documented: BTreeSet<_> = section.keys.iter().map(|key| key.name).collect();
+        let read: BTreeSet<_> = structs.iter().copied().flatten().copied().collect();
+        assert_eq!(documented, read, "[{name}]");
+        for key in section.keys {
+            assert!(
+                !key.meaning.is_empty() && !key.bounds.is_empty(),
+                "[{name}] {}",
+                key.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_example_is_a_configuration_and_shows_the_defaults() {
+    let example = parse(&Config::example()).unwrap();
+    let spelled_out = parse(&example::render(true)).unwrap();
+    assert_eq!(format!("{example:#?}"), format!("{spelled_out:#?}"));
+    for section in SECTIONS {
+        for key in section.keys {
+            let line = format!("{} = ", key.name);
+            assert!(Config::example().contains(&line), "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn examples_of_keys_without_a_default_are_accepted() {
+    let socket = with(
+        "password = \"hunter2\"",
+        "password = \"\"\nsocket = \"/run/mysqld/mysqld.sock\"\nserver_id = 4000001",
+    );
+    let config = parse(&socket).unwrap();
+    assert_eq!(
+        config.capture.source.address.to_string(),
+        "/run/mysqld/mysqld.sock"
+    );
+    assert_eq!(config.capture.server_id, Some(4_000_001));
+}
+
+#[test]
+fn secrets_stay_secret() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.capture.source.password.expose(), "hunter2");
+    assert_eq!(config.tasks[0].target.password.expose(), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let shown = config.render();
+    assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
+    assert!(!complaint(&with("password = \"hunter2\"", "password = [\"hunter2\"]")).contains("hunter2"));
+    assert!(!complaint(&with("password = \"hunter2\"", "password = \"hunter2")).contains("hunter2"));
+}
+
+#[test]
+fn complaints_have_a_place_and_a_sentence() {
+    let cases = [
+        (
+            "user = \"o\"\n",
+            "",
+            "o.toml:1:1: missing field `user` (in [source])",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"\"",
+            "o.toml:2:8: name the account to use",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\ntls = \"required\"",
+            "o.toml:3:7: this version does not protect links with TLS",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\nport = 0",
+            "o.toml:3:8: a port is 1 to 65535",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\nsocket = \"/s\"\nport = 3",
+            "o.toml:4:8: give either `host` and `port`, or `socket`",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\nheartbeat = \"soon\"",
+            "o.toml:3:13: ",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\nheartbeat = \"2h\"",
+            "o.toml:3:13: `heartbeat` must lie between 100ms and 1h",
+        ),
+        (
+            "path = \"/tmp/log\"",
+            "path = \"/tmp/log\"\nquota = \"3 MiB\"",
+            "quota is 3.0 MiB: give it at least 64 MiB",
+        ),
+        (
+            "name = \"main\"",
+            "name = \"a b\"",
+            "o.toml:9:8: a task's name is",
+        ),
+        (
+            "include = [\"shop\"]",
+            "include = []",
+            "o.toml:10:11: name at least one",
+        ),
+        (
+            "include = [\"shop\"]",
+            "include = [\"a.b.c\"]",
+            "neither `database` nor `database.table`",
+        ),
+        (
+            "[task.target]",
+            "[task.copy]\nconnections = 65\n[task.target]",
+            "`connections` must lie between 1 and 64",
+        ),
+        ("[[task]]", "[task]", "write it [[task]]"),
+        ("[log]", "[proxy]\nlisten = []\n[log]", "o.toml:6:10: "),
+        (
+            "[log]\npath = \"/tmp/log\"\n",
+            "",
+            "o.toml:1:1: the section [log] is missing",
+        ),
+    ];
+    for (line, replacement, expected) in cases {
+        let found = complaint(&with(line, replacement));
+        assert!(
+            found.contains(expected),
+            "{replacement:?}\nfound    {found}\nexpected {expected}"
+        );
+    }
+}
+
+#[test]
+fn two_tasks_need_two_names() {
+    let task = MINIMAL.split_once("[[task]]").unwrap().1;
+    let found = complaint(&format!("{MINIMAL}\n[[task]]{task}"));
+    assert!(found.ends_with("two tasks are called `main`"), "{found}");
+}
+
+#[test]
+fn a_password_that_cannot_be_had_is_named() {
+    let found = Config::parse(
+        "o.toml",
+        &with("{ env = \"X\" }", "{ env = \"OUTRIGGER_TEST_NOT_SET\" }"),
+        Password::resolve,
+    );
+    let found = found.map(|_| ()).unwrap_err().to_string();
+    assert!(
+        found.contains("the environment variable OUTRIGGER_TEST_NOT_SET"),
+        "{found}"
+    );
+}
+
+#[test]
+fn status_reads_the_address_without_passwords() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        format!("{MINIMAL}\n[http]\nlisten = \"127.0.0.1:99\"\n"),
+    )
+    .unwrap();
+    assert_eq!(http_address(file.path()).unwrap().port(), 99);
+}

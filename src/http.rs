@@ -1,0 +1,190 @@
+//! Status, health and metrics over HTTP: `/api/v1/status` (JSON), `/healthz` (200 or 503 with reasons), `/metrics` (Prometheus).
+//!
+//! Reading only, and no secrets in any answer (W1). What is served comes in as functions, so that a test brings its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::status::Document;
+
+/// Where the answers come from.
+#[derive(Clone)]
+pub struct Pages {
+    /// The status, now.
+    pub status: Arc<dyn Fn() -> Document + Send + Sync>,
+    /// All metrics, now, in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The HTTP server, listening but not answering yet.
+pub struct Server {
+    listener: TcpListener,
+    pages: Pages,
+}
+
+impl Server {
+    /// Listens on `address`; port 0 picks a free one.
+    ///
+    /// # Errors
+    /// When the address is taken or is not this machine's.
+    pub async fn bind(address: SocketAddr, pages: Pages) -> io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            pages,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `cancel` is cancelled, then finishes what it is answering.
+    ///
+    /// # Errors
+    /// When the listener breaks.
+    pub async fn run(self, cancel: CancellationToken) -> io::Result<()> {
+        axum::serve(self.listener, router(self.pages))
+            .with_graceful_shutdown(cancel.cancelled_owned())
+            .await
+    }
+}
+
+fn router(pages: Pages) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/api/v1/status", get(status))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(pages)
+}
+
+async fn index() -> &'static str {
+    "Outrigger\n/api/v1/status\n/healthz\n/metrics\n"
+}
+
+async fn status(State(pages): State<Pages>) -> Json<Document> {
+    Json((pages.status)())
+}
+
+async fn health(State(pages): State<Pages>) -> (StatusCode, String) {
+    let troubles = (pages.status)().troubles();
+    if troubles.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, troubles.join("\n") + "\n")
+    }
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        (pages.metrics)(),
+    )
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{LogPart, Phase, SourcePart};
+
+    fn document(phase: Phase) -> Document {
+        Document {
+            version: "1".to_owned(),
+            uptime_seconds: 1.0,
+            resident_bytes: 1,
+            source: SourcePart {
+                address: "a:1".to_owned(),
+                server_version: None,
+                phase,
+                file: None,
+                gtids: None,
+                transactions_per_second: 0.0,
+                bytes_per_second: 0.0,
+                silent_seconds: None,
+            },
+            log: LogPart {
+                path: "/l".to_owned(),
+                id: "i".to_owned(),
+                first: 1,
+                last: 0,
+                bytes: 0,
+                quota: 1,
+                paused: false,
+            },
+            proxy: None,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Serves a document on a free port and asks for `path`: status code and body.
+    async fn ask(phase: Phase, path: &str) -> (u16, String) {
+        let pages = Pages {
+            status: Arc::new(move || document(phase.clone())),
+            metrics: Arc::new(|| "up 1\n".to_owned()),
+        };
+        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), pages)
+            .await
+            .unwrap();
+        let url = format!("http://{}{path}", server.local_address().unwrap());
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(server.run(cancel.clone()));
+        let answer = tokio::task::spawn_blocking(move || {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .build()
+                .into();
+            let mut answer = agent.get(&url).call().unwrap();
+            (
+                answer.status().as_u16(),
+                answer.body_mut().read_to_string().unwrap(),
+            )
+        });
+        let answer = answer.await.unwrap();
+        cancel.cancel();
+        running.await.unwrap().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn status_is_the_document() {
+        let (code, body) = ask(Phase::plain("streaming"), "/api/v1/status").await;
+        assert_eq!(code, 200);
+        assert_eq!(
+            serde_json::from_str::<Document>(&body).unwrap(),
+            document(Phase::plain("streaming"))
+        );
+    }
+
+    #[tokio::test]
+    async fn health_says_what_is_wrong() {
+        assert_eq!(
+            ask(Phase::plain("streaming"), "/healthz").await,
+            (200, "ok\n".to_owned())
+        );
+        let (code, body) = ask(Phase::stopped(Some("it was purged".to_owned())), "/healthz").await;
+        assert_eq!((code, body.as_str()), (503, "source is stopped: it was purged\n"));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_text_and_unknown_paths_are_not_found() {
+        assert_eq!(
+            ask(Phase::plain("streaming"), "/metrics").await,
+            (200, "up 1\n".to_owned())
+        );
+        assert_eq!(ask(Phase::plain("streaming"), "/nothing").await.0, 404);
+    }
+}

@@ -1,0 +1,12 @@
+//! What a sidecar is doing, as one document: made by [`Observer`] inside the sidecar, served at `/api/v1/status`, read and
+//! printed by `outrigger status`.
+
+mod document;
+mod observer;
+mod rate;
+mod render;
+
+pub use document::{Document, LogPart, Phase, ProxyPart, SourcePart, TablePart, TaskPart};
+pub use observer::{Ending, ObservedProxy, ObservedTask, Observer};
+pub use rate::Window;
+pub use render::render;

@@ -1,0 +1,200 @@
+//! The status document: its shape is the HTTP API's, version 1. Fields are added, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `outrigger status` shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// The sidecar's version.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_seconds: f64,
+    /// Its memory in RAM, in bytes; 0 where unknown.
+    pub resident_bytes: u64,
+    /// The source, and capture from it.
+    pub source: SourcePart,
+    /// The change log.
+    pub log: LogPart,
+    /// The proxy, where there is one.
+    pub proxy: Option<ProxyPart>,
+    /// Every task, in the order of the configuration.
+    pub tasks: Vec<TaskPart>,
+}
+
+/// What a part is doing, and why when it is not what it should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// One or two words: `streaming`, `copying_rows`, `synchronizing`, `retrying`, `stopped`…
+    pub state: String,
+    /// The last error with what to do about it, while it matters.
+    pub why: Option<String>,
+    /// The server that fails, `source` or `target`, where one does.
+    pub side: Option<String>,
+    /// For how many seconds it has been retrying or waiting.
+    pub for_seconds: Option<f64>,
+    /// In how many seconds retrying is given up.
+    pub gives_up_in_seconds: Option<f64>,
+}
+
+impl Phase {
+    /// A state in which all is well.
+    pub fn plain(state: &str) -> Self {
+        Self {
+            state: state.to_owned(),
+            why: None,
+            side: None,
+            for_seconds: None,
+            gives_up_in_seconds: None,
+        }
+    }
+
+    /// Stopped; by an error when `why` is there.
+    pub fn stopped(why: Option<String>) -> Self {
+        Self {
+            why,
+            ..Self::plain("stopped")
+        }
+    }
+
+    /// Whether somebody should look.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self.state.as_str(), "retrying" | "paused" | "stopped")
+    }
+}
+
+/// The source, and capture from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourcePart {
+    /// Where it listens.
+    pub address: String,
+    /// Its version, once it was asked.
+    pub server_version: Option<String>,
+    /// What capture is doing.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// How far its binlog was read, as file and offset.
+    pub file: Option<String>,
+    /// Every transaction received, as a GTID set; absent without GTIDs.
+    pub gtids: Option<String>,
+    /// Transactions captured per second, over the last ten.
+    pub transactions_per_second: f64,
+    /// Bytes of events captured per second, over the last ten.
+    pub bytes_per_second: f64,
+    /// Seconds since anything came from the source, heartbeats included.
+    pub silent_seconds: Option<f64>,
+}
+
+/// The change log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogPart {
+    /// The folder.
+    pub path: String,
+    /// The log's identity.
+    pub id: String,
+    /// The first offset kept.
+    pub first: u64,
+    /// The last durable offset.
+    pub last: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes it may take.
+    pub quota: u64,
+    /// True while the quota is used up and capture waits.
+    pub paused: bool,
+}
+
+/// The proxy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProxyPart {
+    /// Where applications connect.
+    pub listen: Vec<String>,
+    /// What it is doing.
+    #[serde(flatten)]
+    pub phase: Phase,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskPart {
+    /// Its name.
+    pub name: String,
+    /// Where its target listens.
+    pub target: String,
+    /// What it is doing.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// The copy, table by table.
+    pub tables: Vec<TablePart>,
+    /// The last offset applied.
+    pub offset: u64,
+    /// The same place on the source.
+    pub position: Option<String>,
+    /// Seconds that the target is behind the source.
+    pub delay_seconds: f64,
+    /// Transactions in the log that are not applied.
+    pub transactions_behind: u64,
+    /// About how many bytes of log that is.
+    pub log_bytes_behind: u64,
+    /// Source transactions applied per second, over the last ten.
+    pub transactions_per_second: f64,
+    /// Rows changed on the target per second, over the last ten; copied rows are not counted.
+    pub rows_per_second: f64,
+    /// Rows copied per second, over the last ten.
+    pub copied_rows_per_second: f64,
+    /// Rows inserted by replay since the sidecar started.
+    pub rows_inserted: u64,
+    /// Rows updated by replay since the sidecar started.
+    pub rows_updated: u64,
+    /// Rows deleted by replay since the sidecar started.
+    pub rows_deleted: u64,
+    /// Source transactions applied since the sidecar started.
+    pub transactions: u64,
+    /// Target transactions since the sidecar started.
+    pub groups: u64,
+    /// DDL statements applied since the sidecar started.
+    pub ddl: u64,
+    /// Groups sent again and connections made again since the sidecar started.
+    pub retries: u64,
+}
+
+/// How far one table's copy is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TablePart {
+    /// The database.
+    pub database: String,
+    /// The table.
+    pub table: String,
+    /// True once all rows are copied.
+    pub done: bool,
+    /// Rows copied.
+    pub rows_copied: u64,
+    /// The source's estimate of all rows.
+    pub rows_estimated: u64,
+    /// Bytes copied.
+    pub bytes_copied: u64,
+    /// Rows per second.
+    pub rows_per_second: f64,
+    /// Seconds left at that rate; absent while nothing can be said.
+    pub seconds_left: Option<f64>,
+}
+
+impl Document {
+    /// What is wrong, a sentence each; empty when all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let source = ("source".to_owned(), &self.source.phase);
+        let proxy = self.proxy.iter().map(|proxy| ("proxy".to_owned(), &proxy.phase));
+        let tasks = self
+            .tasks
+            .iter()
+            .map(|task| (format!("task {}", task.name), &task.phase));
+        std::iter::once(source)
+            .chain(proxy)
+            .chain(tasks)
+            .filter(|(_, phase)| phase.is_trouble())
+            .map(|(part, phase)| match &phase.why {
+                Some(why) => format!("{part} is {}: {why}", phase.state),
+                None => format!("{part} is {}", phase.state),
+            })
+            .collect()
+    }
+}

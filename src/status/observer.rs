@@ -1,0 +1,358 @@
+//! Gathers what the crates say about themselves into one [`Document`]. Reading only; nobody waits for an observer for longer
+//! than a few fields are copied.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use outrigger_applier::{Side, TaskState, TaskStatus};
+use outrigger_capture::{SourceInfo, State, Status};
+use outrigger_storage::Log;
+
+use super::document::{Document, LogPart, Phase, ProxyPart, SourcePart, TablePart, TaskPart};
+use super::rate::Window;
+use crate::telemetry::process;
+
+/// Everything that a sidecar's status is made from.
+#[derive(Debug)]
+pub struct Observer {
+    started: Instant,
+    log: Log,
+    log_path: String,
+    source_address: String,
+    source_info: OnceLock<SourceInfo>,
+    capture: Arc<Status>,
+    capture_ended: Ending,
+    proxy: Option<ObservedProxy>,
+    tasks: Vec<ObservedTask>,
+    rates: Mutex<Rates>,
+}
+
+/// A task as the observer sees it.
+#[derive(Debug)]
+pub struct ObservedTask {
+    /// Its name.
+    pub name: String,
+    /// Where its target listens.
+    pub target: String,
+    /// What it says about itself.
+    pub status: Arc<TaskStatus>,
+    /// How it ended, told by the supervisor.
+    pub ended: Ending,
+}
+
+/// The proxy as the observer sees it.
+#[derive(Debug)]
+pub struct ObservedProxy {
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// How it ended, told by the supervisor.
+    pub ended: Ending,
+}
+
+/// How a part of the sidecar ended, once it has: the error's sentence, or `None` when it was asked to. Written once.
+pub type Ending = Arc<OnceLock<Option<String>>>;
+
+#[derive(Debug, Default)]
+struct Rates {
+    captured_transactions: Window,
+    captured_bytes: Window,
+    tasks: Vec<TaskRates>,
+}
+
+#[derive(Debug, Default)]
+struct TaskRates {
+    transactions: Window,
+    rows: Window,
+    copied: Window,
+}
+
+impl Observer {
+    /// An observer of a sidecar that is about to start.
+    pub fn new(
+        log: (Log, String),
+        capture: (Arc<Status>, String, Ending),
+        proxy: Option<ObservedProxy>,
+        tasks: Vec<ObservedTask>,
+    ) -> Self {
+        let (log, log_path) = log;
+        let (capture, source_address, capture_ended) = capture;
+        let rates = Rates {
+            tasks: tasks.iter().map(|_| TaskRates::default()).collect(),
+            ..Rates::default()
+        };
+        Self {
+            started: Instant::now(),
+            log,
+            log_path,
+            source_address,
+            source_info: OnceLock::new(),
+            capture,
+            capture_ended,
+            proxy,
+            tasks,
+            rates: Mutex::new(rates),
+        }
+    }
+
+    /// The tasks, in the order of the configuration.
+    pub fn tasks(&self) -> &[ObservedTask] {
+        &self.tasks
+    }
+
+    /// The proxy, where there is one.
+    pub fn proxy(&self) -> Option<&ObservedProxy> {
+        self.proxy.as_ref()
+    }
+
+    /// Notes what the source said about itself; the first answer stays.
+    pub fn source_is(&self, info: SourceInfo) {
+        self.source_info.get_or_init(|| info);
+    }
+
+    /// Notes all counters for the rates; to be called every second.
+    pub fn sample(&self, now: Instant) {
+        let capture = self.capture.snapshot();
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.captured_transactions.push(now, capture.transactions);
+        rates.captured_bytes.push(now, capture.bytes);
+        for (task, rates) in self.tasks.iter().zip(&mut rates.tasks) {
+            let counters = &task.status.counters;
+            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let rows = count(&counters.inserted) + count(&counters.updated) + count(&counters.deleted);
+            rates.rows.push(now, rows);
+            rates.transactions.push(now, count(&counters.transactions));
+            rates.copied.push(
+                now,
+                task.status
+                    .snapshot()
+                    .tables
+                    .iter()
+                    .map(|table| table.rows_copied)
+                    .sum(),
+            );
+        }
+    }
+
+    /// Everything, now.
+    pub fn document(&self) -> Document {
+        let log = self.log_part();
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self
+            .tasks
+            .iter()
+            .zip(&rates.tasks)
+            .map(|(task, rates)| task.part(rates, &log))
+            .collect();
+        Document {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            resident_bytes: process::usage().map_or(0, |usage| usage.resident_bytes),
+            source: self.source_part(&rates),
+            proxy: self.proxy.as_ref().map(|proxy| ProxyPart {
+                listen: proxy.listen.clone(),
+                phase: ended(&proxy.ended).unwrap_or_else(|| Phase::plain("listening")),
+            }),
+            log,
+            tasks,
+        }
+    }
+
+    fn log_part(&self) -> LogPart {
+        let stats = self.log.stats();
+        LogPart {
+            path: self.log_path.clone(),
+            id: stats.id.to_string(),
+            first: stats.first.0,
+            last: stats.last.0,
+            bytes: stats.bytes.as_u64(),
+            quota: stats.quota.as_u64(),
+            paused: stats.paused,
+        }
+    }
+
+    fn source_part(&self, rates: &Rates) -> SourcePart {
+        let capture = self.capture.snapshot();
+        SourcePart {
+            address: self.source_address.clone(),
+            server_version: self.source_info.get().map(|info| info.version.clone()),
+            phase: ended(&self.capture_ended).unwrap_or_else(|| capture_phase(capture.state)),
+            file: capture.file.map(|file| file.to_string()),
+            gtids: capture.gtids,
+            transactions_per_second: rates.captured_transactions.per_second(),
+            bytes_per_second: rates.captured_bytes.per_second(),
+            silent_seconds: capture.last_event.map(since),
+        }
+    }
+}
+
+impl ObservedTask {
+    fn part(&self, rates: &TaskRates, log: &LogPart) -> TaskPart {
+        let task = self.status.snapshot();
+        let behind = log.last.saturating_sub(task.offset);
+        TaskPart {
+            name: self.name.clone(),
+            target: self.target.clone(),
+            phase: ended(&self.ended).unwrap_or_else(|| task_phase(task.state)),
+            tables: task.tables.into_iter().map(table_part).collect(),
+            offset: task.offset,
+            position: task.position,
+            delay_seconds: task.delay_seconds,
+            transactions_behind: behind,
+            log_bytes_behind: share(log, behind),
+            transactions_per_second: rates.transactions.per_second(),
+            rows_per_second: rates.rows.per_second(),
+            copied_rows_per_second: rates.copied.per_second(),
+            rows_inserted: task.rows_inserted,
+            rows_updated: task.rows_updated,
+            rows_deleted: task.rows_deleted,
+            transactions: task.transactions,
+            groups: task.groups,
+            ddl: task.ddl,
+            retries: task.retries,
+        }
+    }
+}
+
+fn table_part(table: outrigger_applier::status::TableCopy) -> TablePart {
+    let left = table.rows_estimated.saturating_sub(table.rows_copied);
+    let seconds_left = (!table.done && table.rows_per_second > 0.0)
+        .then(|| crate::telemetry::metrics::as_gauge(left) / table.rows_per_second);
+    TablePart {
+        database: table.database,
+        table: table.table,
+        done: table.done,
+        rows_copied: table.rows_copied,
+        rows_estimated: table.rows_estimated,
+        bytes_copied: table.bytes_copied,
+        rows_per_second: table.rows_per_second,
+        seconds_left,
+    }
+}
+
+/// The log's bytes that `behind` of its transactions take, as if all were of one size.
+fn share(log: &LogPart, behind: u64) -> u64 {
+    let kept = (log.last + 1).saturating_sub(log.first).max(1);
+    let bytes = u128::from(log.bytes) * u128::from(behind.min(kept)) / u128::from(kept);
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// A clock that was set back makes a moment lie in the future: that counts as now.
+fn since(moment: SystemTime) -> f64 {
+    moment.elapsed().unwrap_or_default().as_secs_f64()
+}
+
+fn until(moment: SystemTime) -> f64 {
+    moment
+        .duration_since(SystemTime::now())
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+fn ended(ending: &Ending) -> Option<Phase> {
+    ending.get().map(|why| Phase::stopped(why.clone()))
+}
+
+fn capture_phase(state: State) -> Phase {
+    match state {
+        State::Connecting => Phase::plain("connecting"),
+        State::Streaming => Phase::plain("streaming"),
+        State::Retrying { since: began, why, until: end } => Phase {
+            state: "retrying".to_owned(),
+            why: Some(why),
+            side: Some(Side::Source.to_string()),
+            for_seconds: Some(since(began)),
+            gives_up_in_seconds: Some(until(end)),
+        },
+        State::Paused { since: began } => Phase {
+            why: Some(
+                "the log has reached its quota; it goes on once every task has applied more, or with a larger quota in [log]"
+                    .to_owned(),
+            ),
+            for_seconds: Some(since(began)),
+            ..Phase::plain("paused")
+        },
+        State::Stopped { why } => Phase::stopped(why),
+    }
+}
+
+fn task_phase(state: TaskState) -> Phase {
+    match state {
+        TaskState::Preparing => Phase::plain("preparing"),
+        TaskState::CopyingSchema => Phase::plain("copying_schema"),
+        TaskState::CopyingRows => Phase::plain("copying_rows"),
+        TaskState::CatchingUp => Phase::plain("catching_up"),
+        TaskState::Synchronizing => Phase::plain("synchronizing"),
+        TaskState::Retrying {
+            side,
+            since: began,
+            until: end,
+            why,
+        } => Phase {
+            state: "retrying".to_owned(),
+            why: Some(why),
+            side: Some(side.to_string()),
+            for_seconds: Some(since(unix(began))),
+            gives_up_in_seconds: Some(until(unix(end))),
+        },
+        TaskState::Stopped { why } => Phase::stopped(why),
+    }
+}
+
+fn unix(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(first: u64, last: u64, bytes: u64) -> LogPart {
+        LogPart {
+            path: String::new(),
+            id: String::new(),
+            first,
+            last,
+            bytes,
+            quota: 0,
+            paused: false,
+        }
+    }
+
+    #[test]
+    fn bytes_behind_are_a_share_of_the_log() {
+        assert_eq!(share(&log(1, 100, 1000), 10), 100);
+        assert_eq!(share(&log(51, 100, 1000), 60), 1000);
+        assert_eq!(share(&log(1, 0, 1000), 0), 0);
+        assert_eq!(share(&log(0, u64::MAX - 1, u64::MAX), u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_table_says_how_long_it_will_take() {
+        let copy = outrigger_applier::status::TableCopy {
+            rows_estimated: 300,
+            rows_copied: 100,
+            rows_per_second: 50.0,
+            ..Default::default()
+        };
+        assert_eq!(table_part(copy.clone()).seconds_left, Some(4.0));
+        assert_eq!(
+            table_part(outrigger_applier::status::TableCopy { done: true, ..copy }).seconds_left,
+            None
+        );
+    }
+
+    #[test]
+    fn retrying_says_for_how_long_and_why() {
+        let now = SystemTime::now();
+        let phase = capture_phase(State::Retrying {
+            since: now - Duration::from_secs(60),
+            why: "it is gone".to_owned(),
+            until: now + Duration::from_secs(600),
+        });
+        assert!(phase.is_trouble() && phase.why.as_deref() == Some("it is gone"));
+        assert!(phase.for_seconds.unwrap() >= 60.0 && phase.gives_up_in_seconds.unwrap() > 590.0);
+    }
+}

@@ -1,0 +1,267 @@
+//! The one place that wires the crates together: opens the log, finds where capture starts, starts every part, keeps the
+//! log trimmed, stops everything in order.
+//!
+//! A part that fails takes no other part with it: its end is shown in the status with what to do, and the rest goes on.
+//! Only a failure to start ends the process. Stopping asks all parts at once, waits for them within a deadline, and closes
+//! the log last; stopping harder is always safe too (W3).
+
+mod parts;
+mod signals;
+mod start;
+mod trim;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::MultiProgress;
+use outrigger_applier::{Task, TaskStatus};
+use outrigger_capture::Capturer;
+use outrigger_proxy::Proxy;
+use outrigger_storage::Log;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::http::{self, Pages};
+use crate::status::{Ending, ObservedProxy, ObservedTask, Observer};
+use crate::telemetry::metrics::Recorder;
+use parts::{Part, Parts};
+use signals::Signals;
+
+/// Why a sidecar did not start, or did not stop as it should. Each sentence says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] outrigger_storage::Error),
+    /// The source cannot be captured.
+    #[error(transparent)]
+    Source(#[from] outrigger_capture::Error),
+    /// The proxy cannot listen.
+    #[error(transparent)]
+    Proxy(#[from] outrigger_proxy::Error),
+    /// The HTTP server cannot listen.
+    #[error("http: cannot listen on {address} ({cause}); [http] listen in the configuration says where")]
+    Http {
+        /// The configured address.
+        address: std::net::SocketAddr,
+        /// What the operating system says.
+        cause: std::io::Error,
+    },
+    /// The operating system refused something that every process needs.
+    #[error("{doing}: {cause}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the operating system says.
+        cause: std::io::Error,
+    },
+    /// A part panicked while starting or stopping.
+    #[error("{doing} ended in a defect ({cause}); please report it")]
+    Defect {
+        /// What was being done.
+        doing: &'static str,
+        /// The panic, as the runtime describes it.
+        cause: tokio::task::JoinError,
+    },
+    /// A second signal came while stopping.
+    #[error("stopped at once by a second signal; what was under way is resumed at the next start")]
+    Impatient,
+    /// Parts did not stop within the deadline.
+    #[error("did not stop within {} s: {parts}; stopped them where they were, the next start resumes", deadline.as_secs())]
+    Stuck {
+        /// How long they were given.
+        deadline: Duration,
+        /// Their names.
+        parts: String,
+    },
+}
+
+/// Beyond the proxy's own drain: the time that parts have to finish what they are doing.
+const STOPPING: Duration = Duration::from_secs(60);
+/// HTTP clients that keep a connection open do not hold up a stop for longer.
+const HTTP_STOPPING: Duration = Duration::from_secs(1);
+
+/// Runs a sidecar until a signal stops it.
+///
+/// # Errors
+/// When it cannot start, or could not stop as it should.
+pub async fn run(config: Config, recorder: Recorder, screen: MultiProgress) -> Result<(), Error> {
+    let mut signals = Signals::listen()?;
+    let mut starting = std::pin::pin!(Sidecar::start(config, recorder, screen));
+    let sidecar = tokio::select! {
+        started = &mut starting => started?,
+        // Nothing has begun that would have to be finished: a log that was opened is safe to drop.
+        () = signals.next() => {
+            info!("stopped before everything had started");
+            return Ok(());
+        }
+    };
+    sidecar.run(signals).await
+}
+
+/// Everything that runs.
+struct Sidecar {
+    log: Log,
+    parts: Parts,
+    stopping: Duration,
+    /// Stops all parts but HTTP, which tells about the stopping. Each has a child of it, so that none stops another.
+    cancel: CancellationToken,
+    cancel_http: CancellationToken,
+}
+
+impl Sidecar {
+    async fn start(config: Config, recorder: Recorder, screen: MultiProgress) -> Result<Self, Error> {
+        let log_path = config.log.path.display().to_string();
+        let log = open(config.log).await?;
+        let source_info = start::prepare(&config.capture.source, &log).await?;
+        let (cancel, cancel_http) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = Parts::default();
+        let mut stopping = STOPPING;
+
+        let proxy = match config.proxy {
+            None => None,
+            Some(proxy) => {
+                stopping += proxy.drain_timeout;
+                Some(Proxy::bind(proxy, config.capture.source.address.clone()).await?)
+            }
+        };
+        let observed_proxy = proxy.as_ref().map(|proxy| ObservedProxy {
+            listen: proxy.local_addresses().iter().map(ToString::to_string).collect(),
+            ended: Ending::default(),
+        });
+        let statuses: Vec<_> = config
+            .tasks
+            .iter()
+            .map(|task| Arc::new(TaskStatus::new(&task.name)))
+            .collect();
+        let tasks = config
+            .tasks
+            .iter()
+            .zip(&statuses)
+            .map(|(task, status)| ObservedTask {
+                name: task.name.clone(),
+                target: task.target.address.to_string(),
+                status: Arc::clone(status),
+                ended: Ending::default(),
+            });
+        let capture_status = Arc::new(outrigger_capture::Status::new());
+        let capture_ended = Ending::default();
+        let observer = Arc::new(Observer::new(
+            (log.clone(), log_path),
+            (
+                Arc::clone(&capture_status),
+                config.capture.source.address.to_string(),
+                Arc::clone(&capture_ended),
+            ),
+            observed_proxy,
+            tasks.collect(),
+        ));
+        if let Some(info) = source_info {
+            observer.source_is(info);
+        }
+
+        let http = listen(config.http.listen, &observer, &recorder).await?;
+        parts.spawn(Part::Http, Ending::default(), http.run(cancel_http.child_token()));
+        if let Some((proxy, observed)) = proxy.zip(observer.proxy()) {
+            info!(listen = observed.listen.join(", "), "proxy listens");
+            parts.spawn(
+                Part::Proxy,
+                Arc::clone(&observed.ended),
+                proxy.run(cancel.child_token()),
+            );
+        }
+        let capturer = Capturer::new(config.capture, log.clone(), capture_status);
+        parts.spawn(Part::Capture, capture_ended, capturer.run(cancel.child_token()));
+        for ((config, status), observed) in config.tasks.into_iter().zip(statuses).zip(observer.tasks()) {
+            let task = Task::new(config, log.clone(), status);
+            parts.spawn(
+                Part::Task(observed.name.clone()),
+                Arc::clone(&observed.ended),
+                task.run(cancel.child_token()),
+            );
+        }
+        let trimming = trim::run(log.clone(), Arc::clone(&observer), cancel.child_token());
+        parts.spawn(Part::Trimming, Ending::default(), trimming);
+        let watching = watch::run(observer, recorder, screen, cancel.child_token());
+        parts.spawn(Part::Watching, Ending::default(), watching);
+        Ok(Self {
+            log,
+            parts,
+            stopping,
+            cancel,
+            cancel_http,
+        })
+    }
+
+    /// Until a signal comes, then until all have stopped, another signal comes, or the deadline is over.
+    async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                // Both only wait; nothing is lost when the other is first.
+                () = signals.next() => break,
+                () = self.parts.next() => {}
+            }
+        }
+        info!("stopping; another signal stops at once");
+        self.cancel.cancel();
+        let stuck = tokio::select! {
+            stopped = timeout(self.stopping, self.parts.all_but_http()) => stopped.is_err(),
+            () = signals.next() => return Err(Error::Impatient),
+        };
+        let names = self.parts.names();
+        self.cancel_http.cancel();
+        if timeout(HTTP_STOPPING, self.parts.all()).await.is_err() {
+            self.parts.abort();
+        }
+        if stuck {
+            return Err(Error::Stuck {
+                deadline: self.stopping,
+                parts: names,
+            });
+        }
+        let log = self.log;
+        blocking("closing the log", move || log.close()).await??;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+async fn open(config: outrigger_storage::Config) -> Result<Log, Error> {
+    let log = blocking("opening the log", move || Log::open(config)).await??;
+    let stats = log.stats();
+    info!(id = %stats.id, first = stats.first.0, last = stats.last.0, bytes = stats.bytes.as_u64(), "log is open");
+    Ok(log)
+}
+
+async fn listen(
+    address: std::net::SocketAddr,
+    observer: &Arc<Observer>,
+    recorder: &Recorder,
+) -> Result<http::Server, Error> {
+    let (observer, recorder) = (Arc::clone(observer), recorder.clone());
+    let pages = Pages {
+        status: Arc::new(move || observer.document()),
+        metrics: Arc::new(move || recorder.render()),
+    };
+    let server = http::Server::bind(address, pages)
+        .await
+        .map_err(|cause| Error::Http { address, cause })?;
+    match server.local_address() {
+        Ok(address) => info!(%address, "HTTP listens"),
+        Err(error) => warn!(%error, "HTTP listens, the address is not known"),
+    }
+    Ok(server)
+}
+
+/// Does what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|cause| Error::Defect { doing, cause })
+}

@@ -1,0 +1,35 @@
+//! SIGTERM and SIGINT.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Error;
+
+/// Both signals that ask a process to stop.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on these signals no longer end the process.
+    pub(super) fn listen() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|cause| Error::System {
+                doing: "listening for signals",
+                cause,
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next of either. May be cancelled: a signal that came is then told next time.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

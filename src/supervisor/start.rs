@@ -1,0 +1,47 @@
+//! Before anything runs: whether the source can be captured, and where a new log starts.
+
+use outrigger_capture::SourceInfo;
+use outrigger_protocol::endpoint::Endpoint;
+use outrigger_storage::Log;
+use tracing::{info, warn};
+
+use super::{Error, blocking};
+
+/// Checks the source, and gives a new log its start. A log that has a position resumes there, and then a source that is
+/// out of reach for the moment is no reason not to start: capture tries again within its window.
+pub(super) async fn prepare(source: &Endpoint, log: &Log) -> Result<Option<SourceInfo>, Error> {
+    let resumed = log.position();
+    let info = match outrigger_capture::check(source).await {
+        Ok(info) => Some(info),
+        Err(error) if resumed.is_some() && error.is_transient() => {
+            warn!("{error}; starting all the same, capture tries again");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(info) = &info {
+        info!(
+            version = info.version,
+            server_uuid = info.server_uuid,
+            gtid_mode = info.gtid_mode,
+            "source is ready"
+        );
+        if !info.binlog_filters.is_empty() {
+            warn!(
+                "the source keeps some databases out of its binlog (binlog-do-db, binlog-ignore-db: {}); changes there are \
+                 not captured",
+                info.binlog_filters.join(", ")
+            );
+        }
+    }
+    match resumed {
+        Some(position) => info!(%position, "capture resumes"),
+        None => {
+            let position = outrigger_capture::start_position(source).await?;
+            info!(%position, "the log is new, capture starts");
+            let log = log.clone();
+            blocking("setting the log's start", move || log.set_start(&position)).await??;
+        }
+    }
+    Ok(info)
+}
