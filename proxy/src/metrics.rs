@@ -68,11 +68,11 @@ impl Metrics {
         self.upstream_failures.increment(1);
     }
 
-    pub(crate) fn from_client(&self, bytes: usize) {
+    pub(crate) fn read_from_client(&self, bytes: usize) {
         self.received.increment(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    pub(crate) fn from_upstream(&self, bytes: usize) {
+    pub(crate) fn read_from_upstream(&self, bytes: usize) {
         self.answered.increment(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 

@@ -177,7 +177,7 @@ impl Relay {
                 true
             }
             Some(count) => {
-                self.metrics.from_client(count);
+                self.metrics.read_from_client(count);
                 true
             }
         }
@@ -194,7 +194,7 @@ impl Relay {
                 true
             }
             Some(count) => {
-                self.metrics.from_upstream(count);
+                self.metrics.read_from_upstream(count);
                 true
             }
         }

@@ -1,1 +1,344 @@
+//! Conversations as client and server have them, told payload by payload.
+
+use outrigger_protocol::packet::MAX_PAYLOAD;
+use outrigger_protocol::reply::OkPacket;
+use proptest::prelude::*;
+
 use super::*;
+
+const OLD: Capabilities = Capabilities::PROTOCOL_41;
+const NEW: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::DEPRECATE_EOF);
+const IDLE: StatusFlags = StatusFlags::AUTOCOMMIT;
+const OPEN: StatusFlags = StatusFlags::IN_TRANS;
+const MORE: StatusFlags = StatusFlags::MORE_RESULTS_EXISTS;
+
+struct Talk(Phase);
+
+impl Talk {
+    /// A session that has just authenticated.
+    fn new(capabilities: Capabilities) -> Self {
+        let mut talk = Self(Phase::new(capabilities));
+        assert!(!talk.0.authenticated() && !talk.0.is_quiet());
+        talk.server(&ok(IDLE));
+        assert!(talk.0.authenticated());
+        talk
+    }
+
+    fn client(&mut self, seq: u8, payload: &[u8]) -> FromClient {
+        let head = &payload[..payload.len().min(crate::framing::HEAD)];
+        let found = self.0.client_payload(Packet {
+            head,
+            size: payload.len(),
+            seq,
+        });
+        if let FromClient::Command(kind) = found {
+            self.0.passed(kind);
+        }
+        found
+    }
+
+    fn ask(&mut self, command: CommandByte) {
+        assert_eq!(
+            self.client(0, &[command.byte(), b'x']),
+            FromClient::Command(Some(command))
+        );
+    }
+
+    fn server(&mut self, payload: &[u8]) {
+        let head = &payload[..payload.len().min(crate::framing::HEAD)];
+        self.0.server_payload(Packet {
+            head,
+            size: payload.len(),
+            seq: 1,
+        });
+    }
+
+    /// The session is busy until the last of these payloads.
+    fn answer(&mut self, payloads: &[Vec<u8>]) {
+        for payload in payloads {
+            assert!(!self.0.is_quiet(), "quiet before {payload:?}");
+            self.server(payload);
+            assert!(!self.0.is_lost(), "lost at {payload:?}");
+        }
+    }
+
+    fn quiet(&self) -> bool {
+        self.0.is_quiet()
+    }
+}
+
+fn ok(status: StatusFlags) -> Vec<u8> {
+    OkPacket {
+        status,
+        affected_rows: 70_000,
+        last_insert_id: u64::MAX,
+        ..OkPacket::default()
+    }
+    .encode(NEW)
+}
+
+/// What ends rows where EOF packets are deprecated.
+fn ok_end(status: StatusFlags) -> Vec<u8> {
+    let mut packet = ok(status);
+    packet[0] = EOF_HEAD;
+    packet
+}
+
+const EOF_HEAD: u8 = 0xfe;
+
+fn eof(status: StatusFlags) -> Vec<u8> {
+    outrigger_protocol::reply::EofPacket { warnings: 0, status }.encode()
+}
+
+fn err() -> Vec<u8> {
+    ErrPacket::new(1064, "42000", "syntax").encode()
+}
+
+fn definition() -> Vec<u8> {
+    b"\x03def\0\0\0\x01a\0\x0c\x3f\0\0\0\0\0\x08\x81\0\0\0\0".to_vec()
+}
+
+fn row() -> Vec<u8> {
+    b"\x011".to_vec()
+}
+
+#[test]
+fn rows_with_and_without_eof_packets() {
+    let mut talk = Talk::new(OLD);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[
+        vec![2],
+        definition(),
+        definition(),
+        eof(IDLE),
+        row(),
+        vec![0xfb],
+        eof(IDLE),
+    ]);
+    assert!(talk.quiet());
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[vec![2], definition(), definition(), row(), row(), ok_end(IDLE)]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn a_huge_row_is_no_end() {
+    let mut huge = vec![0xfe; MAX_PAYLOAD];
+    huge[1..9].copy_from_slice(&20_000_000_u64.to_le_bytes());
+    for (capabilities, end) in [(NEW, ok_end(IDLE)), (OLD, eof(IDLE))] {
+        let mut talk = Talk::new(capabilities);
+        talk.ask(CommandByte::Query);
+        talk.answer(&[vec![1], definition()]);
+        if capabilities == OLD {
+            talk.answer(&[eof(IDLE)]);
+        }
+        talk.answer(&[huge.clone(), end]);
+        assert!(talk.quiet());
+    }
+}
+
+#[test]
+fn transactions_and_errors() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[ok(OPEN)]);
+    assert!(!talk.quiet());
+    talk.ask(CommandByte::Query);
+    talk.answer(&[err()]);
+    assert!(
+        !talk.quiet(),
+        "an error does not say that the transaction is over"
+    );
+    talk.ask(CommandByte::Query);
+    talk.answer(&[ok(IDLE)]);
+    assert!(talk.quiet());
+    talk.ask(CommandByte::Query);
+    talk.answer(&[vec![1], definition(), row(), err()]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn several_results() {
+    let mut talk = Talk::new(OLD);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[
+        ok(IDLE | MORE),
+        vec![1],
+        definition(),
+        eof(IDLE | MORE),
+        row(),
+        eof(IDLE | MORE),
+        ok(IDLE),
+    ]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn prepared_statements() {
+    let prepared = |columns: u8, parameters: u8| vec![0, 1, 0, 0, 0, columns, 0, parameters, 0, 0, 0, 0];
+    for capabilities in [OLD, NEW] {
+        let ends = || (capabilities == OLD).then(|| eof(IDLE));
+        let mut talk = Talk::new(capabilities);
+        talk.ask(CommandByte::StmtPrepare);
+        let mut reply = vec![prepared(2, 1), definition()];
+        reply.extend(ends());
+        reply.extend([definition(), definition()]);
+        reply.extend(ends());
+        talk.answer(&reply);
+        assert!(talk.quiet());
+        talk.ask(CommandByte::StmtPrepare);
+        talk.answer(&[prepared(0, 0)]);
+        assert!(talk.quiet());
+        talk.ask(CommandByte::StmtSendLongData);
+        assert!(talk.quiet());
+        talk.ask(CommandByte::StmtReset);
+        talk.answer(&[ok(IDLE)]);
+        talk.ask(CommandByte::StmtClose);
+        assert!(talk.quiet());
+    }
+}
+
+#[test]
+fn cursors() {
+    let cursor = IDLE | StatusFlags::CURSOR_EXISTS;
+    let mut talk = Talk::new(OLD);
+    talk.ask(CommandByte::StmtExecute);
+    talk.answer(&[vec![1], definition(), eof(cursor)]);
+    talk.ask(CommandByte::StmtFetch);
+    talk.answer(&[vec![0, 0, 1], eof(cursor | StatusFlags::LAST_ROW_SENT)]);
+    assert!(talk.quiet());
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::StmtExecute);
+    talk.answer(&[vec![1], definition(), ok_end(cursor)]);
+    talk.ask(CommandByte::StmtFetch);
+    talk.answer(&[vec![0, 0, 1], ok_end(cursor)]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn a_local_file() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[b"\xfb/tmp/x".to_vec()]);
+    assert_eq!(talk.client(2, b"1,2\n"), FromClient::Answer);
+    assert_eq!(talk.client(0, b"\x03not a command"), FromClient::Answer);
+    assert_eq!(talk.client(4, b""), FromClient::Answer);
+    talk.answer(&[ok(IDLE)]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn authentication_first_and_again() {
+    let mut talk = Talk(Phase::new(NEW));
+    assert_eq!(talk.client(1, b"response"), FromClient::Answer);
+    talk.answer(&[b"\xfecaching_sha2_password\0nonce".to_vec()]);
+    assert_eq!(talk.client(3, b""), FromClient::Answer);
+    talk.answer(&[vec![1, 4]]);
+    assert_eq!(talk.client(5, &[2]), FromClient::Answer);
+    talk.answer(&[b"\x01-----BEGIN".to_vec()]);
+    assert_eq!(talk.client(7, b"cipher"), FromClient::Answer);
+    talk.answer(&[ok(IDLE)]);
+    assert!(talk.quiet());
+    talk.ask(CommandByte::ChangeUser);
+    talk.answer(&[b"\xfecaching_sha2_password\0nonce".to_vec()]);
+    assert_eq!(talk.client(2, b"answer"), FromClient::Answer);
+    talk.answer(&[vec![1, 3], ok(IDLE)]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn commands_sent_ahead() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.ask(CommandByte::StmtExecute);
+    talk.ask(CommandByte::Ping);
+    talk.answer(&[vec![1], definition(), ok_end(IDLE), err(), ok(IDLE)]);
+    assert!(talk.quiet());
+    while !talk.0.is_full() {
+        talk.ask(CommandByte::Ping);
+    }
+    talk.answer(&[ok(IDLE)]);
+    assert!(!talk.0.is_full());
+}
+
+#[test]
+fn refusals_wait_their_turn() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    let error = ErrPacket::new(1235, "42000", "no");
+    talk.0.refused(error.clone());
+    assert!(!talk.0.owes_error() && talk.0.take_error().is_none());
+    talk.answer(&[ok(IDLE)]);
+    assert!(talk.0.owes_error() && !talk.quiet());
+    assert_eq!(talk.0.take_error(), Some(error));
+    assert!(talk.quiet());
+}
+
+#[test]
+fn what_is_not_understood_is_let_go() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::BinlogDumpGtid);
+    assert!(talk.0.is_lost() && talk.quiet() && !talk.0.may_speak());
+    for confusing in [&b"\x03select 1"[..], b""] {
+        let mut talk = Talk::new(NEW);
+        assert_eq!(talk.client(3, confusing), FromClient::Unknown);
+        assert!(talk.0.is_lost() && !talk.quiet());
+    }
+    let mut talk = Talk::new(NEW);
+    assert_eq!(talk.client(0, &[0xfa]), FromClient::Command(None));
+    assert!(talk.0.is_lost());
+    let mut talk = Talk::new(NEW);
+    talk.server(&row());
+    assert!(talk.0.is_lost());
+    let mut talk = Talk::new(NEW);
+    talk.server(&err());
+    assert!(!talk.0.is_lost());
+}
+
+#[test]
+fn replies_of_every_other_kind() {
+    for (command, reply) in [
+        (CommandByte::Statistics, b"Uptime: 5".to_vec()),
+        (CommandByte::SetOption, eof(IDLE)),
+        (CommandByte::ResetConnection, ok(IDLE)),
+        (CommandByte::InitDb, err()),
+        (CommandByte::Sleep, err()),
+    ] {
+        let mut talk = Talk::new(OLD);
+        talk.ask(command);
+        talk.answer(&[reply]);
+        assert!(talk.quiet(), "{command:?}");
+    }
+    let mut talk = Talk::new(OLD);
+    talk.ask(CommandByte::FieldList);
+    talk.answer(&[definition(), definition(), eof(IDLE)]);
+    assert!(talk.quiet());
+    talk.ask(CommandByte::Quit);
+    assert!(!talk.quiet());
+}
+
+#[test]
+fn results_without_column_definitions() {
+    let capabilities = NEW | Capabilities::OPTIONAL_RESULTSET_METADATA;
+    let mut talk = Talk::new(capabilities);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[vec![1, 0], row(), ok_end(IDLE)]);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[vec![1, 1], definition(), row(), ok_end(IDLE)]);
+    assert!(talk.quiet());
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(bits: u32, payloads in prop::collection::vec((any::<bool>(), 0..4u8, prop::collection::vec(any::<u8>(), 0..30)), 0..60)) {
+        let mut talk = Talk(Phase::new(Capabilities::from_bits_retain(bits)));
+        for (from_client, seq, payload) in payloads {
+            if from_client {
+                talk.client(seq, &payload);
+            } else {
+                talk.server(&payload);
+            }
+        }
+    }
+}

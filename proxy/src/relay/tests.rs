@@ -1,1 +1,253 @@
+//! A relay between two ends that the test plays itself, over socket pairs.
+
+use outrigger_protocol::handshake::{Capabilities, StatusFlags};
+use outrigger_protocol::reply::{ErrPacket, OkPacket};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
 use super::*;
+use crate::guard::PassAll;
+
+/// Refuses queries that contain `DROP`, once it has seen all of them.
+struct NoDrop;
+
+impl Guard for NoDrop {
+    fn judge(&self, command: &Command<'_>) -> Verdict {
+        if command.more {
+            Verdict::More
+        } else if command.payload.windows(4).any(|window| window == b"DROP") {
+            Verdict::Refuse(ErrPacket::new(1235, "42000", "not while it is being copied"))
+        } else {
+            Verdict::Pass
+        }
+    }
+}
+
+fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
+    let (client, inner) = UnixStream::pair().expect("a pair");
+    let (outer, server) = UnixStream::pair().expect("a pair");
+    let phase = Phase::new(Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF);
+    let metrics = Arc::new(Metrics::new());
+    (
+        client,
+        Relay::new(
+            Stream::Unix(inner),
+            Stream::Unix(outer),
+            &[],
+            phase,
+            guard,
+            metrics,
+        ),
+        server,
+    )
+}
+
+fn packets(payloads: &[&[u8]], first: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut seq = first;
+    for payload in payloads {
+        seq = put(&mut out, payload, seq);
+    }
+    out
+}
+
+fn ok() -> Vec<u8> {
+    OkPacket {
+        status: StatusFlags::AUTOCOMMIT,
+        ..OkPacket::default()
+    }
+    .encode(Capabilities::PROTOCOL_41)
+}
+
+fn query(text: &str) -> Vec<u8> {
+    packets(&[&[b"\x03", text.as_bytes()].concat()], 0)
+}
+
+/// Lets a future run beside a relay's flow until it is done.
+async fn beside<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            end = relay.flow(false) => assert_eq!(end, End::Authenticated),
+        }
+    }
+}
+
+async fn authenticate(client: &mut UnixStream, relay: &mut Relay, server: &mut UnixStream) {
+    beside(relay, async {
+        client
+            .write_all(&packets(&[b"response"], 1))
+            .await
+            .expect("written");
+        server.read_exact(&mut [0; 12]).await.expect("read");
+        server.write_all(&packets(&[&ok()], 2)).await.expect("written");
+        client.read_exact(&mut [0; 11]).await.expect("read");
+    })
+    .await;
+    assert!(relay.authenticated());
+}
+
+#[tokio::test]
+async fn a_refused_command_never_arrives_and_is_answered_in_its_turn() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(NoDrop));
+    authenticate(&mut client, &mut relay, &mut server).await;
+    let sent = [
+        query("SELECT 1"),
+        query("DROP TABLE t"),
+        query("SELECT 2"),
+        query("DROP 2"),
+        query("SELECT 3"),
+    ]
+    .concat();
+    let error = ErrPacket::new(1235, "42000", "not while it is being copied").encode();
+    let heard = beside(&mut relay, async {
+        // The first refusal is cut in two on its way.
+        let (first, second) = sent.split_at(query("SELECT 1").len() + 9);
+        client.write_all(first).await.expect("written");
+        tokio::task::yield_now().await;
+        client.write_all(second).await.expect("written");
+        let mut arrived = vec![0; 3 * query("SELECT 1").len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        assert_eq!(
+            arrived,
+            [query("SELECT 1"), query("SELECT 2"), query("SELECT 3")].concat()
+        );
+        server
+            .write_all(&packets(&[&ok()], 1).repeat(3))
+            .await
+            .expect("written");
+        let mut heard = vec![0; 3 * 11 + 2 * (4 + error.len())];
+        client.read_exact(&mut heard).await.expect("read");
+        heard
+    })
+    .await;
+    let (yes, no) = (packets(&[&ok()], 1), packets(&[&error], 1));
+    assert_eq!(heard, [&yes[..], &no, &yes, &no, &yes].concat());
+    assert_eq!(relay.flow(true).await, End::Quiet);
+    assert_eq!(relay.into_parts().2, Some(1));
+}
+
+#[tokio::test]
+async fn a_command_larger_than_the_buffer_is_judged_on_what_fits() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(NoDrop));
+    authenticate(&mut client, &mut relay, &mut server).await;
+    let large = query(&"x".repeat(5 * crate::pipe::CAPACITY));
+    beside(&mut relay, async {
+        let mut arrived = vec![0; large.len()];
+        let (wrote, read) = tokio::join!(client.write_all(&large), server.read_exact(&mut arrived));
+        wrote.expect("written");
+        read.expect("read");
+        assert_eq!(arrived, large);
+        // A command of the same size that is refused leaves the session whole.
+        let refused = query(&("DROP".to_owned() + &"x".repeat(5 * crate::pipe::CAPACITY)));
+        client
+            .write_all(&[refused, query("after")].concat())
+            .await
+            .expect("written");
+        let mut arrived = vec![0; query("after").len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        assert_eq!(arrived, query("after"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_open_transaction_is_waited_for() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
+    authenticate(&mut client, &mut relay, &mut server).await;
+    let open = OkPacket {
+        status: StatusFlags::IN_TRANS,
+        ..OkPacket::default()
+    }
+    .encode(Capabilities::PROTOCOL_41);
+    for (reply, quiet) in [(open, false), (ok(), true)] {
+        beside(&mut relay, async {
+            client.write_all(&query("a statement")).await.expect("written");
+            server
+                .read_exact(&mut vec![0; query("a statement").len()])
+                .await
+                .expect("read");
+            server.write_all(&packets(&[&reply], 1)).await.expect("written");
+            client.read_exact(&mut [0; 11]).await.expect("read");
+        })
+        .await;
+        assert_eq!(relay.is_quiet(), quiet);
+    }
+    // Half a command is no quiet place.
+    client.write_all(&query("half")[..6]).await.expect("written");
+    beside(&mut relay, async {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!relay.is_quiet());
+}
+
+#[tokio::test]
+async fn what_each_side_sent_last_is_delivered() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
+    authenticate(&mut client, &mut relay, &mut server).await;
+    server
+        .write_all(&packets(
+            &[&ErrPacket::new(3169, "HY000", "Session was killed").encode()],
+            1,
+        ))
+        .await
+        .expect("written");
+    drop(server);
+    assert_eq!(relay.flow(false).await, End::Upstream);
+    drop(relay);
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.expect("read");
+    assert!(heard.ends_with(b"Session was killed"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// P1: whatever the bytes are, both sides get them unchanged, however they are cut.
+    #[test]
+    fn bytes_arrive_unchanged(up in prop::collection::vec(any::<u8>(), 0..100_000), down in prop::collection::vec(any::<u8>(), 0..100_000),
+        whole: bool, cuts in prop::collection::vec(1..9000usize, 1..20)) {
+        // One payload, or many with sequence numbers that make no sense.
+        let frame = |bytes: &[u8], first: u8| {
+            if whole {
+                return packets(&[bytes], first);
+            }
+            bytes.chunks(700).flat_map(|payload| packets(&[payload], payload[0] % 3)).collect::<Vec<u8>>()
+        };
+        let (up, down) = (frame(&up, 0), frame(&down, 1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        runtime.block_on(async {
+            let (client, mut relay, server) = relay(Arc::new(PassAll));
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            beside(&mut relay, async {
+                let write = async |out: &mut tokio::net::unix::OwnedWriteHalf, bytes: &[u8]| {
+                    let mut rest = bytes;
+                    for cut in cuts.iter().cycle() {
+                        let (piece, after) = rest.split_at(rest.len().min(*cut));
+                        out.write_all(piece).await.expect("written");
+                        rest = after;
+                        if rest.is_empty() {
+                            break;
+                        }
+                    }
+                };
+                let (mut arrived_up, mut arrived_down) = (vec![0; up.len()], vec![0; down.len()]);
+                let ((), (), read_up, read_down) = tokio::join!(
+                    write(&mut to_client, &up),
+                    write(&mut to_server, &down),
+                    from_server.read_exact(&mut arrived_up),
+                    from_client.read_exact(&mut arrived_down),
+                );
+                read_up.expect("read");
+                read_down.expect("read");
+                assert!(arrived_up == up && arrived_down == down);
+            }).await;
+        });
+    }
+}
