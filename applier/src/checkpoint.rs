@@ -35,8 +35,26 @@ pub struct Checkpoint {
     pub ddl_pending: Option<String>,
     /// XA transactions that are prepared and neither committed nor rolled back.
     pub xa_prepared: Vec<PreparedXa>,
+    /// The source takes `T` and `t` for one table (its `lower_case_table_names`).
+    pub folds_names: bool,
     /// Raised by each process that takes the task over.
     pub epoch: u64,
+}
+
+impl Checkpoint {
+    /// Up to where the log is not needed any more: prepared XA transactions are read again when they end.
+    pub fn trim_through(&self) -> Offset {
+        trim_through(self.offset, &self.xa_prepared)
+    }
+}
+
+/// Up to where the log is not needed once `applied` is.
+pub(crate) fn trim_through(applied: Offset, prepared: &[PreparedXa]) -> Offset {
+    let oldest = prepared
+        .iter()
+        .map(|xa| Offset(xa.offset.0.saturating_sub(1)))
+        .min();
+    oldest.map_or(applied, |oldest| oldest.min(applied))
 }
 
 /// A prepared XA transaction: kept by reference, its rows stay in the log until it ends.
@@ -85,6 +103,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS {}.checkpoint (\
        exact_after BIGINT UNSIGNED NULL COMMENT 'replay is idempotent up to here; NULL until the copy is done', \
        ddl_pending LONGTEXT NULL COMMENT 'a definition statement about to be run', \
        xa_prepared JSON NOT NULL COMMENT 'prepared XA transactions', \
+       folds_names BOOLEAN NOT NULL COMMENT 'the source takes T and t for one table', \
        epoch BIGINT UNSIGNED NOT NULL COMMENT 'who may write: the process that raised it last', \
        changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), \
        PRIMARY KEY (task)\
@@ -129,7 +148,7 @@ impl Metadata {
     /// The task's row; `None` when there is none, or no table.
     pub(crate) async fn load(&self, conn: &mut Conn) -> Result<Option<Checkpoint>, Error> {
         let query = format!(
-            "SELECT log_id, log_offset, gtids, file, file_offset, exact_after, ddl_pending, CAST(xa_prepared AS CHAR), epoch \
+            "SELECT log_id, log_offset, gtids, file, file_offset, exact_after, ddl_pending, CAST(xa_prepared AS CHAR), folds_names, epoch \
              FROM {}.checkpoint WHERE task = {}",
             self.database, self.task
         );
@@ -152,6 +171,7 @@ impl Metadata {
             Option<u64>,
             Option<String>,
             String,
+            bool,
             u64,
         );
         let unsuitable = |what: String| Error::Unsuitable {
@@ -162,7 +182,8 @@ impl Metadata {
             ),
         };
         let columns: Columns = mysql_async::from_row_opt(row).map_err(|e| unsuitable(e.to_string()))?;
-        let (log_id, offset, gtids, file, file_offset, exact_after, ddl_pending, xa, epoch) = columns;
+        let (log_id, offset, gtids, file, file_offset, exact_after, ddl_pending, xa, folds_names, epoch) =
+            columns;
         let gtids: Option<GtidSet> = gtids
             .map(|text| text.parse())
             .transpose()
@@ -177,31 +198,24 @@ impl Metadata {
             exact_after: exact_after.map(Offset),
             ddl_pending,
             xa_prepared: serde_json::from_str(&xa).map_err(|e| unsuitable(format!("xa_prepared: {e}")))?,
+            folds_names,
             epoch,
         })
     }
 
     /// Writes the first row of a task.
-    pub(crate) async fn create(
-        &self,
-        target: &mut Target,
-        log_id: &str,
-        at: Offset,
-        position: &SourcePosition,
-    ) -> Result<(), Error> {
+    pub(crate) async fn create(&self, target: &mut Target, first: &Checkpoint) -> Result<(), Error> {
         let mut sql = format!(
-            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, xa_prepared = '[]', ",
+            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, xa_prepared = '[]', folds_names = {}, ",
             self.database,
             self.task,
-            quote_text(log_id)
+            quote_text(&first.log_id),
+            first.folds_names
         )
         .into_bytes();
-        write_place(&mut sql, at, position);
-        target
-            .run(&sql)
-            .await
-            .map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))?;
-        Ok(())
+        write_place(&mut sql, first.offset, &first.position);
+        let (_, ended) = target.run(&sql).await;
+        ended.map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))
     }
 
     /// Takes the task over: whoever had it can't write any more.

@@ -41,6 +41,8 @@ pub(crate) struct ColumnDef {
     pub(crate) nullable: bool,
     /// True for VIRTUAL and STORED columns: the server computes them, nobody writes them.
     pub(crate) generated: bool,
+    /// True for `ON UPDATE CURRENT_TIMESTAMP`: an UPDATE that leaves the column out would change it.
+    pub(crate) on_update: bool,
 }
 
 /// The types, as far as statements and events tell them apart.
@@ -197,6 +199,7 @@ fn column(row: Row) -> Result<ColumnDef, String> {
             .filter(|_| matches!(kind, ColumnKind::Char | ColumnKind::VarChar | ColumnKind::Text)),
         nullable,
         generated: extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED"),
+        on_update: extra.to_ascii_lowercase().contains("on update"),
     })
 }
 
@@ -250,6 +253,7 @@ pub(crate) mod tests {
             charset,
             nullable: true,
             generated: false,
+            on_update: false,
         }
     }
 

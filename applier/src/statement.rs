@@ -1,1 +1,428 @@
-//! Statements.
+//! Row changes as statements: what one round trip carries, and what each statement must have found.
+//!
+//! Pure text. Consecutive inserts into one table become one INSERT, consecutive deletes by key one DELETE. Every statement
+//! that must find rows says how many ([`Expect`]), so that a divergence is seen before the commit (A8).
+
+use std::sync::Arc;
+
+use outrigger_protocol::value::Value;
+
+use crate::definition::{ColumnKind, TableDef};
+use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal};
+
+/// Rows per multi-row statement at most: beyond that a longer statement saves nothing and an IN list defeats the optimizer.
+const MAX_ROWS: u64 = 1000;
+/// Bytes per multi-row statement, about.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// All columns of a row, in the table's order.
+pub(crate) type Image<'a> = [Value<'a>];
+
+/// A table as statements are written for it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Its definition on the target.
+    pub(crate) def: TableDef,
+    /// `` `database`.`table` ``.
+    pub(crate) quoted: String,
+    /// Columns that are written: all but generated ones.
+    written: Vec<usize>,
+    /// ENUM columns among them.
+    enums: Vec<usize>,
+    /// `` `db`.`t`(`a`,`b`)VALUES``.
+    into: String,
+    /// `` (`k1`,`k2`) `` or `` `k` ``.
+    key_list: String,
+}
+
+impl Table {
+    /// Prepares the texts that do not depend on rows.
+    pub(crate) fn new(def: TableDef) -> Self {
+        let quoted = def.quoted();
+        let written: Vec<usize> = (0..def.columns.len())
+            .filter(|i| !def.columns[*i].generated)
+            .collect();
+        let enums = written
+            .iter()
+            .copied()
+            .filter(|i| def.columns[*i].kind == ColumnKind::Enum)
+            .collect();
+        let names = |list: &[usize]| -> String {
+            let names: Vec<String> = list.iter().map(|i| quote_name(&def.columns[*i].name)).collect();
+            names.join(",")
+        };
+        let into = format!("{quoted}({})VALUES", names(&written));
+        let key_list = match &def.key {
+            Some(key) if key.columns.len() == 1 => names(&key.columns),
+            Some(key) => format!("({})", names(&key.columns)),
+            None => String::new(),
+        };
+        Self {
+            quoted,
+            written,
+            enums,
+            into,
+            key_list,
+            def,
+        }
+    }
+
+    /// The key's columns, for messages.
+    pub(crate) fn key_names(&self) -> String {
+        match &self.def.key {
+            Some(key) => key
+                .columns
+                .iter()
+                .map(|i| self.def.columns[*i].name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+            None => "no key: the whole row".to_owned(),
+        }
+    }
+
+    fn key_changed(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
+        self.def
+            .key
+            .as_ref()
+            .is_some_and(|key| key.columns.iter().any(|i| !same(&before[*i], &after[*i])))
+    }
+}
+
+/// One change of one row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change<'r, 'a> {
+    /// A new row.
+    Insert(&'r Image<'a>),
+    /// A row before and after.
+    Update(&'r Image<'a>, &'r Image<'a>),
+    /// A row that went.
+    Delete(&'r Image<'a>),
+}
+
+/// What a change demands of the target's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The row may be newer than the change already (the copy's time): write the after image whatever is there.
+    Idempotent,
+    /// The row must be exactly what it was before the change.
+    Exact,
+}
+
+/// What one statement of a batch must report.
+#[derive(Debug, Clone)]
+pub(crate) struct Expect {
+    /// The rows it must affect; `None` when any number is right.
+    pub(crate) rows: Option<u64>,
+    /// The table it changes; `None` for the frame (BEGIN, SET, checkpoint).
+    pub(crate) table: Option<Arc<Table>>,
+    /// Names it in a message.
+    pub(crate) what: &'static str,
+}
+
+/// Row changes counted by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RowCounts {
+    pub(crate) inserted: u64,
+    pub(crate) updated: u64,
+    pub(crate) deleted: u64,
+}
+
+/// The statements of one round trip, being written.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    sql: Vec<u8>,
+    expects: Vec<Expect>,
+    open: Option<Open>,
+    lenient: bool,
+    counts: RowCounts,
+}
+
+#[derive(Debug)]
+struct Open {
+    table: Arc<Table>,
+    form: Form,
+    rows: u64,
+    from: usize,
+}
+
+/// A statement that takes more rows at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Insert,
+    Replace,
+    Delete,
+    /// DELETE that need not find its rows.
+    Forget,
+}
+
+/// Under which ENUM's error value (ordinal 0) can be written; everything else is as in [`crate::target::SESSION`].
+const LENIENT: &str = "SET sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
+/// Back to the session's own mode.
+pub(crate) const STRICT: &str =
+    "SET sql_mode='STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
+
+impl Statements {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            sql: Vec::new(),
+            expects: Vec::new(),
+            open: None,
+            lenient: false,
+            counts: RowCounts::default(),
+        }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.sql.len()
+    }
+
+    /// The first statements of a target transaction.
+    pub(crate) fn begin() -> Self {
+        let mut statements = Self::new();
+        statements.frame("BEGIN", None, |sql| sql.extend_from_slice(b"BEGIN"));
+        statements
+    }
+
+    /// True when there are statements that change rows.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.counts != RowCounts::default()
+    }
+
+    /// Adds a statement of the frame: it must affect `rows`.
+    pub(crate) fn frame(&mut self, what: &'static str, rows: Option<u64>, write: impl FnOnce(&mut Vec<u8>)) {
+        self.close();
+        self.begin_statement();
+        write(&mut self.sql);
+        self.expects.push(Expect {
+            rows,
+            table: None,
+            what,
+        });
+    }
+
+    /// Ends the batch: its text, what each statement must report, and the rows in it.
+    pub(crate) fn finish(mut self) -> (Vec<u8>, Vec<Expect>, RowCounts) {
+        self.close();
+        self.set_lenient(false);
+        (self.sql, self.expects, self.counts)
+    }
+
+    /// Adds one row's change. Images hold a value for every column of the table.
+    pub(crate) fn change(&mut self, table: &Arc<Table>, change: Change<'_, '_>, mode: Mode) {
+        let keyed = table.def.key.is_some();
+        match change {
+            Change::Insert(after) => {
+                self.counts.inserted += 1;
+                let form = if keyed && mode == Mode::Idempotent {
+                    Form::Replace
+                } else {
+                    Form::Insert
+                };
+                self.row(table, form, after);
+            }
+            Change::Update(before, after) => {
+                self.counts.updated += 1;
+                if keyed && mode == Mode::Idempotent {
+                    if table.key_changed(before, after) {
+                        self.row(table, Form::Forget, before);
+                    }
+                    self.row(table, Form::Replace, after);
+                } else {
+                    self.update(table, before, after);
+                }
+            }
+            Change::Delete(before) => {
+                self.counts.deleted += 1;
+                match (keyed, mode) {
+                    (true, Mode::Idempotent) => self.row(table, Form::Forget, before),
+                    (true, Mode::Exact) => self.row(table, Form::Delete, before),
+                    (false, _) => self.delete_one(table, before),
+                }
+            }
+        }
+    }
+
+    /// Adds a row to the open statement of this form, or opens one.
+    fn row(&mut self, table: &Arc<Table>, form: Form, image: &Image<'_>) {
+        let inserts = matches!(form, Form::Insert | Form::Replace);
+        self.set_lenient(inserts && has_error_enum(table, image));
+        let fits = self.open.as_ref().is_some_and(|open| {
+            open.form == form
+                && open.rows < MAX_ROWS
+                && self.sql.len() - open.from < MAX_BYTES
+                && Arc::ptr_eq(&open.table, table)
+        });
+        if fits {
+            self.sql.push(b',');
+        } else {
+            self.close();
+            self.begin_statement();
+            let from = self.sql.len();
+            match form {
+                Form::Insert => self.sql.extend_from_slice(b"INSERT INTO "),
+                Form::Replace => self.sql.extend_from_slice(b"REPLACE INTO "),
+                Form::Delete | Form::Forget => self.sql.extend_from_slice(b"DELETE FROM "),
+            }
+            if inserts {
+                self.sql.extend_from_slice(table.into.as_bytes());
+            } else {
+                self.sql.extend_from_slice(table.quoted.as_bytes());
+                self.sql.extend_from_slice(b" WHERE ");
+                self.sql.extend_from_slice(table.key_list.as_bytes());
+                self.sql.extend_from_slice(b" IN(");
+            }
+            self.open = Some(Open {
+                table: Arc::clone(table),
+                form,
+                rows: 0,
+                from,
+            });
+        }
+        match (&table.def.key, inserts) {
+            (Some(key), false) if key.columns.len() == 1 => {
+                let i = key.columns[0];
+                write_literal(&mut self.sql, &image[i], &table.def.columns[i]);
+            }
+            (Some(key), false) => self.tuple(table, image, &key.columns),
+            _ => self.tuple(table, image, &table.written),
+        }
+        if let Some(open) = &mut self.open {
+            open.rows += 1;
+        }
+    }
+
+    fn tuple(&mut self, table: &Table, image: &Image<'_>, columns: &[usize]) {
+        let mut separator = b'(';
+        for i in columns {
+            self.sql.push(separator);
+            write_literal(&mut self.sql, &image[*i], &table.def.columns[*i]);
+            separator = b',';
+        }
+        if columns.is_empty() {
+            self.sql.push(b'(');
+        }
+        self.sql.push(b')');
+    }
+
+    /// Ends the open statement and says what it must report.
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let (rows, what) = match open.form {
+            Form::Insert => (Some(open.rows), "INSERT"),
+            Form::Replace => (None, "REPLACE"),
+            Form::Delete => (Some(open.rows), "DELETE"),
+            Form::Forget => (None, "DELETE"),
+        };
+        if matches!(open.form, Form::Delete | Form::Forget) {
+            self.sql.push(b')');
+        }
+        self.expects.push(Expect {
+            rows,
+            table: Some(open.table),
+            what,
+        });
+    }
+
+    /// `UPDATE` of one row that must be there. Columns that did not change are left alone.
+    fn update(&mut self, table: &Arc<Table>, before: &Image<'_>, after: &Image<'_>) {
+        self.set_lenient(has_error_enum(table, after));
+        self.close();
+        self.begin_statement();
+        self.sql.extend_from_slice(b"UPDATE ");
+        self.sql.extend_from_slice(table.quoted.as_bytes());
+        let mut separator: &[u8] = b" SET ";
+        let changed = table
+            .written
+            .iter()
+            .filter(|i| !same(&before[**i], &after[**i]))
+            .count();
+        for &i in &table.written {
+            let column = &table.def.columns[i];
+            // An ON UPDATE column is set whatever happens; so is the first one where nothing changed at all.
+            if !same(&before[i], &after[i]) || column.on_update || changed == 0 && separator == b" SET " {
+                self.sql.extend_from_slice(separator);
+                self.sql.extend_from_slice(quote_name(&column.name).as_bytes());
+                self.sql.push(b'=');
+                write_literal(&mut self.sql, &after[i], column);
+                separator = b",";
+            }
+        }
+        self.condition(table, before);
+        self.expects.push(Expect {
+            rows: Some(1),
+            table: Some(Arc::clone(table)),
+            what: "UPDATE",
+        });
+    }
+
+    /// `DELETE` of one row of a table without a key.
+    fn delete_one(&mut self, table: &Arc<Table>, before: &Image<'_>) {
+        self.close();
+        self.begin_statement();
+        self.sql.extend_from_slice(b"DELETE FROM ");
+        self.sql.extend_from_slice(table.quoted.as_bytes());
+        self.condition(table, before);
+        self.expects.push(Expect {
+            rows: Some(1),
+            table: Some(Arc::clone(table)),
+            what: "DELETE",
+        });
+    }
+
+    /// `WHERE` for exactly one row: by key, else by every column's bytes, and any one of equal rows.
+    fn condition(&mut self, table: &Table, image: &Image<'_>) {
+        self.sql.extend_from_slice(b" WHERE ");
+        let columns = table.def.key.as_ref().map_or(&table.written, |key| &key.columns);
+        for (n, &i) in columns.iter().enumerate() {
+            if n > 0 {
+                self.sql.extend_from_slice(b" AND ");
+            }
+            let column = &table.def.columns[i];
+            write_equals(&mut self.sql, &image[i], column);
+            // Equal by collation is not yet the same row.
+            if let (None, Some(_), Value::Bytes(bytes)) = (&table.def.key, &column.charset, &image[i]) {
+                self.sql.extend_from_slice(b" AND CAST(");
+                self.sql.extend_from_slice(quote_name(&column.name).as_bytes());
+                self.sql.extend_from_slice(b" AS BINARY)=_binary");
+                quoted(&mut self.sql, bytes);
+            }
+        }
+        if table.def.key.is_none() {
+            self.sql.extend_from_slice(b" LIMIT ");
+            unsigned(&mut self.sql, 1);
+        }
+    }
+
+    fn set_lenient(&mut self, lenient: bool) {
+        if self.lenient != lenient {
+            self.lenient = lenient;
+            let text = if lenient { LENIENT } else { STRICT };
+            self.frame("SET", None, |sql| sql.extend_from_slice(text.as_bytes()));
+        }
+    }
+
+    fn begin_statement(&mut self) {
+        if !self.sql.is_empty() {
+            self.sql.push(b';');
+        }
+    }
+}
+
+/// The same value bit for bit: 0.0 is not -0.0.
+fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),
+        _ => a == b,
+    }
+}
+
+/// ENUM's error value can't be written by a strict session.
+fn has_error_enum(table: &Table, image: &Image<'_>) -> bool {
+    table.enums.iter().any(|i| image[*i] == Value::UInt(0))
+}
+
+#[cfg(test)]
+mod tests;

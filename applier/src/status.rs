@@ -3,7 +3,7 @@
 //! The task writes, everybody reads; nobody waits for anybody for longer than a field's copy takes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -91,8 +91,8 @@ pub struct TaskStatus {
     state: Mutex<TaskState>,
     tables: Mutex<BTreeMap<(String, String), TableEntry>>,
     applied: watch::Sender<Applied>,
-    caught_up: AtomicBool,
-    last_commit_micros: AtomicU64,
+    /// When the source committed the oldest transaction that is not applied yet (or the youngest that is); 0: nothing waits.
+    waiting_since_micros: AtomicU64,
     /// What was counted since the process began.
     pub counters: Counters,
 }
@@ -165,8 +165,7 @@ impl TaskStatus {
             state: Mutex::default(),
             tables: Mutex::default(),
             applied: watch::Sender::new(Applied::default()),
-            caught_up: AtomicBool::new(false),
-            last_commit_micros: AtomicU64::new(0),
+            waiting_since_micros: AtomicU64::new(0),
             counters: Counters::default(),
         }
     }
@@ -181,14 +180,15 @@ impl TaskStatus {
         self.applied.subscribe()
     }
 
-    /// How far the target is behind the source: the age of the last applied commit, zero when nothing waits in the log.
+    /// How far the target is behind the source: the age of the oldest commit that is not applied, zero when none waits.
     pub fn delay(&self) -> Duration {
-        let last = self.last_commit_micros.load(Ordering::Relaxed);
-        if last == 0 || self.caught_up.load(Ordering::Relaxed) {
-            return Duration::ZERO;
+        match self.waiting_since_micros.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                now.saturating_sub(Duration::from_micros(since))
+            }
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(Duration::from_micros(last))
     }
 
     /// Everything at this moment.
@@ -277,12 +277,38 @@ impl TaskStatus {
         self.applied.send_replace(applied);
     }
 
-    /// Notes the last applied commit's time and whether more waits in the log.
-    pub(crate) fn set_progress(&self, commit_micros: Option<u64>, caught_up: bool) {
-        if let Some(micros) = commit_micros {
-            self.last_commit_micros.store(micros, Ordering::Relaxed);
-        }
-        self.caught_up.store(caught_up, Ordering::Relaxed);
+    /// A server failed; the task tries again.
+    pub(crate) fn retrying(&self, side: Side, since: u64, until: u64, why: String) {
+        self.counters.retries.fetch_add(1, Ordering::Relaxed);
+        self.set_state(TaskState::Retrying {
+            side,
+            since,
+            until,
+            why,
+        });
+    }
+
+    /// Grows whenever something durable was achieved.
+    pub(crate) fn work_done(&self) -> u64 {
+        let copied: u64 = lock(&self.tables)
+            .values()
+            .map(|entry| entry.shown.rows_copied)
+            .sum();
+        self.counters.groups.load(Ordering::Relaxed).wrapping_add(copied)
+    }
+
+    /// A transaction committed at `micros` has been read from the log and is not applied yet.
+    pub(crate) fn began(&self, micros: u64) {
+        // The oldest one counts.
+        self.waiting_since_micros
+            .compare_exchange(0, micros, Ordering::Relaxed, Ordering::Relaxed)
+            .ok();
+    }
+
+    /// Everything up to the transaction committed at `micros` is applied; `caught_up`: the log holds nothing more.
+    pub(crate) fn committed(&self, micros: u64, caught_up: bool) {
+        self.waiting_since_micros
+            .store(if caught_up { 0 } else { micros }, Ordering::Relaxed);
     }
 }
 
@@ -291,12 +317,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delay_is_zero_when_caught_up_and_the_last_commits_age_otherwise() {
+    fn delay_is_the_age_of_the_oldest_commit_that_waits() {
         let status = TaskStatus::new("t");
         assert_eq!(status.delay(), Duration::ZERO);
-        status.set_progress(Some(1_000_000), false);
+        status.began(1_000_000);
+        status.began(u64::MAX);
         assert!(status.delay() > Duration::from_secs(1_000_000));
-        status.set_progress(None, true);
+        status.committed(2_000_000, true);
         assert_eq!(status.delay(), Duration::ZERO);
     }
 

@@ -73,18 +73,12 @@ impl Target {
         &mut self.conn
     }
 
-    /// Sends the statements (separated by `;`) in one round trip and returns each one's affected rows. The first error
-    /// ends the batch: the statements after it did not run. An open transaction stays open.
-    pub(crate) async fn run(&mut self, statements: &[u8]) -> Result<Vec<u64>, mysql_async::Error> {
-        let mut result = self.conn.query_iter(statements).await?;
+    /// Sends the statements (separated by `;`) in one round trip and returns the affected rows of each that ran, and how
+    /// it ended. The first error ends the batch: the statements after it did not run. An open transaction stays open.
+    pub(crate) async fn run(&mut self, statements: &[u8]) -> (Vec<u64>, Result<(), mysql_async::Error>) {
         let mut affected = Vec::new();
-        loop {
-            affected.push(result.affected_rows());
-            if result.is_empty() {
-                return Ok(affected);
-            }
-            while result.next().await?.is_some() {}
-        }
+        let ended = run(&mut self.conn, statements, &mut affected).await;
+        (affected, ended)
     }
 
     /// One statement without a result; `doing` names it in the error.
@@ -92,5 +86,16 @@ impl Target {
         let fail = |cause| Error::server(Side::Target, doing, cause);
         self.conn.query_drop(statement).await.map_err(fail)?;
         Ok(self.conn.affected_rows())
+    }
+}
+
+async fn run(conn: &mut Conn, statements: &[u8], affected: &mut Vec<u64>) -> Result<(), mysql_async::Error> {
+    let mut result = conn.query_iter(statements).await?;
+    loop {
+        affected.push(result.affected_rows());
+        if result.is_empty() {
+            return Ok(());
+        }
+        while result.next().await?.is_some() {}
     }
 }

@@ -1,13 +1,23 @@
 //! A task from beginning to end: prepare, copy, catch up, follow; and again after a failure that may pass.
+//!
+//! Every attempt starts from what the target's metadata database says, so an attempt after a failure, a restart and a
+//! first start are the same thing (W3).
+
+mod attempt;
+mod retry;
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use outrigger_storage::Log;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Attempt;
+use self::retry::{Retries, Verdict};
 use crate::config::Config;
-use crate::error::Error;
-use crate::status::TaskStatus;
+use crate::error::{Error, Side};
+use crate::metrics::Metrics;
+use crate::status::{TaskState, TaskStatus};
 
 /// A task that has not begun.
 #[derive(Debug)]
@@ -33,7 +43,68 @@ impl Task {
     /// # Errors
     /// What stopped the task; running it again continues where it was.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
-        let _ = (&self.config, &self.log, &self.status, cancel);
-        Ok(())
+        let ended = self.attempts(&cancel).await;
+        let why = ended.as_ref().err().map(ToString::to_string);
+        self.status.set_state(TaskState::Stopped { why });
+        ended
     }
+
+    async fn attempts(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        let metrics = Metrics::new(&self.config.name);
+        let mut retries = Retries::new(self.config.retry_window);
+        loop {
+            self.status.set_state(TaskState::Preparing);
+            let before = self.status.work_done();
+            let attempt = Attempt {
+                config: &self.config,
+                log: &self.log,
+                status: &self.status,
+                metrics: &metrics,
+            };
+            let Err(error) = Box::pin(attempt.run(cancel)).await else {
+                return Ok(());
+            };
+            if cancel.is_cancelled() {
+                return Ok(());
+            }
+            if self.status.work_done() != before {
+                retries.succeeded();
+            }
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            let side = error.side().unwrap_or(Side::Target);
+            match retries.failed(side, Instant::now()) {
+                Verdict::GiveUp => {
+                    let minutes = self.config.retry_window.as_secs() / 60;
+                    return Err(Error::RetryWindow {
+                        minutes,
+                        cause: Box::new(error),
+                    });
+                }
+                Verdict::Wait { pause, since, until } => {
+                    tracing::warn!(task = self.config.name, %error, ?pause, "trying again");
+                    metrics.retries.increment(1);
+                    let why = error.to_string();
+                    self.status.retrying(side, unix(since), unix(until), why);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = cancel.cancelled() => return Ok(()),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Unix seconds of an instant near now.
+fn unix(instant: Instant) -> u64 {
+    let (now, wall) = (
+        Instant::now(),
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    );
+    let moved = wall.saturating_add(instant.saturating_duration_since(now));
+    moved
+        .saturating_sub(now.saturating_duration_since(instant))
+        .as_secs()
 }

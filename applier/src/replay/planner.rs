@@ -1,0 +1,283 @@
+//! The planning half: log records become statements, source transactions become groups.
+//!
+//! A group is closed when the apply loop is free and the log has nothing more to add at this moment, or when it is full. A
+//! transaction that alone is larger than a group goes out in parts, all within one target transaction.
+
+mod definition;
+mod handover;
+mod transaction;
+mod xa;
+
+use std::time::Duration;
+
+use outrigger_protocol::position::SourcePosition;
+use outrigger_storage::{Log, Offset, Reader, Record};
+use tokio::time::Instant;
+
+pub(super) use self::handover::Handover;
+use self::transaction::Transaction;
+use super::apply::{Batch, Commit, Step};
+use super::tables::Tables;
+use crate::checkpoint::{Checkpoint, Metadata, PreparedXa, trim_through};
+use crate::error::{Error, Place};
+use crate::snapshot::{Context, CopyOutcome};
+use crate::statement::Statements;
+use crate::target::Target;
+
+/// How long transactions that change nothing here wait for company before the checkpoint moves over them.
+const IDLE_CHECKPOINT: Duration = Duration::from_millis(200);
+
+/// The planner: owns the reader and everything that is known of the log so far.
+pub(super) struct Planner {
+    context: Context,
+    metadata: Metadata,
+    /// For definitions and definition statements; rows go over the apply loop's own connection.
+    target: Target,
+    reader: Reader,
+    log: Log,
+    tables: Tables,
+    copied: CopyOutcome,
+    handover: Handover,
+    /// The place after the last planned transaction.
+    position: SourcePosition,
+    prepared: Vec<PreparedXa>,
+    /// A definition statement that may or may not have been run before a crash.
+    pending: Option<String>,
+    /// The source takes `T` and `t` for one table.
+    folds_names: bool,
+    group: Group,
+    current: Option<Transaction>,
+}
+
+/// Why planning ends.
+#[derive(Debug)]
+enum Halt {
+    /// It can't go on.
+    Failed(Box<Error>),
+    /// Nobody applies any more; whoever ended that says why.
+    ApplyEnded,
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+impl From<outrigger_storage::Error> for Halt {
+    fn from(error: outrigger_storage::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// The target transaction that is being planned.
+struct Group {
+    statements: Statements,
+    /// True once a batch of it was handed over.
+    opened: bool,
+    /// Whole source transactions in it.
+    transactions: u64,
+    began: Instant,
+    place: Place,
+    last: Offset,
+    commit_micros: u64,
+    /// True when there is something in it that must not wait for company.
+    urgent: bool,
+    xa_changed: bool,
+}
+
+impl Group {
+    fn new() -> Self {
+        Self {
+            statements: Statements::begin(),
+            opened: false,
+            transactions: 0,
+            began: Instant::now(),
+            place: Place::default(),
+            last: Offset::ZERO,
+            commit_micros: 0,
+            urgent: false,
+            xa_changed: false,
+        }
+    }
+}
+
+impl Planner {
+    pub(super) fn new(
+        context: Context,
+        metadata: Metadata,
+        target: Target,
+        from: Checkpoint,
+        copied: CopyOutcome,
+        handover: Handover,
+    ) -> Result<Self, Error> {
+        let log = context.log.clone();
+        Ok(Self {
+            reader: log.reader(from.offset)?,
+            context,
+            metadata,
+            target,
+            log,
+            tables: Tables::default(),
+            copied,
+            handover,
+            position: from.position,
+            prepared: from.xa_prepared,
+            pending: from.ddl_pending,
+            folds_names: from.folds_names,
+            group: Group::new(),
+            current: None,
+        })
+    }
+
+    /// Plans until something fails, or until the apply loop has ended.
+    pub(super) async fn run(mut self) -> Result<(), Error> {
+        loop {
+            let planned = match self.next().await {
+                Ok(record) => self.record(record).await,
+                Err(halt) => Err(halt),
+            };
+            match planned {
+                Ok(()) => {}
+                Err(Halt::Failed(error)) => return Err(*error),
+                Err(Halt::ApplyEnded) => return Ok(()),
+            }
+        }
+    }
+
+    /// The next record. While a group waits to be closed it is closed here, as soon as it should be.
+    async fn next(&mut self) -> Result<Record, Halt> {
+        loop {
+            if let Some(record) = self.reader.try_next()? {
+                return Ok(record);
+            }
+            if self.current.is_some() || self.group.transactions == 0 {
+                return Ok(self.reader.next().await?);
+            }
+            let wait = match (
+                self.group.urgent,
+                !self.group.statements.has_rows() && !self.group.opened,
+            ) {
+                (true, _) => Duration::ZERO,
+                (false, true) => IDLE_CHECKPOINT.max(self.context.config.group.max_delay),
+                (false, false) => self.context.config.group.max_delay,
+            };
+            let due = self.group.began + wait;
+            let asked = async {
+                tokio::time::sleep_until(due).await;
+                self.handover.asked().await
+            };
+            // Both may be cancelled: `asked` keeps what it got, a record that was not taken stays in the log.
+            tokio::select! {
+                free = asked => {
+                    free?;
+                    self.close().await?;
+                }
+                record = self.reader.next() => return Ok(record?),
+            }
+        }
+    }
+
+    /// Plans a record.
+    async fn record(&mut self, record: Record) -> Result<(), Halt> {
+        if let Some(begin) = record.begin {
+            self.context.status.began(begin.commit_micros);
+            let transaction = Transaction::new(record.offset, begin);
+            if self.group.transactions == 0 {
+                self.group.began = Instant::now();
+                self.group.place = transaction.place.clone();
+            }
+            self.current = Some(transaction);
+        }
+        self.events(&record.events).await?;
+        if let Some(end) = record.end {
+            self.end(record.offset, end).await?;
+            let limits = &self.context.config.group;
+            let full = self.group.opened
+                || self.group.urgent
+                || usize::try_from(self.group.transactions).unwrap_or(usize::MAX) >= limits.max_transactions
+                || self.group.statements.len() >= self.max_bytes();
+            if full {
+                return self.close().await;
+            }
+        }
+        // Decoding a backlog must not keep this thread from everybody else.
+        tokio::task::consume_budget().await;
+        Ok(())
+    }
+
+    /// Bytes after which a batch is sent.
+    fn max_bytes(&self) -> usize {
+        let group = usize::try_from(self.context.config.group.max_bytes.0).unwrap_or(usize::MAX);
+        // Room for the frame around the rows.
+        group.min(self.target.capabilities().max_allowed_packet / 2)
+    }
+
+    /// Closes the group: checkpoint and commit.
+    async fn close(&mut self) -> Result<(), Halt> {
+        if self.group.transactions == 0 {
+            return Ok(());
+        }
+        let (offset, position) = (self.group.last, self.position.clone());
+        let xa = self.group.xa_changed.then_some(self.prepared.as_slice());
+        self.group.statements.frame("checkpoint", Some(1), |sql| {
+            self.metadata
+                .advance(sql, self.context.epoch, offset, &position, xa);
+        });
+        let commit = Commit {
+            offset,
+            trim_through: trim_through(offset, &self.prepared),
+            position,
+            commit_micros: self.group.commit_micros,
+            transactions: self.group.transactions,
+        };
+        self.send(Some(commit)).await?;
+        self.group = Group::new();
+        Ok(())
+    }
+
+    /// Hands over what is planned of a group that goes on.
+    async fn spill(&mut self) -> Result<(), Halt> {
+        self.send(None).await?;
+        self.group.opened = true;
+        Ok(())
+    }
+
+    async fn send(&mut self, commit: Option<Commit>) -> Result<(), Halt> {
+        let (sql, expects, counts) =
+            std::mem::replace(&mut self.group.statements, Statements::new()).finish();
+        let limit = self.target.capabilities().max_allowed_packet;
+        if sql.len() >= limit {
+            let what = format!(
+                "a statement of {} bytes is longer than the target's max_allowed_packet, {limit}: SET PERSIST \
+                 max_allowed_packet = {} on the target",
+                sql.len(),
+                (sql.len() + sql.len() / 4).next_power_of_two().min(1 << 30)
+            );
+            return Err(Error::Transaction {
+                place: self.group.place.clone(),
+                what,
+            }
+            .into());
+        }
+        let (opens, place) = (!self.group.opened, self.group.place.clone());
+        self.handover
+            .send(Step::Batch(Batch {
+                sql,
+                expects,
+                counts,
+                opens,
+                place,
+                commit,
+            }))
+            .await
+    }
+
+    /// Waits until everything planned so far is committed.
+    async fn barrier(&mut self) -> Result<(), Halt> {
+        self.close().await?;
+        let (done, committed) = tokio::sync::oneshot::channel();
+        self.handover.send(Step::Barrier(done)).await?;
+        committed.await.map_err(|_ended| Halt::ApplyEnded)
+    }
+}

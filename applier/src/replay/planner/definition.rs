@@ -1,0 +1,103 @@
+//! Definition statements: alone, in order, once (A6).
+
+use std::sync::atomic::Ordering;
+
+use outrigger_protocol::binlog::QueryEvent;
+use outrigger_storage::Offset;
+
+use super::{Halt, Planner};
+use crate::ddl::{self, Change, Prepared, Rules, Verdict};
+use crate::error::{Error, Place, Side};
+
+impl Planner {
+    /// A statement that is neither a transaction's frame nor XA: leaves it out, applies it, or stops.
+    pub(super) async fn definition(
+        &mut self,
+        query: &QueryEvent<'_>,
+        timestamp: u32,
+        place: &Place,
+    ) -> Result<(), Halt> {
+        // What was copied has the result of every definition statement up to there.
+        if place.offset <= self.copied.exact_after.0 {
+            return Ok(());
+        }
+        let rules = Rules {
+            selection: &self.context.config.selection,
+            metadata_database: &self.context.config.metadata_database,
+            folds_names: self.folds_names,
+        };
+        match ddl::judge(query, timestamp, rules) {
+            Verdict::Apply(change) => self.apply(&change, place).await,
+            Verdict::Skip(why) => {
+                tracing::debug!(%place, why = why.as_str(), "a statement is left out");
+                Ok(())
+            }
+            Verdict::Stop(what) => Err(Error::Transaction {
+                place: place.clone(),
+                what,
+            }
+            .into()),
+        }
+    }
+
+    async fn apply(&mut self, change: &Change, place: &Place) -> Result<(), Halt> {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|transaction| transaction.changed)
+        {
+            let what = format!(
+                "`{}` stands behind changed rows in one transaction, which no server logs",
+                change.head()
+            );
+            return Err(Error::Transaction {
+                place: place.clone(),
+                what,
+            }
+            .into());
+        }
+        self.barrier().await?;
+        self.group.place = place.clone();
+        let config = &self.context.config;
+        let (timeout, window) = (config.connect_timeout, config.retry_window);
+        let mut session = ddl::Session::open(
+            &config.target,
+            timeout,
+            window,
+            &config.metadata_database,
+            &config.name,
+        )
+        .await?;
+        let stored = self.pending.take();
+        match session
+            .prepare(change, Offset(place.offset), stored.as_deref())
+            .await?
+        {
+            Prepared::AlreadyApplied => {
+                tracing::info!(%place, "a definition statement was applied before a crash")
+            }
+            Prepared::Run(pending) => {
+                self.store_pending(&pending).await?;
+                session.run(change, place).await?;
+            }
+        }
+        tracing::info!(%place, statement = change.head(), "a definition statement is applied");
+        self.context.status.counters.ddl.fetch_add(1, Ordering::Relaxed);
+        self.context.metrics.ddl.increment(1);
+        self.tables.forget();
+        self.group.urgent = true;
+        Ok(())
+    }
+
+    async fn store_pending(&mut self, pending: &str) -> Result<(), Error> {
+        let mut sql = Vec::new();
+        self.metadata
+            .set_ddl_pending(&mut sql, self.context.epoch, Some(pending));
+        let (affected, ended) = self.target.run(&sql).await;
+        ended.map_err(|cause| Error::server(Side::Target, "noting a definition statement", cause))?;
+        if affected == [1] {
+            return Ok(());
+        }
+        Err(self.metadata.fenced(&mut self.target, self.context.epoch).await)
+    }
+}

@@ -1,0 +1,348 @@
+//! One source transaction: its events in order, as changes of the group that is being planned.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use outrigger_protocol::binlog::{Body, ChecksumAlg, Event, QueryEvent, RowsEvent, RowsKind, XaPrepare};
+use outrigger_protocol::position::FilePosition;
+use outrigger_protocol::sql::SqlMode;
+use outrigger_protocol::sql::ddl::{self, Kind};
+use outrigger_protocol::value::Value;
+use outrigger_storage::{Begin, Offset};
+
+use super::xa::{self, Xa};
+use super::{Halt, Planner};
+use crate::checkpoint::PreparedXa;
+use crate::error::{Error, Place};
+use crate::replay::events::Events;
+use crate::replay::tables::{Planned, Route};
+use crate::statement::{Change, Mode};
+
+/// The transaction whose records are being read.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) place: Place,
+    begin: Begin,
+    /// True once it changed rows of a selected table.
+    pub(super) changed: bool,
+    xa: Option<Xa>,
+}
+
+impl Transaction {
+    pub(super) fn new(offset: Offset, begin: Begin) -> Self {
+        Self {
+            place: Place::new(offset, Some(begin.start.clone())),
+            begin,
+            changed: false,
+            xa: None,
+        }
+    }
+}
+
+impl Planner {
+    /// All events of one record of the current transaction.
+    pub(super) async fn events(&mut self, bytes: &Bytes) -> Result<(), Halt> {
+        let (place, checksum) = match &self.current {
+            Some(transaction) => (transaction.place.clone(), transaction.begin.checksum),
+            None => {
+                let what = "its first part is missing in the change log".to_owned();
+                return Err(Error::Transaction {
+                    place: Place::default(),
+                    what,
+                }
+                .into());
+            }
+        };
+        self.decode(bytes, checksum, &place).await
+    }
+
+    /// Decodes events; `place` is where their effect belongs.
+    async fn decode(&mut self, bytes: &Bytes, checksum: ChecksumAlg, place: &Place) -> Result<(), Halt> {
+        let broken = |cause| {
+            Halt::from(Error::Event {
+                place: place.clone(),
+                cause,
+            })
+        };
+        for event in Events::new(bytes) {
+            let event = Event::parse(event.map_err(broken)?, checksum).map_err(broken)?;
+            if let Body::TransactionPayload(payload) = &event.body {
+                let mut inner = payload.events();
+                while let Some(bytes) = inner.read().map_err(broken)? {
+                    let event = Event::parse(bytes, ChecksumAlg::Off).map_err(broken)?;
+                    self.event(event, place).await?;
+                }
+            } else {
+                self.event(event, place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, event: Event<'_>, place: &Place) -> Result<(), Halt> {
+        match event.body {
+            Body::Query(query) => Box::pin(self.query(&query, event.header.timestamp, place)).await,
+            Body::XaPrepare(prepare) => {
+                self.xa_prepare(prepare);
+                Ok(())
+            }
+            // The rows of an XA transaction are read again when it ends.
+            _ if self
+                .current
+                .as_ref()
+                .is_some_and(|t| t.xa.as_ref().is_some_and(Xa::is_scanning)) =>
+            {
+                Ok(())
+            }
+            Body::TableMap(map) => {
+                self.tables.map(map, &self.copied.skip_until);
+                Ok(())
+            }
+            Body::Rows(rows) => self.rows(&rows, place).await,
+            Body::LoadData => Err(refuse(
+                place,
+                "LOAD DATA in statement format, whose rows are in no row event: set binlog_format = ROW on the source, also in \
+                 sessions that change it, and copy the tables anew",
+            )),
+            Body::TransactionPayload(_) => Err(refuse(place, "a compressed transaction within another one")),
+            Body::Incident(_) => Err(refuse(
+                place,
+                "the source reports a gap in its binary log (INCIDENT): copy the selected databases anew",
+            )),
+            // What frames a transaction, explains the next rows, or serves statements that are refused themselves.
+            Body::FormatDescription(_)
+            | Body::Rotate(_)
+            | Body::Gtid(_)
+            | Body::PreviousGtids(_)
+            | Body::Xid(_)
+            | Body::RowsQuery(_)
+            | Body::Heartbeat(_)
+            | Body::Stop
+            | Body::IntVar(_)
+            | Body::Rand(_)
+            | Body::UserVar(_)
+            | Body::Ignorable => Ok(()),
+        }
+    }
+
+    async fn rows(&mut self, rows: &RowsEvent<'_>, place: &Place) -> Result<(), Halt> {
+        let selection = &self.context.config.selection;
+        let route = self
+            .tables
+            .route(rows.table_id, selection, &mut self.target, place)
+            .await?;
+        let Route::Use(planned) = route else { return Ok(()) };
+        if let Some(transaction) = &mut self.current {
+            transaction.changed = true;
+        }
+        let mode = if place.offset <= self.copied.exact_after.0 {
+            Mode::Idempotent
+        } else {
+            Mode::Exact
+        };
+        let limit = self.max_bytes();
+        for change in planned.plan.rows(rows) {
+            let change = change.map_err(|cause| Error::Event {
+                place: place.clone(),
+                cause,
+            })?;
+            let before = change
+                .before
+                .map(|image| whole(image, &planned, place))
+                .transpose()?;
+            let after = change
+                .after
+                .map(|image| whole(image, &planned, place))
+                .transpose()?;
+            let change = match (rows.kind, &before, &after) {
+                (RowsKind::Insert, _, Some(after)) => Change::Insert(after),
+                (RowsKind::Update, Some(before), Some(after)) => Change::Update(before, after),
+                (RowsKind::Delete, Some(before), _) => Change::Delete(before),
+                _ => return Err(refuse(place, "a rows event without the images that its kind has")),
+            };
+            if self.group.statements.len() + change.size() > limit && self.group.statements.has_rows() {
+                self.spill().await?;
+            }
+            self.group.statements.change(&planned.table, change, mode);
+        }
+        Ok(())
+    }
+
+    async fn query(&mut self, query: &QueryEvent<'_>, timestamp: u32, place: &Place) -> Result<(), Halt> {
+        if query.statement == b"BEGIN" || query.statement == b"COMMIT" {
+            return Ok(());
+        }
+        let mode = SqlMode::from_bits_retain(query.session.sql_mode.unwrap_or(0));
+        let kind = ddl::classify(query.statement, mode).kind;
+        let scanning = self.current.as_ref().is_some_and(|t| t.xa.is_some());
+        match kind {
+            Kind::Begin
+            | Kind::Commit
+            | Kind::Savepoint
+            | Kind::ReleaseSavepoint
+            | Kind::XaEnd
+            | Kind::XaPrepare => Ok(()),
+            Kind::XaStart => {
+                // While a prepared transaction's rows are read again, `current` is the one that ends it.
+                if let Some(transaction) = self
+                    .current
+                    .as_mut()
+                    .filter(|t| t.place == *place && t.xa.is_none())
+                {
+                    transaction.xa = Some(Xa::Scanning);
+                }
+                Ok(())
+            }
+            Kind::XaCommit | Kind::XaRollback => {
+                let xid = xa::xid(query.statement)
+                    .ok_or_else(|| refuse(place, "an XA statement whose transaction id can't be read"))?;
+                if let Some(transaction) = &mut self.current {
+                    transaction.xa = Some(Xa::Ends {
+                        xid,
+                        commit: kind == Kind::XaCommit,
+                    });
+                }
+                Ok(())
+            }
+            Kind::Rollback | Kind::RollbackToSavepoint if scanning => Ok(()),
+            Kind::Rollback | Kind::RollbackToSavepoint => {
+                if self.current.as_ref().is_some_and(|t| t.changed) {
+                    return Err(refuse(
+                        place,
+                        "it is rolled back after it changed tables of an engine without transactions: convert those to InnoDB and \
+                         copy the tables anew",
+                    ));
+                }
+                Ok(())
+            }
+            _ => self.definition(query, timestamp, place).await,
+        }
+    }
+
+    /// The transaction's last record was planned: the group holds it as a whole now.
+    pub(super) async fn end(&mut self, offset: Offset, file: FilePosition) -> Result<(), Halt> {
+        let Some(transaction) = self.current.take() else {
+            return Ok(());
+        };
+        self.position.file = file;
+        if let (Some(gtids), Some(gtid)) = (&mut self.position.gtids, &transaction.begin.gtid) {
+            gtids.insert(gtid.clone());
+        }
+        let place = transaction.place.clone();
+        match transaction.xa {
+            None | Some(Xa::Scanning) => {}
+            Some(Xa::Prepared { xid }) => {
+                self.prepared.retain(|xa| xa.xid != xid);
+                self.prepared.push(PreparedXa { xid, offset });
+                self.group.xa_changed = true;
+            }
+            Some(Xa::OnePhase) => self.reread(offset, transaction.begin.clone(), &place).await?,
+            Some(Xa::Ends { xid, commit }) => {
+                let known = self
+                    .prepared
+                    .iter()
+                    .position(|xa| xa.xid == xid)
+                    .map(|at| self.prepared.remove(at));
+                match known {
+                    Some(xa) if commit => self.reread(xa.offset, transaction.begin.clone(), &place).await?,
+                    Some(_) => {}
+                    None if commit => {
+                        return Err(refuse(
+                            &place,
+                            "it commits an XA transaction that was prepared before the change log began, so its rows are unknown: \
+                             copy the selected databases anew",
+                        ));
+                    }
+                    None => {}
+                }
+                self.group.xa_changed = true;
+            }
+        }
+        self.group.transactions += 1;
+        self.group.last = offset;
+        self.group.commit_micros = transaction.begin.commit_micros;
+        Ok(())
+    }
+
+    fn xa_prepare(&mut self, prepare: XaPrepare<'_>) {
+        let Some(transaction) = &mut self.current else {
+            return;
+        };
+        if matches!(transaction.xa, Some(Xa::Scanning) | None) {
+            let xid = xa::spell(prepare.gtrid, prepare.bqual, prepare.format_id);
+            transaction.xa = Some(if prepare.one_phase {
+                Xa::OnePhase
+            } else {
+                Xa::Prepared { xid }
+            });
+        }
+    }
+
+    /// Plans the rows of the XA transaction at `offset`, as part of the transaction at `place` that commits it.
+    async fn reread(&mut self, offset: Offset, ends: Begin, place: &Place) -> Result<(), Halt> {
+        let mut reader = self.log.reader(Offset(offset.0.saturating_sub(1)))?;
+        let mut checksum = ChecksumAlg::Off;
+        // Rows are read now, not scanned; what ends the transaction is known already.
+        self.current = Some(Transaction {
+            xa: Some(Xa::OnePhase),
+            ..Transaction::new(Offset(place.offset), ends)
+        });
+        loop {
+            let record = reader.next().await?;
+            if record.offset != offset {
+                return Err(refuse(
+                    place,
+                    "the rows of the XA transaction that it commits are not in the change log any more",
+                ));
+            }
+            if let Some(begin) = &record.begin {
+                checksum = begin.checksum;
+            }
+            Box::pin(self.decode(&record.events, checksum, place)).await?;
+            if record.end.is_some() {
+                self.current = None;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn refuse(place: &Place, what: &str) -> Halt {
+    Error::Transaction {
+        place: place.clone(),
+        what: what.to_owned(),
+    }
+    .into()
+}
+
+/// A row's image with every column in it.
+fn whole<'a>(
+    image: Vec<Option<Value<'a>>>,
+    planned: &Planned,
+    place: &Place,
+) -> Result<Vec<Value<'a>>, Error> {
+    image.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::Definition {
+        table: planned.table.quoted.clone(),
+        place: place.clone(),
+        what: "the source logged a part of the row only; SET PERSIST binlog_row_image = 'FULL' on the source".to_owned(),
+    })
+}
+
+impl Change<'_, '_> {
+    /// About how many bytes the statement gets, at most twice as many.
+    fn size(&self) -> usize {
+        let image = |values: &[Value<'_>]| -> usize { values.iter().map(bytes).sum() };
+        match self {
+            Change::Insert(row) | Change::Delete(row) => image(row),
+            Change::Update(before, after) => image(before) + image(after),
+        }
+    }
+}
+
+fn bytes(value: &Value<'_>) -> usize {
+    let length = |bytes: &Cow<'_, [u8]>| bytes.len() + bytes.len() / 8 + 16;
+    match value {
+        Value::Bytes(v) | Value::Json(v) | Value::Decimal(v) => length(v),
+        _ => 24,
+    }
+}

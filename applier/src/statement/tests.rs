@@ -1,0 +1,156 @@
+use std::borrow::Cow;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::definition::tests::plain;
+use crate::definition::{ColumnDef, KeyDef};
+
+fn table(keyed: bool) -> Arc<Table> {
+    let columns = vec![
+        ColumnDef {
+            nullable: false,
+            ..plain("id", ColumnKind::Int)
+        },
+        plain("name", ColumnKind::VarChar),
+        ColumnDef {
+            generated: true,
+            ..plain("twice", ColumnKind::Int)
+        },
+        ColumnDef {
+            on_update: true,
+            ..plain("at", ColumnKind::Timestamp)
+        },
+    ];
+    let key = keyed.then(|| KeyDef {
+        name: "PRIMARY".into(),
+        columns: vec![0],
+    });
+    let def = TableDef {
+        database: "d".into(),
+        table: "t".into(),
+        columns,
+        key,
+        other_unique_keys: 0,
+    };
+    Arc::new(Table::new(def))
+}
+
+fn row(id: i64, name: &'static str) -> Vec<Value<'static>> {
+    vec![
+        Value::Int(id),
+        Value::Bytes(Cow::Borrowed(name.as_bytes())),
+        Value::Int(2 * id),
+        Value::Null,
+    ]
+}
+
+fn text(statements: Statements) -> (Vec<String>, Vec<Option<u64>>) {
+    let (sql, expects, _) = statements.finish();
+    let sql = String::from_utf8(sql).unwrap();
+    (
+        sql.split(';').map(str::to_owned).collect(),
+        expects.into_iter().map(|e| e.rows).collect(),
+    )
+}
+
+#[test]
+fn consecutive_inserts_and_deletes_are_one_statement_each() {
+    let t = table(true);
+    let mut s = Statements::new();
+    s.change(&t, Change::Insert(&row(1, "a")), Mode::Exact);
+    s.change(&t, Change::Insert(&row(2, "b")), Mode::Exact);
+    s.change(&t, Change::Delete(&row(1, "a")), Mode::Exact);
+    s.change(&t, Change::Delete(&row(2, "b")), Mode::Exact);
+    let (sql, rows) = text(s);
+    assert_eq!(
+        sql,
+        [
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'a',NULL),(2,_utf8mb4'b',NULL)",
+            "DELETE FROM `d`.`t` WHERE `id` IN(1,2)"
+        ]
+    );
+    assert_eq!(rows, [Some(2), Some(2)]);
+}
+
+#[test]
+fn an_update_names_what_changed_and_what_the_server_would_change() {
+    let t = table(true);
+    let mut s = Statements::new();
+    s.change(&t, Change::Update(&row(1, "a"), &row(1, "b")), Mode::Exact);
+    assert_eq!(
+        text(s).0,
+        ["UPDATE `d`.`t` SET `name`=_utf8mb4'b',`at`=NULL WHERE `id`=1"]
+    );
+}
+
+#[test]
+fn idempotent_updates_replace_and_remove_the_old_key() {
+    let t = table(true);
+    let mut s = Statements::new();
+    s.change(&t, Change::Update(&row(1, "a"), &row(2, "a")), Mode::Idempotent);
+    s.change(&t, Change::Delete(&row(2, "a")), Mode::Idempotent);
+    let (sql, rows) = text(s);
+    assert_eq!(
+        sql,
+        [
+            "DELETE FROM `d`.`t` WHERE `id` IN(1)",
+            "REPLACE INTO `d`.`t`(`id`,`name`,`at`)VALUES(2,_utf8mb4'a',NULL)",
+            "DELETE FROM `d`.`t` WHERE `id` IN(2)"
+        ]
+    );
+    assert_eq!(rows, [None, None, None]);
+}
+
+#[test]
+fn without_a_key_the_whole_row_is_compared_by_bytes() {
+    let t = table(false);
+    let mut s = Statements::new();
+    s.change(&t, Change::Delete(&row(1, "a")), Mode::Idempotent);
+    assert_eq!(
+        text(s).0,
+        [
+            "DELETE FROM `d`.`t` WHERE `id`=1 AND `name`<=>_utf8mb4'a' AND CAST(`name` AS BINARY)=_binary'a' AND `at`<=>NULL LIMIT 1"
+        ]
+    );
+}
+
+#[test]
+fn an_enums_error_value_is_written_without_strictness() {
+    let mut columns = table(true).def.columns.clone();
+    columns[1] = plain("e", ColumnKind::Enum);
+    let def = TableDef {
+        columns,
+        ..table(true).def.clone()
+    };
+    let t = Arc::new(Table::new(def));
+    let row = |e| vec![Value::Int(1), Value::UInt(e), Value::Null, Value::Null];
+    let mut s = Statements::new();
+    s.change(&t, Change::Insert(&row(0)), Mode::Exact);
+    s.change(&t, Change::Insert(&row(1)), Mode::Exact);
+    let (sql, _) = text(s);
+    assert_eq!(sql.len(), 4);
+    assert_eq!(sql[0], LENIENT);
+    assert_eq!(sql[2], STRICT);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However changes are merged, each row is expected once, and statements and expectations pair up.
+    #[test]
+    fn every_row_is_accounted_for(kinds in proptest::collection::vec(0u8..3, 1..3000)) {
+        let t = table(true);
+        let mut s = Statements::new();
+        for kind in &kinds {
+            let (a, b) = (row(1, "x"), row(1, "y"));
+            let change = match kind { 0 => Change::Insert(&a), 1 => Change::Update(&a, &b), _ => Change::Delete(&a) };
+            s.change(&t, change, Mode::Exact);
+        }
+        let (sql, expects, counts) = s.finish();
+        let total: u64 = expects.iter().filter_map(|e| e.rows).sum();
+        prop_assert_eq!(total, kinds.len() as u64);
+        prop_assert_eq!(counts.inserted + counts.updated + counts.deleted, kinds.len() as u64);
+        prop_assert_eq!(sql.iter().filter(|b| **b == b';').count() + 1, expects.len());
+    }
+}

@@ -1,0 +1,159 @@
+//! One attempt: from connecting to whatever ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use outrigger_protocol::position::SourcePosition;
+use outrigger_storage::{Log, Offset};
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::{Checkpoint, Metadata};
+use crate::config::Config;
+use crate::error::{Error, Side};
+use crate::metrics::Metrics;
+use crate::snapshot::{self, Context, CopyOutcome, progress};
+use crate::status::{Applied, TaskState, TaskStatus};
+use crate::target::Target;
+use crate::{link, replay};
+
+/// How often a log that has no start yet is looked at.
+const LOG_POLL: Duration = Duration::from_millis(50);
+
+/// What an attempt works with.
+pub(super) struct Attempt<'a> {
+    pub(super) config: &'a Arc<Config>,
+    pub(super) log: &'a Log,
+    pub(super) status: &'a Arc<TaskStatus>,
+    pub(super) metrics: &'a Metrics,
+}
+
+impl Attempt<'_> {
+    /// Runs until cancelled (`Ok`) or failed.
+    pub(super) async fn run(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        let config = self.config;
+        let metadata = Metadata::new(&config.metadata_database, &config.name);
+        let mut target = Target::connect(&config.target, config.connect_timeout).await?;
+        metadata.prepare(&mut target).await?;
+        let Some(mut from) = self.checkpoint(&metadata, &mut target, cancel).await? else {
+            return Ok(());
+        };
+        from.epoch = metadata.take_over(&mut target).await?;
+        tracing::info!(
+            task = config.name,
+            version = target.capabilities().version,
+            offset = from.offset.0,
+            "begun"
+        );
+        self.status.set_applied(Applied {
+            offset: from.offset,
+            trim_through: from.trim_through(),
+            position: Some(from.position.clone()),
+        });
+        let context = Context {
+            config: Arc::clone(config),
+            log: self.log.clone(),
+            status: Arc::clone(self.status),
+            metrics: self.metrics.clone(),
+            epoch: from.epoch,
+        };
+        let copied = match from.exact_after {
+            Some(exact_after) => CopyOutcome {
+                exact_after,
+                skip_until: progress::load_skips(&mut target, &metadata).await?,
+            },
+            None => {
+                let copied = snapshot::run(context.clone(), metadata.clone(), cancel.clone()).await?;
+                let Some(copied) = copied else { return Ok(()) };
+                // The copy may have taken longer than a server keeps an idle session.
+                target = Target::connect(&config.target, config.connect_timeout).await?;
+                self.store_exact_after(&metadata, &mut target, from.epoch, copied.exact_after)
+                    .await?;
+                copied
+            }
+        };
+        self.status.set_state(TaskState::CatchingUp);
+        Box::pin(replay::run(&context, &metadata, target, from, copied, cancel)).await
+    }
+
+    /// The task's checkpoint; a new one at the log's end where there is none. `None`: cancelled.
+    async fn checkpoint(
+        &self,
+        metadata: &Metadata,
+        target: &mut Target,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Checkpoint>, Error> {
+        let ours = self.log.id().to_string();
+        if let Some(found) = metadata.load(target.conn()).await? {
+            if found.log_id != ours {
+                return Err(Error::LogReplaced {
+                    task: self.config.name.clone(),
+                    theirs: found.log_id,
+                    ours,
+                    metadata: self.config.metadata_database.clone(),
+                });
+            }
+            return Ok(Some(found));
+        }
+        let (offset, position) = tokio::select! {
+            start = self.start() => start,
+            () = cancel.cancelled() => return Ok(None),
+        };
+        let first = Checkpoint {
+            log_id: ours,
+            offset,
+            position,
+            exact_after: None,
+            ddl_pending: None,
+            xa_prepared: Vec::new(),
+            folds_names: self.folds_names().await?,
+            epoch: 0,
+        };
+        metadata.create(target, &first).await?;
+        Ok(Some(first))
+    }
+
+    /// Where replay begins: the log's durable end, once the log has a start.
+    async fn start(&self) -> (Offset, SourcePosition) {
+        let durable = self.log.durable();
+        loop {
+            let offset = *durable.borrow();
+            if let Some(position) = self.log.position()
+                && *durable.borrow() == offset
+            {
+                return (offset, position);
+            }
+            tokio::time::sleep(LOG_POLL).await;
+        }
+    }
+
+    /// Whether the source takes names that differ by case alone for one.
+    async fn folds_names(&self) -> Result<bool, Error> {
+        let mut conn = link::connect(&self.config.source, Side::Source, self.config.connect_timeout).await?;
+        let setting: Option<u8> = conn
+            .query_first("SELECT @@lower_case_table_names")
+            .await
+            .map_err(|cause| Error::server(Side::Source, "reading lower_case_table_names", cause))?;
+        // The answer is in hand; how the session ends does not matter.
+        conn.disconnect().await.ok();
+        Ok(setting.unwrap_or(0) != 0)
+    }
+
+    async fn store_exact_after(
+        &self,
+        metadata: &Metadata,
+        target: &mut Target,
+        epoch: u64,
+        exact_after: Offset,
+    ) -> Result<(), Error> {
+        let mut sql = Vec::new();
+        metadata.set_exact_after(&mut sql, epoch, exact_after);
+        let (affected, ended) = target.run(&sql).await;
+        ended.map_err(|cause| Error::server(Side::Target, "noting that the copy is done", cause))?;
+        if affected == [1] {
+            Ok(())
+        } else {
+            Err(metadata.fenced(target, epoch).await)
+        }
+    }
+}
