@@ -95,7 +95,7 @@ pub enum Body<'a> {
 
 impl<'a> Event<'a> {
     /// Decodes one whole event. `checksum` says whether it ends in a CRC32, which is verified before anything else is
-    /// looked at; a FORMAT_DESCRIPTION tells by itself.
+    /// looked at; a FORMAT_DESCRIPTION tells by itself. Before the first of them pass what the source's `binlog_checksum` says.
     ///
     /// # Errors
     /// [`Error`] when the checksum doesn't match, the event is cut off or malformed, or its type is not known.
@@ -108,7 +108,7 @@ impl<'a> Event<'a> {
             });
         }
         let body = if header.kind == EventKind::FORMAT_DESCRIPTION {
-            Body::FormatDescription(FormatDescription::parse(bytes)?)
+            Body::FormatDescription(FormatDescription::parse(bytes, checksum)?)
         } else {
             let content = checksum.verify(bytes)?;
             let (_, body) = content

@@ -54,9 +54,10 @@ impl FormatDescription {
     /// Bytes of the server version's field.
     const VERSION_LEN: usize = 50;
 
-    /// Decodes the whole event, header included: the event says by itself whether it ends in a checksum, and the
-    /// checksum is verified here.
-    pub(super) fn parse(event: &[u8]) -> Result<Self, Error> {
+    /// Decodes the whole event, header included: the event says by itself whether checksums are on, and its own is verified here. It
+    /// stands even where they are off, and is verified too unless they were `expected` to be off: a dump that begins within a file
+    /// changes the event and then leaves the old checksum.
+    pub(super) fn parse(event: &[u8], expected: ChecksumAlg) -> Result<Self, Error> {
         let (_, body) = event
             .split_at_checked(HEADER_LEN)
             .ok_or(Error::Truncated { what: FORMAT })?;
@@ -77,7 +78,7 @@ impl FormatDescription {
         } else {
             ChecksumAlg::Off
         };
-        if checksum == ChecksumAlg::Crc32 {
+        if checksum == ChecksumAlg::Crc32 || expected == ChecksumAlg::Crc32 {
             verify(event)?;
         }
         if binlog_version != 4 || usize::from(header_len) != HEADER_LEN {
