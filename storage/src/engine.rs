@@ -1,26 +1,29 @@
-//! RocksDB as this log uses it: two column families, one lock file, sequential keys. The only file that names it.
+//! RocksDB as this log uses it: two column families, one lock file, sequential keys. Nothing outside this module
+//! names it, errors aside.
 //!
 //! `events` holds records, `meta` the format, the log's identity, the position and the trim mark. Writes go to the write-ahead
 //! log without a sync ([`Engine::sync`] is the sync thread's); a batch is all or nothing, also across a crash.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+mod directory;
+mod options;
+
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind,
-    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use self::directory::{families, take_lock};
+use self::options::{db_options, events_options, small_options, to_usize};
 use crate::format::{FORMAT, FormatError, Key, Position, decode_position, decode_record, key, parse_key};
 use crate::{Config, EngineError, Error, LogId, Offset, Record};
 
 const EVENTS: &str = "events";
 const META: &str = "meta";
-const LOCK_FILE: &str = "outrigger.lock";
 
 const META_FORMAT: &[u8] = b"format";
 const META_ID: &[u8] = b"id";
@@ -390,140 +393,6 @@ impl Engine {
     }
 }
 
-/// The lock that keeps a second process, or a second log in this one, out.
-fn take_lock(path: &Path) -> Result<File, Error> {
-    let file = path.join(LOCK_FILE);
-    let failed = |e| io_error(&file, "opening the lock file", e);
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse {
-            path: path.to_path_buf(),
-        }),
-        Err(TryLockError::Error(e)) => Err(io_error(&file, "locking", e)),
-    }
-}
-
-/// The column families to open: ours, and those that the database has besides (it is then refused, after its version was
-/// looked at). A directory that holds something else is refused untouched.
-fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
-    let ours = BTreeSet::from(["default", EVENTS, META].map(str::to_owned));
-    if !path.join("CURRENT").exists() {
-        refuse_foreign_files(path)?;
-        return Ok(ours);
-    }
-    let failed = |doing| move |e| engine_error(path, doing, e);
-    let found = DB::list_cf(&Options::default(), path).map_err(failed("listing column families"))?;
-    let found: BTreeSet<String> = found.into_iter().collect();
-    if found.contains(META) {
-        return Ok(found.union(&ours).cloned().collect());
-    }
-    let mut why = "it is a RocksDB database of another program";
-    if found.iter().all(|name| ours.contains(name)) {
-        // Ours, if a crash came between creating the database and its column families: then it is empty.
-        let db =
-            DB::open_for_read_only(&Options::default(), path, false).map_err(failed("looking into it"))?;
-        let mut iterator = db.raw_iterator();
-        iterator.seek_to_first();
-        if !iterator.valid() {
-            return Ok(ours);
-        }
-        why = "it is a RocksDB database of another program, with records of its own";
-    }
-    Err(Error::NotALog {
-        path: path.to_path_buf(),
-        why: why.into(),
-    })
-}
-
-/// Refuses a directory that is neither empty nor a database whose creation was interrupted.
-fn refuse_foreign_files(path: &Path) -> Result<(), Error> {
-    let failed = |e| io_error(path, "reading", e);
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let name = name.to_string_lossy();
-        let ours = [
-            "LOG",
-            "LOCK",
-            "MANIFEST-",
-            "IDENTITY",
-            "OPTIONS-",
-            LOCK_FILE,
-            "lost+found",
-        ];
-        if !ours.iter().any(|prefix| name.starts_with(prefix))
-            && !name.ends_with(".dbtmp")
-            && !name.ends_with(".log")
-        {
-            let why = format!("it holds other files ({name})");
-            return Err(Error::NotALog {
-                path: path.to_path_buf(),
-                why,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn db_options(config: &Config) -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    // Appends fill a buffer that the sync thread writes out; RocksDB does so itself whenever it is full.
-    options.set_manual_wal_flush(true);
-    options.set_max_total_wal_size(4 * write_buffer(config));
-    options.set_max_open_files(256);
-    options.set_max_background_jobs(2);
-    options.set_bytes_per_sync(1 << 20);
-    options.set_max_manifest_file_size(4 << 20);
-    options.set_log_level(LogLevel::Warn);
-    options.set_max_log_file_size(1 << 20);
-    options.set_keep_log_file_num(2);
-    options.set_stats_dump_period_sec(0);
-    options.set_stats_persist_period_sec(0);
-    options.set_skip_stats_update_on_db_open(true);
-    options
-}
-
-/// Keys ascend and are written once: with one compression on all levels, files move down without being rewritten.
-fn events_options(config: &Config, cache: &Cache) -> Options {
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&table_options(cache));
-    options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(to_usize(write_buffer(config)));
-    options.set_max_write_buffer_number(3);
-    options.set_target_file_size_base(write_buffer(config));
-    // Bounds what a compaction needs besides its input.
-    options.set_max_compaction_bytes(8 * write_buffer(config));
-    options
-}
-
-/// For `meta` and the unused default family, whose few keys are overwritten all the time.
-fn small_options(cache: &Cache) -> Options {
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&table_options(cache));
-    options.set_write_buffer_size(2 << 20);
-    options
-}
-
-fn table_options(cache: &Cache) -> BlockBasedOptions {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_block_size(32 << 10);
-    table
-}
-
-/// The size of one memory table: as configured, but never more than a sixteenth of the quota.
-fn write_buffer(config: &Config) -> u64 {
-    config.write_buffer.0.min(config.quota.0 / 16).max(1 << 20)
-}
-
 fn describe(key: &[u8]) -> String {
     match parse_key(key) {
         Ok((offset, piece)) => format!("piece {piece} of offset {offset}"),
@@ -545,9 +414,4 @@ fn io_error(path: &Path, doing: &'static str, source: io::Error) -> Error {
         doing,
         source: Arc::new(source),
     }
-}
-
-/// Sizes from the config are far below what a 64-bit `usize` holds; a smaller machine gets the most it can address.
-fn to_usize(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

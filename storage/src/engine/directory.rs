@@ -1,0 +1,92 @@
+//! The log's directory before RocksDB opens it: whose it is, and what stands there.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use rocksdb::{DB, Options};
+
+use super::{EVENTS, META, engine_error, io_error};
+use crate::Error;
+
+const LOCK_FILE: &str = "outrigger.lock";
+
+/// The lock that keeps a second process, or a second log in this one, out.
+pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
+    let file = path.join(LOCK_FILE);
+    let failed = |e| io_error(&file, "opening the lock file", e);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse {
+            path: path.to_path_buf(),
+        }),
+        Err(TryLockError::Error(e)) => Err(io_error(&file, "locking", e)),
+    }
+}
+
+/// The column families to open: ours, and those that the database has besides (it is then refused, after its version was
+/// looked at). A directory that holds something else is refused untouched.
+pub(super) fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
+    let ours = BTreeSet::from(["default", EVENTS, META].map(str::to_owned));
+    if !path.join("CURRENT").exists() {
+        refuse_foreign_files(path)?;
+        return Ok(ours);
+    }
+    let failed = |doing| move |e| engine_error(path, doing, e);
+    let found = DB::list_cf(&Options::default(), path).map_err(failed("listing column families"))?;
+    let found: BTreeSet<String> = found.into_iter().collect();
+    if found.contains(META) {
+        return Ok(found.union(&ours).cloned().collect());
+    }
+    let mut why = "it is a RocksDB database of another program";
+    if found.iter().all(|name| ours.contains(name)) {
+        // Ours, if a crash came between creating the database and its column families: then it is empty.
+        let db =
+            DB::open_for_read_only(&Options::default(), path, false).map_err(failed("looking into it"))?;
+        let mut iterator = db.raw_iterator();
+        iterator.seek_to_first();
+        if !iterator.valid() {
+            return Ok(ours);
+        }
+        why = "it is a RocksDB database of another program, with records of its own";
+    }
+    Err(Error::NotALog {
+        path: path.to_path_buf(),
+        why: why.into(),
+    })
+}
+
+/// Refuses a directory that is neither empty nor a database whose creation was interrupted.
+fn refuse_foreign_files(path: &Path) -> Result<(), Error> {
+    let failed = |e| io_error(path, "reading", e);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_string_lossy();
+        let ours = [
+            "LOG",
+            "LOCK",
+            "MANIFEST-",
+            "IDENTITY",
+            "OPTIONS-",
+            LOCK_FILE,
+            "lost+found",
+        ];
+        if !ours.iter().any(|prefix| name.starts_with(prefix))
+            && !name.ends_with(".dbtmp")
+            && !name.ends_with(".log")
+        {
+            let why = format!("it holds other files ({name})");
+            return Err(Error::NotALog {
+                path: path.to_path_buf(),
+                why,
+            });
+        }
+    }
+    Ok(())
+}
