@@ -228,3 +228,66 @@ impl Iterator for PayloadEvents<'_> {
         self.read().map(|event| event.map(<[u8]>::to_vec)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events of growing size, one after the other.
+    fn stream(count: u32) -> (Vec<u8>, usize) {
+        let mut bytes = Vec::new();
+        for number in 0..count {
+            let size = 19 + number * 37 % 9000;
+            let mut event = vec![u8::try_from(number % 251).unwrap(); usize::try_from(size).unwrap()];
+            event[9..13].copy_from_slice(&size.to_le_bytes());
+            bytes.extend_from_slice(&event);
+        }
+        (bytes, usize::try_from(count).unwrap())
+    }
+
+    #[test]
+    fn memory_holds_a_piece_not_the_transaction() {
+        let (bytes, count) = stream(5000);
+        // Two frames: the server ends one when it flushes.
+        let (first, second) = bytes.split_at(bytes.len() / 3);
+        let data = [
+            zstd::bulk::compress(first, 3).unwrap(),
+            zstd::bulk::compress(second, 3).unwrap(),
+        ]
+        .concat();
+        let uncompressed_size = u64::try_from(bytes.len()).unwrap();
+        assert!(bytes.len() > 20_000_000 && data.len() < bytes.len() / 100);
+        let payload = Payload {
+            compression: Compression::Zstd,
+            uncompressed_size,
+            data: &data,
+        };
+        let mut events = payload.events();
+        let (mut found, mut joined) = (0, Vec::new());
+        while let Some(event) = events.read().unwrap() {
+            joined.extend_from_slice(event);
+            found += 1;
+            assert!(events.pending.capacity() < 4 * PayloadEvents::STEP);
+        }
+        assert_eq!(found, count);
+        assert!(joined == bytes);
+        assert_eq!(events.read(), Ok(None));
+    }
+
+    #[test]
+    fn an_event_of_impossible_size_is_refused() {
+        for size in [18_u32, u32::MAX] {
+            let mut event = vec![0; 30];
+            event[9..13].copy_from_slice(&size.to_le_bytes());
+            let payload = Payload {
+                compression: Compression::None,
+                uncompressed_size: 30,
+                data: &event,
+            };
+            assert!(matches!(
+                payload.events().next(),
+                Some(Err(Error::Malformed { .. }))
+            ));
+        }
+    }
+}
