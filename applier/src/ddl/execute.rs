@@ -22,6 +22,8 @@ const WAIT: u64 = 10;
 
 /// "Access denied; you need the … privilege".
 const MISSING_PRIVILEGE: u16 = 1227;
+/// "Unknown or incorrect time zone".
+const UNKNOWN_TIME_ZONE: u16 = 1298;
 /// "Unknown database", "access denied to database".
 const NO_DEFAULT_DATABASE: [u16; 2] = [1049, 1044];
 
@@ -162,10 +164,19 @@ impl Session {
             }
         }
         let settings = settings::set_statement(&change.settings, change.timestamp);
-        self.conn
-            .query_drop(settings)
-            .await
-            .map_err(|cause| Error::server(Side::Target, doing(), cause))
+        let set = self.conn.query_drop(settings).await;
+        if code(&set) == Some(UNKNOWN_TIME_ZONE) {
+            let zone = change.settings.time_zone.as_deref().unwrap_or_default();
+            return Err(Error::Unsuitable {
+                side: Side::Target,
+                what: format!(
+                    "it does not know the time zone {zone}, under which the source ran `{}`: load its time zone tables \
+                     (mysql_tzinfo_to_sql /usr/share/zoneinfo | mysql mysql), then start the task again",
+                    change.head()
+                ),
+            });
+        }
+        set.map_err(|cause| Error::server(Side::Target, doing(), cause))
     }
 }
 
