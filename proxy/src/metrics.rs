@@ -13,6 +13,7 @@ pub struct Metrics {
     answered: Counter,
     commands: [Counter; CommandByte::ALL.len()],
     unknown_commands: Counter,
+    unfollowed: Counter,
 }
 
 impl Metrics {
@@ -40,6 +41,10 @@ impl Metrics {
             "outrigger_proxy_commands_total",
             "Commands that clients sent, by kind"
         );
+        describe_counter!(
+            "outrigger_proxy_unfollowed_total",
+            "Sessions whose packets the proxy could not follow any more: relayed on, but closed late when it drains"
+        );
         Self {
             connections: gauge!("outrigger_proxy_connections"),
             accepted: counter!("outrigger_proxy_connections_total"),
@@ -50,6 +55,7 @@ impl Metrics {
             commands: CommandByte::ALL
                 .map(|command| counter!("outrigger_proxy_commands_total", "command" => command.name())),
             unknown_commands: counter!("outrigger_proxy_commands_total", "command" => "unknown"),
+            unfollowed: counter!("outrigger_proxy_unfollowed_total"),
         }
     }
 
@@ -74,6 +80,10 @@ impl Metrics {
 
     pub(crate) fn read_from_upstream(&self, bytes: usize) {
         self.answered.increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn unfollowed(&self) {
+        self.unfollowed.increment(1);
     }
 
     pub(crate) fn command(&self, command: Option<CommandByte>) {

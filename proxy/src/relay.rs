@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::packet::{HEADER_SIZE, put};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::debug;
 
 use crate::framing::{Event, Follower};
 use crate::guard::{Command, Guard, Verdict};
@@ -69,6 +70,8 @@ pub(crate) struct Relay {
     /// Sequence number of the packet that was seen last, in either direction.
     last_seq: u8,
     announced: bool,
+    /// The phase's letting go was counted.
+    unfollowed: bool,
 }
 
 impl Relay {
@@ -100,6 +103,7 @@ impl Relay {
             own_sent: 0,
             last_seq: 0,
             announced: false,
+            unfollowed: false,
         }
     }
 
@@ -151,6 +155,11 @@ impl Relay {
             }
             if moved {
                 continue;
+            }
+            if !self.unfollowed && self.phase.is_lost() {
+                self.unfollowed = true;
+                self.metrics.unfollowed();
+                debug!("the session's packets can't be followed any more; bytes go on");
             }
             if self.upstream_closed && self.down.sendable().is_empty() && self.own.is_empty() {
                 return Poll::Ready(End::Upstream);
