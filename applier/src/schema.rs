@@ -35,11 +35,19 @@ pub(crate) struct ObjectKey {
 
 impl ObjectKey {
     pub(crate) fn database(name: impl Into<String>) -> Self {
-        Self { space: Space::Database, database: name.into(), name: String::new() }
+        Self {
+            space: Space::Database,
+            database: name.into(),
+            name: String::new(),
+        }
     }
 
     pub(crate) fn table(database: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { space: Space::Table, database: database.into(), name: name.into() }
+        Self {
+            space: Space::Table,
+            database: database.into(),
+            name: name.into(),
+        }
     }
 
     /// The name in backticks, with its database.
@@ -65,10 +73,24 @@ impl ObjectKey {
 pub(crate) enum Found {
     /// There is none of that name.
     Absent,
-    Database { create: String },
-    Table { create: String, definition: TableDef, rows_estimated: u64, row_bytes: u64 },
-    View { create: String, collation: String },
-    Routine { create: String, sql_mode: String, collation: String },
+    Database {
+        create: String,
+    },
+    Table {
+        create: String,
+        definition: TableDef,
+        rows_estimated: u64,
+        row_bytes: u64,
+    },
+    View {
+        create: String,
+        collation: String,
+    },
+    Routine {
+        create: String,
+        sql_mode: String,
+        collation: String,
+    },
 }
 
 /// A session on the source that reads definitions, and rows in the bytes that the source stores.
@@ -98,9 +120,16 @@ impl Denial {
         if !denied {
             return Error::server(Side::Source, doing, cause);
         }
-        let Self { account, privileges, on } = self;
+        let Self {
+            account,
+            privileges,
+            on,
+        } = self;
         let what = format!("{doing}: the account lacks a privilege: GRANT {privileges} ON {on} TO {account}");
-        Error::Unsuitable { side: Side::Source, what }
+        Error::Unsuitable {
+            side: Side::Source,
+            what,
+        }
     }
 }
 
@@ -130,35 +159,47 @@ impl Source {
 
     /// What to say when the server denies something for want of these privileges.
     pub(crate) fn denial(&self, privileges: &'static str, on: &str) -> Denial {
-        Denial { account: self.account.clone(), privileges, on: on.to_owned() }
+        Denial {
+            account: self.account.clone(),
+            privileges,
+            on: on.to_owned(),
+        }
     }
 
     /// Wraps an error; where a privilege is missing it becomes the sentence that names the GRANT.
-    pub(crate) fn fail(&self, doing: &str, privileges: &'static str, on: &str, cause: mysql_async::Error) -> Error {
+    pub(crate) fn fail(
+        &self,
+        doing: &str,
+        privileges: &'static str,
+        on: &str,
+        cause: mysql_async::Error,
+    ) -> Error {
         self.denial(privileges, on).wrap(doing, cause)
-    }
-
-    /// True when the server folds database and table names to one case.
-    pub(crate) async fn folds_names(&mut self) -> Result<bool, Error> {
-        let answer: Result<Option<u8>, _> = self.conn.query_first("SELECT @@lower_case_table_names").await;
-        match answer {
-            Ok(value) => Ok(value.unwrap_or(0) != 0),
-            Err(cause) => Err(Error::server(Side::Source, "reading lower_case_table_names", cause)),
-        }
     }
 
     /// All objects that belong to the task. What is being created or dropped at this moment may be missing or stand there
     /// in vain: the log tells.
-    pub(crate) async fn list(&mut self, selection: &Selection) -> Result<Vec<ObjectKey>, Error> {
+    pub(crate) async fn list(&mut self, config: &Config) -> Result<Vec<ObjectKey>, Error> {
+        let selection = &config.selection;
         let doing = "listing databases and tables";
         let fail = |cause| Error::server(Side::Source, doing, cause);
-        let names: Vec<String> =
-            self.conn.query("SELECT CAST(schema_name AS CHAR) FROM information_schema.schemata").await.map_err(fail)?;
-        let databases: Vec<String> = names.into_iter().filter(|name| selection.database(name)).collect();
+        let names: Vec<String> = self
+            .conn
+            .query("SELECT CAST(schema_name AS CHAR) FROM information_schema.schemata")
+            .await
+            .map_err(fail)?;
+        let databases: Vec<String> = names
+            .into_iter()
+            .filter(|name| selection.database(name) && *name != config.metadata_database)
+            .collect();
         if databases.is_empty() {
             return Ok(Vec::new());
         }
-        let within = databases.iter().map(|d| quote_text(d)).collect::<Vec<_>>().join(", ");
+        let within = databases
+            .iter()
+            .map(|d| quote_text(d))
+            .collect::<Vec<_>>()
+            .join(", ");
         let mut objects: Vec<ObjectKey> = databases.into_iter().map(ObjectKey::database).collect();
         let tables: Vec<(String, String)> = self
             .conn
@@ -168,7 +209,11 @@ impl Source {
             ))
             .await
             .map_err(fail)?;
-        objects.extend(tables.into_iter().map(|(database, name)| ObjectKey::table(database, name)));
+        objects.extend(
+            tables
+                .into_iter()
+                .map(|(database, name)| ObjectKey::table(database, name)),
+        );
         let routines: Vec<(String, String, String)> = self
             .conn
             .query(format!(
@@ -184,7 +229,11 @@ impl Source {
                 _ => return None,
             };
             // Names of routines never differ by case alone, and statements may spell them in any.
-            Some(ObjectKey { space, database, name: name.to_lowercase() })
+            Some(ObjectKey {
+                space,
+                database,
+                name: name.to_lowercase(),
+            })
         }));
         objects.retain(|object| object.is_selected(selection));
         objects.sort();
@@ -204,24 +253,42 @@ impl Source {
             Space::Procedure | Space::Function => "*.*".to_owned(),
             _ => format!("{}.*", quote_name(&key.database)),
         };
-        let row: Option<Row> = match self.conn.query_first(format!("SHOW CREATE {word} {}", key.quoted())).await {
+        let row: Option<Row> = match self
+            .conn
+            .query_first(format!("SHOW CREATE {word} {}", key.quoted()))
+            .await
+        {
             Ok(row) => row,
-            Err(mysql_async::Error::Server(e)) if matches!(e.code, 1049 | 1051 | 1146 | 1305) => return Ok(Found::Absent),
+            Err(mysql_async::Error::Server(e)) if matches!(e.code, 1049 | 1051 | 1146 | 1305) => {
+                return Ok(Found::Absent);
+            }
             Err(cause) => return Err(self.fail(&doing, privilege, &on, cause)),
         };
         let Some(row) = row else { return Ok(Found::Absent) };
         let column = |name: &str| -> Option<String> {
-            let at = row.columns_ref().iter().position(|c| c.name_str().eq_ignore_ascii_case(name))?;
+            let at = row
+                .columns_ref()
+                .iter()
+                .position(|c| c.name_str().eq_ignore_ascii_case(name))?;
             row.get_opt::<Option<String>, _>(at)?.ok()?
         };
         let missing = || Error::Unsuitable {
             side: Side::Source,
-            what: format!("{doing}: it is hidden from the account: GRANT {privilege} ON {on} TO {}", self.account),
+            what: format!(
+                "{doing}: it is hidden from the account: GRANT {privilege} ON {on} TO {}",
+                self.account
+            ),
         };
         match key.space {
-            Space::Database => Ok(Found::Database { create: column("Create Database").ok_or_else(missing)? }),
+            Space::Database => Ok(Found::Database {
+                create: column("Create Database").ok_or_else(missing)?,
+            }),
             Space::Procedure | Space::Function => {
-                let title = if key.space == Space::Procedure { "Create Procedure" } else { "Create Function" };
+                let title = if key.space == Space::Procedure {
+                    "Create Procedure"
+                } else {
+                    "Create Function"
+                };
                 Ok(Found::Routine {
                     create: column(title).ok_or_else(missing)?,
                     sql_mode: column("sql_mode").unwrap_or_default(),
@@ -229,9 +296,10 @@ impl Source {
                 })
             }
             Space::Table => match column("Create View") {
-                Some(create) => {
-                    Ok(Found::View { create, collation: column("collation_connection").unwrap_or_default() })
-                }
+                Some(create) => Ok(Found::View {
+                    create,
+                    collation: column("collation_connection").unwrap_or_default(),
+                }),
                 None => {
                     let create = column("Create Table").ok_or_else(missing)?;
                     self.table(key, create).await
@@ -241,7 +309,8 @@ impl Source {
     }
 
     async fn table(&mut self, key: &ObjectKey, create: String) -> Result<Found, Error> {
-        let Some(definition) = TableDef::load(&mut self.conn, Side::Source, &key.database, &key.name).await? else {
+        let Some(definition) = TableDef::load(&mut self.conn, Side::Source, &key.database, &key.name).await?
+        else {
             return Ok(Found::Absent);
         };
         let size: Option<(Option<u64>, Option<u64>)> = self
@@ -254,7 +323,12 @@ impl Source {
             .await
             .map_err(|cause| Error::server(Side::Source, format!("reading the size of {}", key.quoted()), cause))?;
         let (rows, bytes) = size.unwrap_or_default();
-        Ok(Found::Table { create, definition, rows_estimated: rows.unwrap_or(0), row_bytes: bytes.unwrap_or(0) })
+        Ok(Found::Table {
+            create,
+            definition,
+            rows_estimated: rows.unwrap_or(0),
+            row_bytes: bytes.unwrap_or(0),
+        })
     }
 
     /// True when the account sees the routines of all databases.
@@ -266,7 +340,8 @@ impl Source {
             .map_err(|cause| Error::server(Side::Source, "reading the account's privileges", cause))?;
         Ok(grants.iter().any(|grant| {
             let everywhere = grant.contains(" ON *.* ");
-            grant.contains("SHOW_ROUTINE") || everywhere && (grant.contains("ALL PRIVILEGES") || grant.contains("SELECT"))
+            grant.contains("SHOW_ROUTINE")
+                || everywhere && (grant.contains("ALL PRIVILEGES") || grant.contains("SELECT"))
         }))
     }
 }

@@ -73,7 +73,8 @@ impl SkipUntil {
     /// The offset up to which (inclusive) row events of this table are skipped; [`Offset::ZERO`] when none are.
     pub(crate) fn table(&self, database: &str, table: &str) -> Offset {
         let one = self.tables.get(&(database.to_owned(), table.to_owned())).copied();
-        one.max(self.databases.get(database).copied()).unwrap_or(Offset::ZERO)
+        one.max(self.databases.get(database).copied())
+            .unwrap_or(Offset::ZERO)
     }
 }
 

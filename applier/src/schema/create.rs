@@ -15,11 +15,13 @@ pub(crate) async fn existing_tables(target: &mut Target, database: &str) -> Resu
         "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {}",
         quote_text(database)
     );
-    target
-        .conn()
-        .query(query)
-        .await
-        .map_err(|cause| Error::server(Side::Target, format!("listing tables of {}", quote_name(database)), cause))
+    target.conn().query(query).await.map_err(|cause| {
+        Error::server(
+            Side::Target,
+            format!("listing tables of {}", quote_name(database)),
+            cause,
+        )
+    })
 }
 
 /// Drops the object, whatever it is there: a table where the source has a view now, for one. Rows of a database's tables
@@ -28,7 +30,10 @@ pub(crate) async fn drop(target: &mut Target, key: &ObjectKey) -> Result<(), Err
     let name = key.quoted();
     let statements = match key.space {
         Space::Database => return Ok(()),
-        Space::Table => vec![format!("DROP VIEW IF EXISTS {name}"), format!("DROP TABLE IF EXISTS {name}")],
+        Space::Table => vec![
+            format!("DROP VIEW IF EXISTS {name}"),
+            format!("DROP TABLE IF EXISTS {name}"),
+        ],
         Space::Procedure => vec![format!("DROP PROCEDURE IF EXISTS {name}")],
         Space::Function => vec![format!("DROP FUNCTION IF EXISTS {name}")],
     };
@@ -60,7 +65,11 @@ pub(crate) async fn create(target: &mut Target, key: &ObjectKey, found: &Found) 
             let settings = [format!("collation_connection = {}", quote_text(collation))];
             with_definer(target, key, &settings, create, &doing).await
         }
-        Found::Routine { create, sql_mode, collation } => {
+        Found::Routine {
+            create,
+            sql_mode,
+            collation,
+        } => {
             let settings = [
                 format!("collation_connection = {}", quote_text(collation)),
                 format!("sql_mode = {}", quote_text(sql_mode)),
@@ -89,7 +98,9 @@ async fn in_database(
     create: &str,
     doing: &str,
 ) -> Result<(), Error> {
-    target.execute(&format!("USE {}", quote_name(&key.database)), doing).await?;
+    target
+        .execute(&format!("USE {}", quote_name(&key.database)), doing)
+        .await?;
     // Definitions that an older sql_mode allowed are created as they are.
     let mode = "sql_mode = 'NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'".to_owned();
     let all: Vec<String> = std::iter::once(mode).chain(settings.iter().cloned()).collect();
@@ -119,7 +130,9 @@ async fn with_definer(
 /// The statement with the applying account as its definer.
 fn own_definer(create: &str) -> String {
     let statement = ddl::classify(create.as_bytes(), SqlMode::empty());
-    let parts = statement.definer.and_then(|at| Some((create.get(..at.start)?, create.get(at.end..)?)));
+    let parts = statement
+        .definer
+        .and_then(|at| Some((create.get(..at.start)?, create.get(at.end..)?)));
     match parts {
         Some((before, after)) => format!("{before}DEFINER=CURRENT_USER{after}"),
         None => create.to_owned(),
@@ -142,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_definer_becomes_the_applying_account() {
-        let create = "CREATE ALGORITHM=UNDEFINED DEFINER=`a``b`@`%` SQL SECURITY DEFINER VIEW `s`.`v` AS select 1";
+        let create =
+            "CREATE ALGORITHM=UNDEFINED DEFINER=`a``b`@`%` SQL SECURITY DEFINER VIEW `s`.`v` AS select 1";
         assert_eq!(
             own_definer(create),
             "CREATE ALGORITHM=UNDEFINED DEFINER=CURRENT_USER SQL SECURITY DEFINER VIEW `s`.`v` AS select 1"

@@ -50,18 +50,38 @@ impl Encoder {
     /// An encoder for a target that takes statements of `max_packet` bytes.
     pub(crate) fn new(plan: Arc<TablePlan>, max_packet: usize) -> Self {
         let verb = if plan.replace { "REPLACE" } else { "INSERT" };
-        let columns: Vec<String> = plan.selected[..plan.written].iter().map(|c| quote_name(&c.name)).collect();
-        let head = format!("{verb} INTO {} ({}) VALUES ", plan.object.quoted(), columns.join(",")).into_bytes();
+        let columns: Vec<String> = plan.selected[..plan.written]
+            .iter()
+            .map(|c| quote_name(&c.name))
+            .collect();
+        let head = format!(
+            "{verb} INTO {} ({}) VALUES ",
+            plan.object.quoted(),
+            columns.join(",")
+        )
+        .into_bytes();
         let limit = STATEMENT_BYTES.min(max_packet.saturating_sub(64));
-        let current = Statement { sql: Vec::new(), lenient: false };
-        Self { plan, head, limit, chunk: Chunk::default(), current, last: Vec::new() }
+        let current = Statement {
+            sql: Vec::new(),
+            lenient: false,
+        };
+        Self {
+            plan,
+            head,
+            limit,
+            chunk: Chunk::default(),
+            current,
+            last: Vec::new(),
+        }
     }
 
     /// Adds a row, one value per selected column.
     pub(crate) fn push(&mut self, row: Vec<Value<'static>>) {
         let written = &self.plan.selected[..self.plan.written];
-        let lenient =
-            row.iter().zip(written).any(|(v, c)| c.kind == ColumnKind::Enum && matches!(v, Value::UInt(0)));
+        let lenient = row
+            .iter()
+            .zip(written)
+            .any(|(v, c)| c.kind == ColumnKind::Enum && matches!(v, Value::UInt(0)));
         if !self.current.sql.is_empty() && lenient != self.current.lenient {
             self.close();
         }
@@ -115,7 +135,13 @@ impl Encoder {
     }
 
     fn close(&mut self) {
-        let closed = std::mem::replace(&mut self.current, Statement { sql: Vec::new(), lenient: false });
+        let closed = std::mem::replace(
+            &mut self.current,
+            Statement {
+                sql: Vec::new(),
+                lenient: false,
+            },
+        );
         if !closed.sql.is_empty() {
             self.chunk.bytes += closed.sql.len() as u64;
             self.chunk.statements.push(closed);
@@ -145,8 +171,18 @@ mod tests {
     use crate::snapshot::plan::Walk;
 
     fn encoder(max_packet: usize) -> Encoder {
-        let key = Key { index: "PRIMARY".into(), columns: vec![KeyColumn { name: "a".into(), descending: false }] };
-        let selected = vec![plain("a", ColumnKind::Int), plain("e", ColumnKind::Enum), plain("t", ColumnKind::Text)];
+        let key = Key {
+            index: "PRIMARY".into(),
+            columns: vec![KeyColumn {
+                name: "a".into(),
+                descending: false,
+            }],
+        };
+        let selected = vec![
+            plain("a", ColumnKind::Int),
+            plain("e", ColumnKind::Enum),
+            plain("t", ColumnKind::Text),
+        ];
         let plan = TablePlan {
             object: ObjectKey::table("d", "t"),
             selected,
@@ -160,11 +196,19 @@ mod tests {
     }
 
     fn row(a: i64, e: u64, t: &'static str) -> Vec<Value<'static>> {
-        vec![Value::Int(a), Value::UInt(e), Value::Bytes(Cow::Borrowed(t.as_bytes()))]
+        vec![
+            Value::Int(a),
+            Value::UInt(e),
+            Value::Bytes(Cow::Borrowed(t.as_bytes())),
+        ]
     }
 
     fn texts(chunk: &Chunk) -> Vec<String> {
-        chunk.statements.iter().map(|s| String::from_utf8_lossy(&s.sql).into_owned()).collect()
+        chunk
+            .statements
+            .iter()
+            .map(|s| String::from_utf8_lossy(&s.sql).into_owned())
+            .collect()
     }
 
     #[test]
@@ -173,9 +217,21 @@ mod tests {
         encoder.push(row(1, 1, "x"));
         encoder.push(row(2, 1, "y"));
         let chunk = encoder.cut(true);
-        assert_eq!(texts(&chunk), ["INSERT INTO `d`.`t` (`a`,`e`,`t`) VALUES (1,1,_utf8mb4'x'),(2,1,_utf8mb4'y')"]);
-        assert_eq!((chunk.rows, chunk.last_key, chunk.end), (2, Some(vec!["2".to_owned()]), true));
-        assert_eq!(encoder.cut(true), Chunk { end: true, ..Chunk::default() });
+        assert_eq!(
+            texts(&chunk),
+            ["INSERT INTO `d`.`t` (`a`,`e`,`t`) VALUES (1,1,_utf8mb4'x'),(2,1,_utf8mb4'y')"]
+        );
+        assert_eq!(
+            (chunk.rows, chunk.last_key, chunk.end),
+            (2, Some(vec!["2".to_owned()]), true)
+        );
+        assert_eq!(
+            encoder.cut(true),
+            Chunk {
+                end: true,
+                ..Chunk::default()
+            }
+        );
     }
 
     #[test]

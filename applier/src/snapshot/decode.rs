@@ -21,7 +21,9 @@ pub(crate) fn selected(column: &ColumnDef) -> String {
 pub(crate) fn decode(wire: Wire, column: &ColumnDef) -> Option<Value<'static>> {
     Some(match (wire, column.kind) {
         (Wire::NULL, _) => Value::Null,
-        (Wire::Int(v), ColumnKind::Enum | ColumnKind::Set | ColumnKind::Bit) => Value::UInt(u64::try_from(v).ok()?),
+        (Wire::Int(v), ColumnKind::Enum | ColumnKind::Set | ColumnKind::Bit) => {
+            Value::UInt(u64::try_from(v).ok()?)
+        }
         (Wire::UInt(v), ColumnKind::Enum | ColumnKind::Set | ColumnKind::Bit) => Value::UInt(v),
         (Wire::Int(v), ColumnKind::Year) => Value::Int(v),
         (Wire::UInt(v), ColumnKind::Year) => Value::Int(i64::try_from(v).ok()?),
@@ -38,12 +40,26 @@ pub(crate) fn decode(wire: Wire, column: &ColumnDef) -> Option<Value<'static>> {
             let date = Date { year, month, day };
             match kind {
                 ColumnKind::Date => Value::Date(date),
-                _ => Value::DateTime(date, TimeOfDay { hour, minute, second, micros }),
+                _ => Value::DateTime(
+                    date,
+                    TimeOfDay {
+                        hour,
+                        minute,
+                        second,
+                        micros,
+                    },
+                ),
             }
         }
         (Wire::Time(negative, days, hours, minutes, seconds, micros), _) => {
             let hours = days.checked_mul(24)?.checked_add(u32::from(hours))?;
-            Value::Time(Time { negative, hours: u16::try_from(hours).ok()?, minutes, seconds, micros })
+            Value::Time(Time {
+                negative,
+                hours: u16::try_from(hours).ok()?,
+                minutes,
+                seconds,
+                micros,
+            })
         }
     })
 }
@@ -52,7 +68,10 @@ pub(crate) fn decode(wire: Wire, column: &ColumnDef) -> Option<Value<'static>> {
 pub(crate) fn key_literal(value: &Value<'_>, column: &ColumnDef) -> String {
     if let Value::Bytes(bytes) = value {
         let charset = column.charset.as_deref().unwrap_or("binary");
-        let hex: String = bytes.iter().flat_map(|b| [hex_digit(b >> 4), hex_digit(b & 15)]).collect();
+        let hex: String = bytes
+            .iter()
+            .flat_map(|b| [hex_digit(b >> 4), hex_digit(b & 15)])
+            .collect();
         return format!("_{charset} x'{hex}'");
     }
     let mut out = Vec::new();
@@ -73,23 +92,56 @@ mod tests {
     fn time_spans_join_days_and_hours() {
         let column = plain("t", ColumnKind::Time);
         let value = decode(Wire::Time(true, 34, 22, 59, 59, 1), &column).unwrap();
-        assert_eq!(value, Value::Time(Time { negative: true, hours: 838, minutes: 59, seconds: 59, micros: 1 }));
+        assert_eq!(
+            value,
+            Value::Time(Time {
+                negative: true,
+                hours: 838,
+                minutes: 59,
+                seconds: 59,
+                micros: 1
+            })
+        );
         assert_eq!(decode(Wire::Time(false, u32::MAX, 0, 0, 0, 0), &column), None);
     }
 
     #[test]
     fn signedness_is_the_columns() {
-        let unsigned = ColumnDef { unsigned: true, ..plain("u", ColumnKind::BigInt) };
+        let unsigned = ColumnDef {
+            unsigned: true,
+            ..plain("u", ColumnKind::BigInt)
+        };
         assert_eq!(decode(Wire::Int(5), &unsigned), Some(Value::UInt(5)));
-        assert_eq!(decode(Wire::UInt(u64::MAX), &unsigned), Some(Value::UInt(u64::MAX)));
-        assert_eq!(decode(Wire::Int(-5), &plain("i", ColumnKind::Int)), Some(Value::Int(-5)));
-        assert_eq!(decode(Wire::Int(3), &plain("e", ColumnKind::Enum)), Some(Value::UInt(3)));
+        assert_eq!(
+            decode(Wire::UInt(u64::MAX), &unsigned),
+            Some(Value::UInt(u64::MAX))
+        );
+        assert_eq!(
+            decode(Wire::Int(-5), &plain("i", ColumnKind::Int)),
+            Some(Value::Int(-5))
+        );
+        assert_eq!(
+            decode(Wire::Int(3), &plain("e", ColumnKind::Enum)),
+            Some(Value::UInt(3))
+        );
     }
 
     #[test]
     fn keys_are_ascii() {
-        let column = ColumnDef { charset: Some("latin1".into()), ..plain("c", ColumnKind::VarChar) };
-        assert_eq!(key_literal(&Value::Bytes(Cow::Borrowed(b"\xe4'")), &column), "_latin1 x'e427'");
-        assert_eq!(key_literal(&Value::Bytes(Cow::Borrowed(b"")), &plain("b", ColumnKind::Binary { length: 1 })), "_binary x''");
+        let column = ColumnDef {
+            charset: Some("latin1".into()),
+            ..plain("c", ColumnKind::VarChar)
+        };
+        assert_eq!(
+            key_literal(&Value::Bytes(Cow::Borrowed(b"\xe4'")), &column),
+            "_latin1 x'e427'"
+        );
+        assert_eq!(
+            key_literal(
+                &Value::Bytes(Cow::Borrowed(b"")),
+                &plain("b", ColumnKind::Binary { length: 1 })
+            ),
+            "_binary x''"
+        );
     }
 }

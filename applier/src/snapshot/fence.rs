@@ -56,7 +56,10 @@ pub(crate) async fn covered(log: &Log, place: &FilePosition, patience: Duration)
     match tokio::time::timeout(patience, arrived).await {
         Ok(outcome) => outcome?,
         Err(_elapsed) => {
-            let what = format!("capture has not reached {place} within {} minutes: see its state", patience.as_secs() / 60);
+            let what = format!(
+                "capture has not reached {place} within {} minutes: see its state",
+                patience.as_secs() / 60
+            );
             return Err(Error::Copy { what });
         }
     }
@@ -70,7 +73,12 @@ pub(crate) async fn fence(source: &mut Source, log: &Log, patience: Duration) ->
 }
 
 /// The last transaction that ends at or before `place`, looked for between `after`, which does, and `through`.
-pub(crate) async fn last_before(log: &Log, after: Offset, through: Offset, place: &FilePosition) -> Result<Offset, Error> {
+pub(crate) async fn last_before(
+    log: &Log,
+    after: Offset,
+    through: Offset,
+    place: &FilePosition,
+) -> Result<Offset, Error> {
     let mut reader = log.reader(after)?;
     let mut last = after;
     while last < through {

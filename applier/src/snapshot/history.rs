@@ -1,11 +1,11 @@
 //! What changed definitions while they were being copied: the log, read for its DDL.
 
-use outrigger_protocol::binlog::{Body, ChecksumAlg, Event, EventHeader, EventKind, HEADER_LEN, QueryEvent};
+use outrigger_protocol::binlog::{Body, ChecksumAlg, Event, EventHeader, EventKind, HEADER_LEN};
 use outrigger_protocol::sql::SqlMode;
-use outrigger_protocol::sql::ddl::{self, Kind, Object, ObjectKind, Role, Statement, Verb};
+use outrigger_protocol::sql::ddl::{self, Kind, ObjectKind, Role, Verb};
 use outrigger_storage::{Log, Offset, Record};
 
-use crate::config::Selection;
+use crate::ddl::{Change as Statement, Named, Rules, Verdict, judge};
 use crate::error::{Error, Place};
 use crate::schema::{ObjectKey, Space};
 
@@ -22,19 +22,22 @@ pub(crate) struct Change {
     pub(crate) renames: bool,
 }
 
-/// All changes of the log up to an offset.
+/// All changes of the log from where the task begins up to an offset.
 #[derive(Debug)]
 pub(crate) struct History {
     through: Offset,
     changes: Vec<Change>,
     checksum: ChecksumAlg,
-    folds_names: bool,
 }
 
 impl History {
-    /// Nothing read yet. `folds_names`: the source takes `T` and `t` for one table.
-    pub(crate) fn new(folds_names: bool) -> Self {
-        Self { through: Offset::ZERO, changes: Vec::new(), checksum: ChecksumAlg::Off, folds_names }
+    /// Nothing read yet; reading begins after `after`.
+    pub(crate) fn new(after: Offset) -> Self {
+        Self {
+            through: after,
+            changes: Vec::new(),
+            checksum: ChecksumAlg::Off,
+        }
     }
 
     /// The changes so far, in order.
@@ -43,14 +46,14 @@ impl History {
     }
 
     /// Reads on through `through`, which must be durable.
-    pub(crate) async fn extend(&mut self, log: &Log, selection: &Selection, through: Offset) -> Result<(), Error> {
+    pub(crate) async fn extend(&mut self, log: &Log, rules: Rules<'_>, through: Offset) -> Result<(), Error> {
         if through <= self.through {
             return Ok(());
         }
         let mut reader = log.reader(self.through)?;
         while self.through < through {
             let record = reader.next().await?;
-            self.read(selection, &record)?;
+            self.read(rules, &record)?;
             if record.end.is_some() {
                 self.through = record.offset;
             }
@@ -60,12 +63,15 @@ impl History {
         Ok(())
     }
 
-    fn read(&mut self, selection: &Selection, record: &Record) -> Result<(), Error> {
+    fn read(&mut self, rules: Rules<'_>, record: &Record) -> Result<(), Error> {
         if let Some(begin) = &record.begin {
             self.checksum = begin.checksum;
         }
         let place = || Place::new(record.offset, record.begin.as_ref().map(|b| b.start.clone()));
-        let fail = |cause| Error::Event { place: place(), cause };
+        let fail = |cause| Error::Event {
+            place: place(),
+            cause,
+        };
         let mut rest: &[u8] = &record.events;
         while !rest.is_empty() {
             let header = EventHeader::parse(rest).map_err(fail)?;
@@ -77,21 +83,20 @@ impl History {
             rest = &rest[size..];
             match header.kind {
                 EventKind::QUERY => {
-                    if let Body::Query(query) = Event::parse(bytes, self.checksum).map_err(fail)?.body {
-                        self.note(selection, record.offset, &query, &place)?;
-                    }
+                    let event = Event::parse(bytes, self.checksum).map_err(fail)?;
+                    self.note(rules, record.offset, &event, &place)?;
                 }
                 EventKind::TRANSACTION_PAYLOAD => {
-                    let Body::TransactionPayload(payload) = Event::parse(bytes, self.checksum).map_err(fail)?.body else {
+                    let Body::TransactionPayload(payload) =
+                        Event::parse(bytes, self.checksum).map_err(fail)?.body
+                    else {
                         continue;
                     };
                     for inner in payload.events() {
                         let inner = inner.map_err(fail)?;
-                        if EventHeader::parse(&inner).map_err(fail)?.kind != EventKind::QUERY {
-                            continue;
-                        }
-                        if let Body::Query(query) = Event::parse(&inner, ChecksumAlg::Off).map_err(fail)?.body {
-                            self.note(selection, record.offset, &query, &place)?;
+                        if EventHeader::parse(&inner).map_err(fail)?.kind == EventKind::QUERY {
+                            let event = Event::parse(&inner, ChecksumAlg::Off).map_err(fail)?;
+                            self.note(rules, record.offset, &event, &place)?;
                         }
                     }
                 }
@@ -103,47 +108,56 @@ impl History {
 
     fn note(
         &mut self,
-        selection: &Selection,
+        rules: Rules<'_>,
         offset: Offset,
-        query: &QueryEvent<'_>,
+        event: &Event<'_>,
         place: &dyn Fn() -> Place,
     ) -> Result<(), Error> {
-        let mode = SqlMode::from_bits_retain(query.session.sql_mode.unwrap_or(0));
-        let statement = ddl::classify(query.statement, mode);
-        let Ok(schema) = std::str::from_utf8(query.schema) else {
-            return Err(Error::Transaction { place: place(), what: "the default database's name is not UTF-8".to_owned() });
+        let Body::Query(query) = &event.body else {
+            return Ok(());
         };
-        match statement.kind {
-            Kind::Ddl(..) => {
-                if let Some(change) = touched(&statement, offset, schema, selection, self.folds_names) {
-                    self.changes.push(change);
-                }
+        if is_transactions_own(query.statement) {
+            return Ok(());
+        }
+        match judge(query, event.header.timestamp, rules) {
+            Verdict::Apply(statement) => {
+                self.changes.extend(touched(&statement, offset));
                 Ok(())
             }
-            Kind::Unknown => {
-                let reason = statement.reason.unwrap_or("it is not known");
-                let what = format!(
-                    "a statement can't be classified ({reason}), so whether it changed a selected table is not known: \
-                     start the task anew from after it"
-                );
-                Err(Error::Transaction { place: place(), what })
-            }
-            _ => Ok(()),
+            Verdict::Skip(_) => Ok(()),
+            Verdict::Stop(what) => Err(Error::Transaction { place: place(), what }),
         }
     }
 }
 
-/// What a definition statement changed of the selection; `None` if nothing.
-fn touched(statement: &Statement, offset: Offset, schema: &str, selection: &Selection, fold: bool) -> Option<Change> {
-    let Kind::Ddl(verb, _) = statement.kind else { return None };
-    let folded = |name: &str| if fold { name.to_lowercase() } else { name.to_owned() };
+/// The statements that begin and end transactions and their parts: no definition changes.
+fn is_transactions_own(statement: &[u8]) -> bool {
+    matches!(
+        ddl::classify(statement, SqlMode::empty()).kind,
+        Kind::Begin
+            | Kind::Commit
+            | Kind::Rollback
+            | Kind::Savepoint
+            | Kind::RollbackToSavepoint
+            | Kind::ReleaseSavepoint
+            | Kind::XaStart
+            | Kind::XaEnd
+            | Kind::XaPrepare
+            | Kind::XaCommit
+            | Kind::XaRollback
+            | Kind::XaRecover
+    )
+}
+
+/// What a definition statement changed of the selection; `None` if nothing that is copied.
+fn touched(statement: &Statement, offset: Offset) -> Option<Change> {
+    let Kind::Ddl(verb, _) = statement.statement.kind else {
+        return None;
+    };
     let mut objects: Vec<ObjectKey> = Vec::new();
     let mut dropped_database = None;
-    for object in &statement.objects {
-        let Some(key) = key_of(object, schema, &folded) else { continue };
-        if object.role == Role::Read || !key.is_selected(selection) {
-            continue;
-        }
+    for object in statement.objects.iter().filter(|o| o.role != Role::Read) {
+        let Some(key) = key_of(object) else { continue };
         if key.space == Space::Database && verb == Verb::Drop {
             dropped_database = Some(key.database.clone());
         }
@@ -152,39 +166,55 @@ fn touched(statement: &Statement, offset: Offset, schema: &str, selection: &Sele
         }
     }
     let renames = statement.objects.iter().any(|o| o.role == Role::NewName);
-    (!objects.is_empty()).then_some(Change { offset, objects, dropped_database, renames })
+    (!objects.is_empty()).then_some(Change {
+        offset,
+        objects,
+        dropped_database,
+        renames,
+    })
 }
 
-fn key_of(object: &Object, schema: &str, folded: &dyn Fn(&str) -> String) -> Option<ObjectKey> {
-    let database = folded(object.schema.as_deref().unwrap_or(schema));
-    let key = |space, name: String| Some(ObjectKey { space, database: database.clone(), name });
-    match object.kind {
-        ObjectKind::Database => Some(ObjectKey::database(folded(&object.name))),
-        ObjectKind::Table | ObjectKind::Index | ObjectKind::View => key(Space::Table, folded(&object.name)),
-        // Names of routines never differ by case alone.
-        ObjectKind::Procedure => key(Space::Procedure, object.name.to_lowercase()),
-        ObjectKind::Function => key(Space::Function, object.name.to_lowercase()),
-        ObjectKind::Trigger | ObjectKind::Event | ObjectKind::Library => None,
-    }
+fn key_of(named: &Named) -> Option<ObjectKey> {
+    let space = match named.kind {
+        ObjectKind::Database => Space::Database,
+        ObjectKind::Table | ObjectKind::Index | ObjectKind::View => Space::Table,
+        ObjectKind::Procedure => Space::Procedure,
+        ObjectKind::Function => Space::Function,
+        ObjectKind::Trigger | ObjectKind::Event | ObjectKind::Library => return None,
+    };
+    Some(ObjectKey {
+        space,
+        database: named.database.clone(),
+        name: named.name.clone(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::Pattern;
+    use outrigger_protocol::binlog::{QueryEvent, SessionVars};
 
-    fn change(sql: &str, fold: bool) -> Option<Change> {
-        let include = vec![Pattern::try_from("shop".to_owned()).unwrap()];
-        let selection = Selection { include, exclude: Vec::new() };
-        let statement = ddl::classify(sql.as_bytes(), SqlMode::empty());
-        touched(&statement, Offset(7), "shop", &selection, fold)
+    use super::*;
+
+    fn change(sql: &str, folds_names: bool) -> Option<Change> {
+        let query = QueryEvent {
+            thread_id: 1,
+            exec_time: 0,
+            error_code: 0,
+            schema: b"shop",
+            statement: sql.as_bytes(),
+            session: SessionVars {
+                charsets: Some((255, 255, 255)),
+                ..SessionVars::default()
+            },
+        };
+        touched(&Statement::read(&query, 0, folds_names), Offset(7))
     }
 
     #[test]
     fn a_rename_touches_both_names() {
-        let change = change("RENAME TABLE a TO b, other.c TO shop.D", false).unwrap();
+        let change = change("RENAME TABLE a TO b, c TO shop.D", false).unwrap();
         let names: Vec<_> = change.objects.iter().map(ObjectKey::quoted).collect();
-        assert_eq!(names, ["`shop`.`a`", "`shop`.`b`", "`shop`.`D`"]);
+        assert_eq!(names, ["`shop`.`a`", "`shop`.`b`", "`shop`.`c`", "`shop`.`D`"]);
         assert!(change.renames);
     }
 
@@ -192,8 +222,24 @@ mod tests {
     fn a_dropped_database_is_remembered_and_names_fold_where_the_source_folds() {
         let dropped = change("DROP DATABASE SHOP", true).unwrap();
         assert_eq!(dropped.dropped_database.as_deref(), Some("shop"));
-        assert_eq!(change("DROP DATABASE SHOP", false), None);
-        assert_eq!(change("CREATE TABLE elsewhere.t (a INT)", false), None);
-        assert_eq!(change("CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1", false), None);
+        let altered = change("ALTER DATABASE shop CHARACTER SET latin1", false).unwrap();
+        assert_eq!(
+            (altered.dropped_database, altered.objects),
+            (None, vec![ObjectKey::database("shop")])
+        );
+        assert_eq!(
+            change(
+                "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
+                false
+            ),
+            None
+        );
+        assert_eq!(change("FLUSH TABLES", false), None);
+    }
+
+    #[test]
+    fn transactions_own_statements_are_no_changes() {
+        assert!(is_transactions_own(b"BEGIN") && is_transactions_own(b"XA END X'61',X'',1"));
+        assert!(!is_transactions_own(b"DROP TABLE t"));
     }
 }

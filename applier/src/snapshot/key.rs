@@ -101,7 +101,10 @@ pub(crate) fn split(low: i128, high: i128, parts: usize) -> Vec<Range> {
     let mut from = low;
     while from <= high {
         let through = from.saturating_add(width - 1).min(high);
-        ranges.push(Range { from: (from != low).then_some(from), through: Some(through) });
+        ranges.push(Range {
+            from: (from != low).then_some(from),
+            through: Some(through),
+        });
         from = through.saturating_add(1);
     }
     if ranges.is_empty() {
@@ -116,16 +119,35 @@ mod tests {
     use proptest::prelude::*;
 
     fn key(columns: &[(&str, bool)]) -> Key {
-        let columns = columns.iter().map(|(n, d)| KeyColumn { name: (*n).into(), descending: *d }).collect();
-        Key { index: "PRIMARY".into(), columns }
+        let columns = columns
+            .iter()
+            .map(|(n, d)| KeyColumn {
+                name: (*n).into(),
+                descending: *d,
+            })
+            .collect();
+        Key {
+            index: "PRIMARY".into(),
+            columns,
+        }
     }
 
     #[test]
     fn one_column() {
         let key = key(&[("i`d", false)]);
-        assert_eq!(key.tail(Range::default(), None, 5), " FORCE INDEX (`PRIMARY`) ORDER BY `i``d` LIMIT 5");
         assert_eq!(
-            key.tail(Range { from: Some(1), through: Some(9) }, Some(&["4".into()]), 5),
+            key.tail(Range::default(), None, 5),
+            " FORCE INDEX (`PRIMARY`) ORDER BY `i``d` LIMIT 5"
+        );
+        assert_eq!(
+            key.tail(
+                Range {
+                    from: Some(1),
+                    through: Some(9)
+                },
+                Some(&["4".into()]),
+                5
+            ),
             " FORCE INDEX (`PRIMARY`) WHERE `i``d` <= 9 AND `i``d` > 4 ORDER BY `i``d` LIMIT 5"
         );
     }

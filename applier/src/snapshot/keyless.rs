@@ -36,12 +36,21 @@ pub(crate) async fn copy(
 ) -> Result<Offset, Error> {
     let object = &plan.object;
     let doing = format!("emptying {} to copy it anew", object.quoted());
-    target.execute(&format!("TRUNCATE TABLE {}", object.quoted()), &doing).await?;
+    target
+        .execute(&format!("TRUNCATE TABLE {}", object.quoted()), &doing)
+        .await?;
     progress::create_parts(target, metadata, object, &[Part::default().range]).await?;
-    context.status.table_found(&object.database, &object.name, plan.rows_estimated, 0, 0);
+    context
+        .status
+        .table_found(&object.database, &object.name, plan.rows_estimated, 0, 0);
     let skip_until = open_snapshot(context, source, plan).await?;
     let (sender, chunks) = mpsc::channel(1);
-    let loader = Loader { context, metadata, object, part: 0 };
+    let loader = Loader {
+        context,
+        metadata,
+        object,
+        part: 0,
+    };
     let max_packet = target.capabilities().max_allowed_packet;
     let reading = reader::read_whole(source, plan, &context.config.copy, max_packet, sender);
     let (read, loaded) = tokio::join!(reading, loader.load(target, chunks));
@@ -49,7 +58,9 @@ pub(crate) async fn copy(
     read?;
     close_snapshot(source).await?;
     if !loaded {
-        return Err(Error::Copy { what: format!("reading {} ended early", object.quoted()) });
+        return Err(Error::Copy {
+            what: format!("reading {} ended early", object.quoted()),
+        });
     }
     Ok(skip_until)
 }
@@ -63,7 +74,11 @@ async fn open_snapshot(context: &Context, source: &mut Source, plan: &TablePlan)
     // Durable before the snapshot, so before its place.
     let before = *context.log.durable().borrow();
     let fail = |cause| Error::server(Side::Source, doing.as_str(), cause);
-    source.conn().query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(fail)?;
+    source
+        .conn()
+        .query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        .await
+        .map_err(fail)?;
     let place = binlog_end(&mut holder).await?;
     holder.conn().query_drop("UNLOCK TABLES").await.map_err(fail)?;
     let through = covered(&context.log, &place, context.config.retry_window).await?;
@@ -72,13 +87,23 @@ async fn open_snapshot(context: &Context, source: &mut Source, plan: &TablePlan)
 
 async fn lock(holder: &mut Source, plan: &TablePlan) -> Result<(), Error> {
     let name = plan.object.quoted();
-    let doing = format!("locking {name}, which has no usable key, for the moment in which its snapshot is opened");
-    let denied = holder.denial("LOCK TABLES, SELECT", &format!("{}.*", quote_name(&plan.object.database)));
+    let doing =
+        format!("locking {name}, which has no usable key, for the moment in which its snapshot is opened");
+    let denied = holder.denial(
+        "LOCK TABLES, SELECT",
+        &format!("{}.*", quote_name(&plan.object.database)),
+    );
     let wait = format!("SET lock_wait_timeout = {LOCK_WAIT}");
-    holder.conn().query_drop(wait).await.map_err(|cause| Error::server(Side::Source, doing.as_str(), cause))?;
+    holder
+        .conn()
+        .query_drop(wait)
+        .await
+        .map_err(|cause| Error::server(Side::Source, doing.as_str(), cause))?;
     let mut attempt = 1;
     loop {
-        let Err(cause) = holder.conn().query_drop(format!("LOCK TABLES {name} READ")).await else { return Ok(()) };
+        let Err(cause) = holder.conn().query_drop(format!("LOCK TABLES {name} READ")).await else {
+            return Ok(());
+        };
         let error = denied.wrap(&doing, cause);
         if !error.is_conflict() || attempt == LOCK_ATTEMPTS {
             return Err(error);

@@ -24,10 +24,19 @@ pub(crate) struct Loader<'a> {
 
 impl Loader<'_> {
     /// Writes chunks until the one that says it is the last, or the channel ends. True when the last was written.
-    pub(crate) async fn load(&self, target: &mut Target, mut chunks: mpsc::Receiver<Chunk>) -> Result<bool, Error> {
+    pub(crate) async fn load(
+        &self,
+        target: &mut Target,
+        mut chunks: mpsc::Receiver<Chunk>,
+    ) -> Result<bool, Error> {
         while let Some(chunk) = chunks.recv().await {
             self.write(target, &chunk).await?;
-            self.context.status.table_copied(&self.object.database, &self.object.name, chunk.rows, chunk.bytes);
+            self.context.status.table_copied(
+                &self.object.database,
+                &self.object.name,
+                chunk.rows,
+                chunk.bytes,
+            );
             self.context.metrics.copied_rows.increment(chunk.rows);
             self.context.metrics.copied_bytes.increment(chunk.bytes);
             self.context.metrics.copied_chunks.increment(1);
@@ -66,7 +75,10 @@ impl Loader<'_> {
                     self.object.quoted(),
                     statement.sql.len()
                 );
-                return Err(Error::Unsuitable { side: Side::Target, what });
+                return Err(Error::Unsuitable {
+                    side: Side::Target,
+                    what,
+                });
             }
             send(target, statement).await.map_err(fail)?;
         }
@@ -92,7 +104,8 @@ async fn send(target: &mut Target, statement: &Statement) -> Result<(), mysql_as
     if !statement.lenient {
         return conn.query_drop(statement.sql.as_slice()).await;
     }
-    conn.query_drop("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'").await?;
+    conn.query_drop("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'")
+        .await?;
     conn.query_drop(statement.sql.as_slice()).await?;
     conn.query_drop(SESSION).await
 }

@@ -66,7 +66,12 @@ impl TablePlan {
             .await
             .map_err(|cause| Error::server(Side::Source, doing, cause))?;
         let parts: Vec<IndexPart> = rows.iter().filter_map(index_part).collect();
-        let mut selected: Vec<ColumnDef> = definition.columns.iter().filter(|c| !c.generated).cloned().collect();
+        let mut selected: Vec<ColumnDef> = definition
+            .columns
+            .iter()
+            .filter(|c| !c.generated)
+            .cloned()
+            .collect();
         let written = selected.len();
         let key = choose(&parts);
         let walk = key.and_then(|key| {
@@ -80,7 +85,15 @@ impl TablePlan {
             Some(Walk { key, slots: slots? })
         });
         let replace = replace || definition.other_unique_keys > 0;
-        Ok(Arc::new(Self { object: object.clone(), selected, written, walk, rows_estimated, row_bytes, replace }))
+        Ok(Arc::new(Self {
+            object: object.clone(),
+            selected,
+            written,
+            walk,
+            rows_estimated,
+            row_bytes,
+            replace,
+        }))
     }
 
     /// `SELECT … FROM table`.
@@ -93,7 +106,9 @@ impl TablePlan {
     pub(crate) async fn ranges(&self, source: &mut Source, parts: usize) -> Result<Vec<Range>, Error> {
         let whole = vec![Range::default()];
         let Some(walk) = &self.walk else { return Ok(whole) };
-        let Some(first) = walk.slots.first().and_then(|slot| self.selected.get(*slot)) else { return Ok(whole) };
+        let Some(first) = walk.slots.first().and_then(|slot| self.selected.get(*slot)) else {
+            return Ok(whole);
+        };
         if !is_integer(first.kind) {
             return Ok(whole);
         }
@@ -104,9 +119,12 @@ impl TablePlan {
             quote_name(&walk.key.index)
         );
         let doing = format!("reading the key range of {}", self.object.quoted());
-        let found: Result<Option<(Option<String>, Option<String>)>, _> = source.conn().query_first(query).await;
+        let found: Result<Option<(Option<String>, Option<String>)>, _> =
+            source.conn().query_first(query).await;
         let on = format!("{}.*", quote_name(&self.object.database));
-        let (low, high) = found.map_err(|cause| source.fail(&doing, "SELECT", &on, cause))?.unwrap_or_default();
+        let (low, high) = found
+            .map_err(|cause| source.fail(&doing, "SELECT", &on, cause))?
+            .unwrap_or_default();
         let number = |text: Option<String>| text.and_then(|t| t.parse::<i128>().ok());
         Ok(match (number(low), number(high)) {
             (Some(low), Some(high)) => split(low, high, parts),
@@ -135,7 +153,10 @@ fn is_integer(kind: ColumnKind) -> bool {
 
 fn index_part(row: &Row) -> Option<IndexPart> {
     let text = |name: &str| -> Option<String> {
-        let at = row.columns_ref().iter().position(|c| c.name_str().eq_ignore_ascii_case(name))?;
+        let at = row
+            .columns_ref()
+            .iter()
+            .position(|c| c.name_str().eq_ignore_ascii_case(name))?;
         row.get_opt::<Option<String>, _>(at)?.ok()?
     };
     let hidden = text("Visible").is_some_and(|v| v == "NO") || text("Ignored").is_some_and(|v| v == "YES");
@@ -153,12 +174,23 @@ fn choose(parts: &[IndexPart]) -> Option<Key> {
     let mut keys: Vec<(Key, bool)> = Vec::new();
     for part in parts.iter().filter(|p| p.unique) {
         if keys.last().is_none_or(|(key, _)| key.index != part.index) {
-            keys.push((Key { index: part.index.clone(), columns: Vec::new() }, true));
+            keys.push((
+                Key {
+                    index: part.index.clone(),
+                    columns: Vec::new(),
+                },
+                true,
+            ));
         }
-        let Some((key, usable)) = keys.last_mut() else { continue };
+        let Some((key, usable)) = keys.last_mut() else {
+            continue;
+        };
         match &part.column {
             Some(name) if !part.unusable => {
-                key.columns.push(KeyColumn { name: name.clone(), descending: part.descending });
+                key.columns.push(KeyColumn {
+                    name: name.clone(),
+                    descending: part.descending,
+                });
             }
             _ => *usable = false,
         }
@@ -173,23 +205,51 @@ mod tests {
 
     fn part(index: &str, column: Option<&str>, unusable: bool) -> IndexPart {
         let column = column.map(str::to_owned);
-        IndexPart { index: index.into(), column, unique: true, unusable, descending: false }
+        IndexPart {
+            index: index.into(),
+            column,
+            unique: true,
+            unusable,
+            descending: false,
+        }
     }
 
     #[test]
     fn the_primary_key_comes_first_and_prefixes_and_expressions_never() {
-        let parts = [part("k", Some("a"), false), part("PRIMARY", Some("b"), false), part("PRIMARY", Some("c"), false)];
+        let parts = [
+            part("k", Some("a"), false),
+            part("PRIMARY", Some("b"), false),
+            part("PRIMARY", Some("c"), false),
+        ];
         let key = choose(&parts).unwrap();
         assert_eq!((key.index.as_str(), key.columns.len()), ("PRIMARY", 2));
-        let parts = [part("PRIMARY", Some("b"), true), part("f", None, false), part("k", Some("a"), false)];
+        let parts = [
+            part("PRIMARY", Some("b"), true),
+            part("f", None, false),
+            part("k", Some("a"), false),
+        ];
         assert_eq!(choose(&parts).unwrap().index, "k");
         assert_eq!(choose(&parts[..2]), None);
-        assert_eq!(choose(&[IndexPart { unique: false, ..part("k", Some("a"), false) }]), None);
+        assert_eq!(
+            choose(&[IndexPart {
+                unique: false,
+                ..part("k", Some("a"), false)
+            }]),
+            None
+        );
     }
 
     fn plan(rows_estimated: u64, row_bytes: u64) -> TablePlan {
         let object = ObjectKey::table("d", "t");
-        TablePlan { object, selected: Vec::new(), written: 0, walk: None, rows_estimated, row_bytes, replace: false }
+        TablePlan {
+            object,
+            selected: Vec::new(),
+            written: 0,
+            walk: None,
+            rows_estimated,
+            row_bytes,
+            replace: false,
+        }
     }
 
     #[test]

@@ -132,8 +132,11 @@ pub(crate) async fn load(
         metadata.database(),
         metadata.task()
     );
-    let rows: Vec<(String, String, String, String, u64, bool)> =
-        target.conn().query(query).await.map_err(fail("reading the copy's progress"))?;
+    let rows: Vec<(String, String, String, String, u64, bool)> = target
+        .conn()
+        .query(query)
+        .await
+        .map_err(fail("reading the copy's progress"))?;
     let mut objects = BTreeMap::new();
     for (kind, database, name, state, seen, kept) in rows {
         let space = match kind.as_str() {
@@ -148,7 +151,18 @@ pub(crate) async fn load(
             "absent" => State::Absent,
             _ => State::Seen,
         };
-        objects.insert(ObjectKey { space, database, name }, ObjectState { state, seen: Offset(seen), kept });
+        objects.insert(
+            ObjectKey {
+                space,
+                database,
+                name,
+            },
+            ObjectState {
+                state,
+                seen: Offset(seen),
+                kept,
+            },
+        );
     }
     Ok(objects)
 }
@@ -200,7 +214,10 @@ pub(crate) async fn set_state(
         skip_until.0,
         object_where(metadata, key)
     );
-    target.execute(&sql, "noting the copy's progress").await.map(|_| ())
+    target
+        .execute(&sql, "noting the copy's progress")
+        .await
+        .map(|_| ())
 }
 
 /// Notes a table's parts and that its rows are being copied, in one transaction.
@@ -234,7 +251,11 @@ pub(crate) async fn create_parts(
         values.join(", "),
         object_where(metadata, key)
     );
-    target.conn().query_drop(sql).await.map_err(fail("noting a table's parts"))
+    target
+        .conn()
+        .query_drop(sql)
+        .await
+        .map_err(fail("noting a table's parts"))
 }
 
 /// A table's parts.
@@ -243,21 +264,47 @@ pub(crate) async fn load_parts(
     metadata: &Metadata,
     key: &ObjectKey,
 ) -> Result<Vec<Part>, Error> {
-    type Columns = (u32, Option<String>, Option<String>, Option<String>, u64, u64, bool);
+    type Columns = (
+        u32,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        u64,
+        u64,
+        bool,
+    );
     let query = format!(
         "SELECT part, low, high, last_key, row_count, byte_count, done FROM {}.copy_part WHERE {} ORDER BY part",
         metadata.database(),
         part_where(metadata, key)
     );
-    let rows: Vec<Columns> = target.conn().query(query).await.map_err(fail("reading a table's parts"))?;
-    let unreadable = || Error::Copy { what: format!("the progress of {} can't be read: drop the table and its row in copy_progress on the target", key.quoted()) };
+    let rows: Vec<Columns> = target
+        .conn()
+        .query(query)
+        .await
+        .map_err(fail("reading a table's parts"))?;
+    let unreadable = || Error::Copy {
+        what: format!(
+            "the progress of {} can't be read: drop the table and its row in copy_progress on the target",
+            key.quoted()
+        ),
+    };
     rows.into_iter()
         .map(|(number, low, high, last_key, rows, bytes, done)| {
             let bound = |text: Option<String>| text.map(|t| t.parse::<i128>()).transpose().ok();
-            let (Some(from), Some(through)) = (bound(low), bound(high)) else { return Err(unreadable()) };
+            let (Some(from), Some(through)) = (bound(low), bound(high)) else {
+                return Err(unreadable());
+            };
             let last_key = last_key.map(|text| serde_json::from_str(&text)).transpose();
             let last_key = last_key.map_err(|_cause| unreadable())?;
-            Ok(Part { number, range: Range { from, through }, last_key, rows, bytes, done })
+            Ok(Part {
+                number,
+                range: Range { from, through },
+                last_key,
+                rows,
+                bytes,
+                done,
+            })
         })
         .collect()
 }
@@ -265,7 +312,10 @@ pub(crate) async fn load_parts(
 /// The statement that moves a part on, to be run in the transaction of the chunk's rows. It finds one row.
 pub(crate) fn advance_part(metadata: &Metadata, key: &ObjectKey, part: u32, chunk: &Chunk) -> String {
     let last_key = match &chunk.last_key {
-        Some(last) => format!("last_key = {}, ", quote_text(&serde_json::to_string(last).unwrap_or_default())),
+        Some(last) => format!(
+            "last_key = {}, ",
+            quote_text(&serde_json::to_string(last).unwrap_or_default())
+        ),
         None => String::new(),
     };
     format!(
@@ -280,9 +330,19 @@ pub(crate) fn advance_part(metadata: &Metadata, key: &ObjectKey, part: u32, chun
 }
 
 /// Raises `skip_until` of tables and dropped databases to where the last definition change before the copy's end stands.
-pub(crate) async fn save_skips(target: &mut Target, metadata: &Metadata, skips: &SkipUntil) -> Result<(), Error> {
-    let tables = skips.tables.iter().map(|((database, table), offset)| (ObjectKey::table(database, table), offset));
-    let databases = skips.databases.iter().map(|(database, offset)| (ObjectKey::database(database), offset));
+pub(crate) async fn save_skips(
+    target: &mut Target,
+    metadata: &Metadata,
+    skips: &SkipUntil,
+) -> Result<(), Error> {
+    let tables = skips
+        .tables
+        .iter()
+        .map(|((database, table), offset)| (ObjectKey::table(database, table), offset));
+    let databases = skips
+        .databases
+        .iter()
+        .map(|(database, offset)| (ObjectKey::database(database), offset));
     for (key, offset) in tables.chain(databases) {
         let sql = format!(
             "UPDATE {}.copy_progress SET skip_until = GREATEST(skip_until, {}) WHERE {}",
@@ -303,8 +363,11 @@ pub(crate) async fn load_skips(target: &mut Target, metadata: &Metadata) -> Resu
         metadata.database(),
         metadata.task()
     );
-    let rows: Vec<(String, String, String, u64)> =
-        target.conn().query(query).await.map_err(fail("reading what the copy contains"))?;
+    let rows: Vec<(String, String, String, u64)> = target
+        .conn()
+        .query(query)
+        .await
+        .map_err(fail("reading what the copy contains"))?;
     let mut skips = SkipUntil::default();
     for (kind, database, name, offset) in rows {
         if kind == "table" {

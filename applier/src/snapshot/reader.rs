@@ -19,7 +19,11 @@ use crate::snapshot::progress::Part;
 /// Makes the session return strings as they are stored, whatever their character set.
 pub(crate) async fn stored_bytes(source: &mut Source) -> Result<(), Error> {
     let fail = |cause| Error::server(Side::Source, "setting the session up", cause);
-    source.conn().query_drop("SET character_set_results = NULL").await.map_err(fail)
+    source
+        .conn()
+        .query_drop("SET character_set_results = NULL")
+        .await
+        .map_err(fail)
 }
 
 /// Reads the part from where it stands to its end and sends it chunk by chunk, the last one marked. Ends early, without
@@ -39,7 +43,10 @@ pub(crate) async fn read_part(
     let mut last_key = part.last_key.clone();
     let mut encoder = Encoder::new(Arc::clone(plan), max_packet);
     loop {
-        let sql = format!("{select}{}", walk.key.tail(part.range, last_key.as_deref(), limit));
+        let sql = format!(
+            "{select}{}",
+            walk.key.tail(part.range, last_key.as_deref(), limit)
+        );
         let mut rows = 0_u64;
         let mut bytes = 0_u64;
         let mut stream = Rows::open(source, plan, sql).await?;
@@ -118,18 +125,32 @@ impl<'a> Rows<'a> {
         let doing = format!("reading rows of {}", plan.object.quoted());
         let on = format!("{}.*", quote_name(&plan.object.database));
         let denied = source.denial("SELECT", &on);
-        let result = source.conn().exec_iter(sql, ()).await.map_err(|cause| denied.wrap(&doing, cause))?;
-        Ok(Self { result, columns: &plan.selected, doing })
+        let result = source
+            .conn()
+            .exec_iter(sql, ())
+            .await
+            .map_err(|cause| denied.wrap(&doing, cause))?;
+        Ok(Self {
+            result,
+            columns: &plan.selected,
+            doing,
+        })
     }
 
     async fn next(&mut self) -> Result<Option<Vec<Value<'static>>>, Error> {
         let fail = |cause| Error::server(Side::Source, self.doing.as_str(), cause);
-        let Some(row) = self.result.next().await.map_err(fail)? else { return Ok(None) };
+        let Some(row) = self.result.next().await.map_err(fail)? else {
+            return Ok(None);
+        };
         let mut values = Vec::with_capacity(self.columns.len());
         for (wire, column) in row.unwrap().into_iter().zip(self.columns) {
             let value = decode(wire, column).ok_or_else(|| Error::Unsuitable {
                 side: Side::Source,
-                what: format!("{}: column {} has a value of an unexpected shape", self.doing, quote_name(&column.name)),
+                what: format!(
+                    "{}: column {} has a value of an unexpected shape",
+                    self.doing,
+                    quote_name(&column.name)
+                ),
             })?;
             values.push(value);
         }
@@ -138,7 +159,10 @@ impl<'a> Rows<'a> {
 
     async fn close(self) -> Result<(), Error> {
         let Self { result, doing, .. } = self;
-        result.drop_result().await.map_err(|cause| Error::server(Side::Source, doing, cause))
+        result
+            .drop_result()
+            .await
+            .map_err(|cause| Error::server(Side::Source, doing, cause))
     }
 }
 

@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use outrigger_storage::Offset;
 
 use crate::checkpoint::Metadata;
+use crate::ddl::Rules;
 use crate::error::{Error, Side};
 use crate::literal::quote_text;
 use crate::schema::{ObjectKey, Source, Space};
@@ -28,16 +29,31 @@ pub(crate) struct Rounds {
     /// What `copy_progress` holds.
     pub(crate) objects: BTreeMap<ObjectKey, ObjectState>,
     history: History,
+    /// The source takes `T` and `t` for one table.
+    folds_names: bool,
 }
 
 impl Rounds {
     /// Connects to both sides and reads how far an earlier process came.
     pub(crate) async fn open(context: Context, metadata: Metadata) -> Result<Self, Error> {
-        let mut source = Source::connect(&context.config).await?;
+        let source = Source::connect(&context.config).await?;
         let mut target = Target::connect(&context.config.target, context.config.connect_timeout).await?;
         let objects = progress::load(&mut target, &metadata).await?;
-        let history = History::new(source.folds_names().await?);
-        Ok(Self { context, metadata, source, target, objects, history })
+        // The checkpoint does not move before the copy is done: it is where the task begins.
+        let begin = metadata.load(target.conn()).await?;
+        let begin = begin.ok_or_else(|| Error::Copy {
+            what: "the task's checkpoint is gone from the target".to_owned(),
+        })?;
+        let history = History::new(begin.offset);
+        Ok(Self {
+            context,
+            metadata,
+            source,
+            target,
+            objects,
+            history,
+            folds_names: begin.folds_names,
+        })
     }
 
     /// Copies until nothing is left and nothing changed behind it.
@@ -61,7 +77,12 @@ impl Rounds {
                 }
             }
             seen = self.fence().await?;
-            self.history.extend(&self.context.log, &config.selection, seen).await?;
+            let rules = Rules {
+                selection: &config.selection,
+                metadata_database: &config.metadata_database,
+                folds_names: self.folds_names,
+            };
+            self.history.extend(&self.context.log, rules, seen).await?;
             refuse_changed(&self.objects, self.history.changes())?;
             let mut stale = stale(&self.objects, self.history.changes());
             self.add_children(&mut stale).await?;
@@ -72,24 +93,39 @@ impl Rounds {
                 };
             }
             let names = stale.iter().map(ObjectKey::quoted).collect::<Vec<_>>().join(", ");
-            tracing::info!(objects = names, "definitions changed during the copy: copying these again");
+            tracing::info!(
+                objects = names,
+                "definitions changed during the copy: copying these again"
+            );
             stale.extend(failed.into_iter().map(|(key, _): Failed| key));
             todo = stale;
         }
     }
 
     async fn fence(&mut self) -> Result<Offset, Error> {
-        fence(&mut self.source, &self.context.log, self.context.config.retry_window).await
+        fence(
+            &mut self.source,
+            &self.context.log,
+            self.context.config.retry_window,
+        )
+        .await
     }
 
     /// What an earlier process has not seen to its end, or not at all.
     async fn unfinished(&mut self) -> Result<BTreeSet<ObjectKey>, Error> {
-        let listed = self.source.list(&self.context.config.selection).await?;
-        let routines = listed.iter().any(|o| matches!(o.space, Space::Procedure | Space::Function));
+        let listed = self.source.list(&self.context.config).await?;
+        let routines = listed
+            .iter()
+            .any(|o| matches!(o.space, Space::Procedure | Space::Function));
         if !routines && !self.source.sees_routines().await? {
-            tracing::warn!("routines can't be seen by the source account, so none are copied: GRANT SHOW_ROUTINE ON *.* to it");
+            tracing::warn!(
+                "routines can't be seen by the source account, so none are copied: GRANT SHOW_ROUTINE ON *.* to it"
+            );
         }
-        let begun = self.objects.iter().filter(|(_, o)| matches!(o.state, State::Seen | State::Copying));
+        let begun = self
+            .objects
+            .iter()
+            .filter(|(_, o)| matches!(o.state, State::Seen | State::Copying));
         let mut todo: BTreeSet<ObjectKey> = begun.map(|(key, _)| key.clone()).collect();
         todo.extend(listed.into_iter().filter(|key| !self.objects.contains_key(key)));
         Ok(todo)
@@ -112,8 +148,12 @@ impl Rounds {
                     .query(query)
                     .await
                     .map_err(|cause| Error::server(Side::Target, "reading foreign keys", cause))?;
-                let children = children.into_iter().map(|(database, name)| ObjectKey::table(database, name));
-                stale.extend(children.filter(|child| self.objects.get(child).is_some_and(|o| o.seen < change.offset)));
+                let children = children
+                    .into_iter()
+                    .map(|(database, name)| ObjectKey::table(database, name));
+                stale.extend(
+                    children.filter(|child| self.objects.get(child).is_some_and(|o| o.seen < change.offset)),
+                );
             }
         }
         Ok(())
@@ -123,7 +163,10 @@ impl Rounds {
         let skips = skips(self.history.changes());
         progress::save_skips(&mut self.target, &self.metadata, &skips).await?;
         let skip_until = progress::load_skips(&mut self.target, &self.metadata).await?;
-        Ok(CopyOutcome { exact_after, skip_until })
+        Ok(CopyOutcome {
+            exact_after,
+            skip_until,
+        })
     }
 }
 
@@ -132,9 +175,17 @@ fn stale(objects: &BTreeMap<ObjectKey, ObjectState>, changes: &[Change]) -> BTre
     let mut stale = BTreeSet::new();
     let before = |key: &ObjectKey, offset: Offset| objects.get(key).is_none_or(|o| o.seen < offset);
     for change in changes {
-        stale.extend(change.objects.iter().filter(|key| before(key, change.offset)).cloned());
+        stale.extend(
+            change
+                .objects
+                .iter()
+                .filter(|key| before(key, change.offset))
+                .cloned(),
+        );
         if let Some(database) = &change.dropped_database {
-            let inside = objects.iter().filter(|(key, o)| key.database == *database && o.seen < change.offset);
+            let inside = objects
+                .iter()
+                .filter(|(key, o)| key.database == *database && o.seen < change.offset);
             stale.extend(inside.map(|(key, _)| key.clone()));
         }
     }
@@ -144,7 +195,14 @@ fn stale(objects: &BTreeMap<ObjectKey, ObjectState>, changes: &[Change]) -> BTre
 /// An object that was kept as the target had it can't follow a change that the copy should have contained.
 fn refuse_changed(objects: &BTreeMap<ObjectKey, ObjectState>, changes: &[Change]) -> Result<(), Error> {
     let kept = |key: &&ObjectKey| objects.get(*key).is_some_and(|o| o.kept);
-    let tables = |change: &Change| change.objects.iter().filter(|key| key.space != Space::Database).find(kept).cloned();
+    let tables = |change: &Change| {
+        change
+            .objects
+            .iter()
+            .filter(|key| key.space != Space::Database)
+            .find(kept)
+            .cloned()
+    };
     match changes.iter().find_map(tables) {
         None => Ok(()),
         Some(key) => Err(Error::Copy {
@@ -162,7 +220,9 @@ fn skips(changes: &[Change]) -> SkipUntil {
     let mut skips = SkipUntil::default();
     for change in changes {
         for key in change.objects.iter().filter(|key| key.space == Space::Table) {
-            skips.tables.insert((key.database.clone(), key.name.clone()), change.offset);
+            skips
+                .tables
+                .insert((key.database.clone(), key.name.clone()), change.offset);
         }
         if let Some(database) = &change.dropped_database {
             skips.databases.insert(database.clone(), change.offset);
@@ -181,19 +241,34 @@ mod tests {
 
     fn change(offset: u64, names: &[&str]) -> Change {
         let objects = names.iter().map(|n| key(n)).collect();
-        Change { offset: Offset(offset), objects, dropped_database: None, renames: false }
+        Change {
+            offset: Offset(offset),
+            objects,
+            dropped_database: None,
+            renames: false,
+        }
     }
 
     fn seen(entries: &[(&str, u64)]) -> BTreeMap<ObjectKey, ObjectState> {
-        let state = |seen| ObjectState { state: State::Done, seen: Offset(seen), kept: false };
-        entries.iter().map(|(name, offset)| (key(name), state(*offset))).collect()
+        let state = |seen| ObjectState {
+            state: State::Done,
+            seen: Offset(seen),
+            kept: false,
+        };
+        entries
+            .iter()
+            .map(|(name, offset)| (key(name), state(*offset)))
+            .collect()
     }
 
     #[test]
     fn what_changed_after_it_was_read_is_read_again() {
         let objects = seen(&[("a", 10), ("b", 10)]);
         assert!(stale(&objects, &[change(10, &["a"])]).is_empty());
-        assert_eq!(stale(&objects, &[change(11, &["a", "new"])]), BTreeSet::from([key("a"), key("new")]));
+        assert_eq!(
+            stale(&objects, &[change(11, &["a", "new"])]),
+            BTreeSet::from([key("a"), key("new")])
+        );
         // Named at any offset and never read: it may have been in the middle of being created when tables were listed.
         assert_eq!(stale(&objects, &[change(3, &["c"])]), BTreeSet::from([key("c")]));
     }
@@ -207,7 +282,10 @@ mod tests {
             dropped_database: Some("d".into()),
             renames: false,
         };
-        assert_eq!(stale(&objects, &[drop.clone()]), BTreeSet::from([key("a"), ObjectKey::database("d")]));
+        assert_eq!(
+            stale(&objects, &[drop.clone()]),
+            BTreeSet::from([key("a"), ObjectKey::database("d")])
+        );
         let skips = skips(&[change(5, &["a"]), drop, change(25, &["b"])]);
         assert_eq!(skips.table("d", "a"), Offset(20));
         assert_eq!(skips.table("d", "b"), Offset(25));
@@ -220,6 +298,11 @@ mod tests {
         assert!(refuse_changed(&objects, &[change(5, &["a"])]).is_ok());
         objects.values_mut().for_each(|o| o.kept = true);
         assert!(refuse_changed(&objects, &[change(5, &["b"])]).is_ok());
-        assert!(refuse_changed(&objects, &[change(5, &["a"])]).unwrap_err().to_string().contains("`d`.`a`"));
+        assert!(
+            refuse_changed(&objects, &[change(5, &["a"])])
+                .unwrap_err()
+                .to_string()
+                .contains("`d`.`a`")
+        );
     }
 }

@@ -49,7 +49,11 @@ impl TableWork {
 }
 
 /// Copies the tables' rows and returns those that their changed definitions ended. Anything else that fails ends it all.
-pub(crate) async fn copy(context: &Context, metadata: &Metadata, jobs: Vec<TableJob>) -> Result<Vec<Failed>, Error> {
+pub(crate) async fn copy(
+    context: &Context,
+    metadata: &Metadata,
+    jobs: Vec<TableJob>,
+) -> Result<Vec<Failed>, Error> {
     let work = list(jobs);
     let workers = context.config.copy.connections.clamp(1, work.len().max(1));
     let queue = Arc::new(Mutex::new(work));
@@ -70,13 +74,23 @@ fn list(mut jobs: Vec<TableJob>) -> VecDeque<Work> {
     jobs.sort_by_key(|job| std::cmp::Reverse(size(job)));
     let mut work = VecDeque::new();
     for job in jobs {
-        let table = Arc::new(TableWork { left: Mutex::new(job.parts.len()) });
+        let table = Arc::new(TableWork {
+            left: Mutex::new(job.parts.len()),
+        });
         if job.parts.is_empty() {
-            work.push_back(Work { plan: job.plan, part: None, table });
+            work.push_back(Work {
+                plan: job.plan,
+                part: None,
+                table,
+            });
             continue;
         }
         for part in job.parts {
-            work.push_back(Work { plan: Arc::clone(&job.plan), part: Some(part), table: Arc::clone(&table) });
+            work.push_back(Work {
+                plan: Arc::clone(&job.plan),
+                part: Some(part),
+                table: Arc::clone(&table),
+            });
         }
     }
     work
@@ -99,12 +113,20 @@ impl Future for Guarded {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
         std::pin::Pin::new(&mut self.0).poll(cx).map(|joined| {
-            joined.unwrap_or_else(|error| Err(Error::Copy { what: format!("a worker of the copy ended: {error}") }))
+            joined.unwrap_or_else(|error| {
+                Err(Error::Copy {
+                    what: format!("a worker of the copy ended: {error}"),
+                })
+            })
         })
     }
 }
 
-async fn worker(context: &Context, metadata: &Metadata, queue: &Mutex<VecDeque<Work>>) -> Result<Vec<Failed>, Error> {
+async fn worker(
+    context: &Context,
+    metadata: &Metadata,
+    queue: &Mutex<VecDeque<Work>>,
+) -> Result<Vec<Failed>, Error> {
     let mut failed = Vec::new();
     let (mut source, mut target) = connect(context).await?;
     loop {
@@ -142,14 +164,22 @@ async fn one(
         None => keyless::copy(context, metadata, source, target, &work.plan).await?,
         Some(part) => {
             let (sender, chunks) = mpsc::channel(1);
-            let loader = Loader { context, metadata, object, part: part.number };
+            let loader = Loader {
+                context,
+                metadata,
+                object,
+                part: part.number,
+            };
             let max_packet = target.capabilities().max_allowed_packet;
-            let reading = reader::read_part(source, &work.plan, part, &context.config.copy, max_packet, sender);
+            let reading =
+                reader::read_part(source, &work.plan, part, &context.config.copy, max_packet, sender);
             let (read, loaded) = tokio::join!(reading, loader.load(target, chunks));
             let loaded = loaded?;
             read?;
             if !loaded {
-                return Err(Error::Copy { what: format!("reading {} ended early", object.quoted()) });
+                return Err(Error::Copy {
+                    what: format!("reading {} ended early", object.quoted()),
+                });
             }
             if !work.table.finish_one() {
                 return Ok(());
@@ -167,7 +197,22 @@ async fn one(
 pub(crate) fn ended_by_change(error: &Error) -> bool {
     let known = matches!(
         error.code(),
-        Some(1049 | 1054 | 1072 | 1091 | 1136 | 1146 | 1176 | 1264 | 1265 | 1292 | 1356 | 1364 | 1366 | 1406 | 1412)
+        Some(
+            1049 | 1054
+                | 1072
+                | 1091
+                | 1136
+                | 1146
+                | 1176
+                | 1264
+                | 1265
+                | 1292
+                | 1356
+                | 1364
+                | 1366
+                | 1406
+                | 1412
+        )
     );
     known || matches!(error.code(), Some(1048 | 1062 | 3140 | 3105))
 }

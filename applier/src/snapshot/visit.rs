@@ -41,14 +41,30 @@ pub(crate) async fn visit(
     resume: bool,
 ) -> Result<Visit, Error> {
     let visited = read(rounds, todo, resume).await?;
-    let noted: Vec<(ObjectKey, ObjectState)> =
-        visited.iter().filter(|v| !v.resumes).map(|v| (v.key.clone(), state_of(v, seen))).collect();
+    let noted: Vec<(ObjectKey, ObjectState)> = visited
+        .iter()
+        .filter(|v| !v.resumes)
+        .map(|v| (v.key.clone(), state_of(v, seen)))
+        .collect();
     progress::save(&mut rounds.target, &rounds.metadata, &noted).await?;
     rounds.objects.extend(noted);
     drop_old(rounds, &visited).await?;
     // Only now: after a crash before the drop, these must be visited again.
-    let gone = visited.iter().filter(|v| v.ours && matches!(v.found, Found::Absent));
-    let gone: Vec<_> = gone.map(|v| (v.key.clone(), ObjectState { state: State::Absent, seen, kept: false })).collect();
+    let gone = visited
+        .iter()
+        .filter(|v| v.ours && matches!(v.found, Found::Absent));
+    let gone: Vec<_> = gone
+        .map(|v| {
+            (
+                v.key.clone(),
+                ObjectState {
+                    state: State::Absent,
+                    seen,
+                    kept: false,
+                },
+            )
+        })
+        .collect();
     progress::save(&mut rounds.target, &rounds.metadata, &gone).await?;
     rounds.objects.extend(gone);
 
@@ -90,8 +106,16 @@ fn explain(v: &Visited, error: Error, failed: &mut Vec<Failed>) -> Result<(), Er
 }
 
 fn state_of(v: &Visited, seen: Offset) -> ObjectState {
-    let state = if matches!(v.found, Found::Absent) && !v.ours { State::Absent } else { State::Seen };
-    ObjectState { state, seen, kept: v.kept }
+    let state = if matches!(v.found, Found::Absent) && !v.ours {
+        State::Absent
+    } else {
+        State::Seen
+    };
+    ObjectState {
+        state,
+        seen,
+        kept: v.kept,
+    }
 }
 
 /// Reads the definitions, and holds them against what is on the target.
@@ -108,7 +132,8 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
             let tables = create::existing_tables(&mut rounds.target, &key.database).await?;
             existing.insert(key.database.clone(), tables);
         }
-        let exists = key.space == Space::Table && existing.get(&key.database).is_some_and(|t| t.contains(&key.name));
+        let exists =
+            key.space == Space::Table && existing.get(&key.database).is_some_and(|t| t.contains(&key.name));
         // An object that is being copied is taken up where it was, under the definition it was read with.
         let resumes = resume
             && prior.is_some_and(|p| p.state == State::Copying)
@@ -127,7 +152,13 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
                 OnExistingTables::Keep => kept = true,
             }
         }
-        visited.push(Visited { key: key.clone(), found, ours, kept, resumes });
+        visited.push(Visited {
+            key: key.clone(),
+            found,
+            ours,
+            kept,
+            resumes,
+        });
     }
     if !refused.is_empty() {
         let what = format!(
@@ -138,7 +169,10 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
         return Err(Error::Copy { what });
     }
     if !missing.is_empty() {
-        let what = format!("the schema is not to be copied, and the target lacks {}: create them there", missing.join(", "));
+        let what = format!(
+            "the schema is not to be copied, and the target lacks {}: create them there",
+            missing.join(", ")
+        );
         return Err(Error::Copy { what });
     }
     Ok(visited)
@@ -150,19 +184,35 @@ async fn drop_old(rounds: &mut Rounds, visited: &[Visited]) -> Result<(), Error>
         create::drop(&mut rounds.target, &v.key).await?;
         rounds.context.status.table_dropped(&v.key.database, &v.key.name);
     }
-    let gone = visited.iter().filter(|v| v.ours && v.key.space == Space::Database && matches!(v.found, Found::Absent));
+    let gone = visited
+        .iter()
+        .filter(|v| v.ours && v.key.space == Space::Database && matches!(v.found, Found::Absent));
     for v in gone {
         let whole = rounds.context.config.selection.whole_database(&v.key.database);
-        if whole && create::existing_tables(&mut rounds.target, &v.key.database).await?.is_empty() {
+        if whole
+            && create::existing_tables(&mut rounds.target, &v.key.database)
+                .await?
+                .is_empty()
+        {
             let name = v.key.quoted();
-            rounds.target.execute(&format!("DROP DATABASE IF EXISTS {name}"), &format!("dropping {name}")).await?;
+            rounds
+                .target
+                .execute(
+                    &format!("DROP DATABASE IF EXISTS {name}"),
+                    &format!("dropping {name}"),
+                )
+                .await?;
         }
     }
     Ok(())
 }
 
 /// Creates views in the order in which they turn out to depend on each other.
-async fn create_views(rounds: &mut Rounds, mut views: Vec<&Visited>, failed: &mut Vec<Failed>) -> Result<(), Error> {
+async fn create_views(
+    rounds: &mut Rounds,
+    mut views: Vec<&Visited>,
+    failed: &mut Vec<Failed>,
+) -> Result<(), Error> {
     while !views.is_empty() {
         let before = views.len();
         let mut waiting = Vec::new();
@@ -196,7 +246,13 @@ async fn create_views(rounds: &mut Rounds, mut views: Vec<&Visited>, failed: &mu
 /// Plans a table's rows; objects without rows are done.
 async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Error> {
     let copy = rounds.context.config.copy.clone();
-    let Found::Table { definition, rows_estimated, row_bytes, .. } = &v.found else {
+    let Found::Table {
+        definition,
+        rows_estimated,
+        row_bytes,
+        ..
+    } = &v.found
+    else {
         if !matches!(v.found, Found::Absent) {
             rounds.set_done(&v.key).await?;
         }
@@ -209,8 +265,14 @@ async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Erro
     let size = (*rows_estimated, *row_bytes);
     let plan = TablePlan::make(&mut rounds.source, &v.key, definition, size, v.kept).await?;
     if plan.walk.is_none() {
-        rounds.context.status.table_found(&v.key.database, &v.key.name, *rows_estimated, 0, 0);
-        return Ok(Some(TableJob { plan, parts: Vec::new() }));
+        rounds
+            .context
+            .status
+            .table_found(&v.key.database, &v.key.name, *rows_estimated, 0, 0);
+        return Ok(Some(TableJob {
+            plan,
+            parts: Vec::new(),
+        }));
     }
     if !v.resumes {
         let parts = plan.worthwhile_parts(copy.chunk_bytes.as_u64(), copy.connections);
@@ -218,8 +280,13 @@ async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Erro
         progress::create_parts(&mut rounds.target, &rounds.metadata, &v.key, &ranges).await?;
     }
     let mut parts = progress::load_parts(&mut rounds.target, &rounds.metadata, &v.key).await?;
-    let (rows, bytes) = parts.iter().fold((0, 0), |(r, b), part| (r + part.rows, b + part.bytes));
-    rounds.context.status.table_found(&v.key.database, &v.key.name, *rows_estimated, rows, bytes);
+    let (rows, bytes) = parts
+        .iter()
+        .fold((0, 0), |(r, b), part| (r + part.rows, b + part.bytes));
+    rounds
+        .context
+        .status
+        .table_found(&v.key.database, &v.key.name, *rows_estimated, rows, bytes);
     parts.retain(|part| !part.done);
     if parts.is_empty() {
         rounds.set_done(&v.key).await?;
