@@ -251,3 +251,7 @@ fn refuse(client: Stream, metrics: &Metrics) {
         debug!(%cause, "a client left before it was refused");
     }
 }
+
+#[cfg(test)]
+#[path = "listener/tests.rs"]
+mod tests;

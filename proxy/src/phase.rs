@@ -116,6 +116,11 @@ impl Phase {
         }
     }
 
+    /// True when no command waits for a reply.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
     /// True when the client reads its packets as replies: an error of our own would be understood.
     pub(crate) fn may_speak(&self) -> bool {
         self.lost.is_none()

@@ -117,7 +117,7 @@ impl Relay {
     pub(crate) fn into_parts(self) -> (Stream, Stream, Option<u8>) {
         let between =
             self.own.is_empty() && self.down.sendable().is_empty() && self.down_follower.at_boundary();
-        let seq = match (between && self.phase.may_speak(), self.phase.is_quiet()) {
+        let seq = match (between && self.phase.may_speak(), self.phase.owes_nothing()) {
             (false, _) => None,
             // The client takes it for the reply to its next command.
             (true, true) => Some(1),
@@ -164,7 +164,8 @@ impl Relay {
             if self.upstream_closed && self.down.sendable().is_empty() && self.own.is_empty() {
                 return Poll::Ready(End::Upstream);
             }
-            if self.client_closed && self.up.sendable().is_empty() {
+            // Commands that wait for their turn are still owed to the source.
+            if self.client_closed && self.up.sendable().is_empty() && !self.phase.is_full() {
                 return Poll::Ready(End::Client);
             }
             return if closing && self.is_quiet() {

@@ -101,11 +101,7 @@ async fn meet(mut client: Stream, shared: &Shared, cancel: &CancellationToken) -
     };
     let refusal = match response {
         None => Some(shutdown()),
-        Some(Err(_elapsed)) => Some(ErrPacket::new(
-            1159,
-            "08S01",
-            "Got timeout reading communication packets",
-        )),
+        Some(Err(_elapsed)) => Some(too_slow()),
         Some(Ok(Err(_) | Ok(None))) => None,
         Some(Ok(Ok(Some(response)))) => match greeting::check(&response) {
             Ok(wanted) => {
@@ -186,8 +182,9 @@ async fn relay_until_end(mut relay: Relay, shared: &Shared, cancel: &Cancellatio
                     .ok();
             }
             close(&mut upstream).await;
+            let last = if closing { shutdown() } else { too_slow() };
             match seq {
-                Some(seq) => farewell(client, Some((seq, shutdown()))).await,
+                Some(seq) => farewell(client, Some((seq, last))).await,
                 None => close(&mut client).await,
             }
         }
@@ -196,6 +193,10 @@ async fn relay_until_end(mut relay: Relay, shared: &Shared, cancel: &Cancellatio
 
 fn shutdown() -> ErrPacket<'static> {
     ErrPacket::new(1053, "08S01", "Server shutdown in progress")
+}
+
+fn too_slow() -> ErrPacket<'static> {
+    ErrPacket::new(1159, "08S01", "Got timeout reading communication packets")
 }
 
 /// An error in place of a greeting: such carry no SQLSTATE, the client's understanding of it is not yet known.

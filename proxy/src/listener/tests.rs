@@ -1,0 +1,243 @@
+//! A whole proxy between clients and a source that the test plays.
+
+use std::path::PathBuf;
+
+use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
+use outrigger_protocol::packet::join;
+use outrigger_protocol::reply::{ErrPacket, OkPacket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE_CONNECTION);
+
+/// A proxy over unix sockets, and a source that greets and says OK to every packet of a client's.
+struct Rig {
+    folder: tempfile::TempDir,
+    cancel: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Rig {
+    async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = UnixListener::bind(folder.path().join("source")).expect("a source");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = source.accept().await {
+                tokio::spawn(play_source(stream));
+            }
+        });
+        let mut config = Config {
+            listen: vec![ListenAddress::Unix(folder.path().join("proxy"))],
+            drain_timeout: Duration::from_millis(300),
+            ..Config::default()
+        };
+        change(&mut config);
+        let proxy = Proxy::bind(config, Address::Socket(folder.path().join("source")))
+            .await
+            .expect("bound");
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(proxy.run(cancel.clone()));
+        Self {
+            folder,
+            cancel,
+            running,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("proxy")
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.path()).await.expect("connected")
+    }
+
+    /// A client that has authenticated.
+    async fn enter(&self) -> UnixStream {
+        let mut client = self.connect().await;
+        receive(&mut client).await;
+        respond(&mut client, PLAIN).await;
+        assert_eq!(receive(&mut client).await.1[0], 0);
+        client
+    }
+
+    async fn stop(self) {
+        self.cancel.cancel();
+        self.running.await.expect("joined").expect("drained");
+        assert!(!self.folder.path().join("proxy").exists());
+    }
+}
+
+async fn play_source(mut stream: UnixStream) {
+    let greeting = Greeting {
+        server_version: b"9.7.4".to_vec(),
+        connection_id: 7,
+        capabilities: Capabilities::all(),
+        collation: 255,
+        status: StatusFlags::AUTOCOMMIT,
+        auth_data: vec![b'n'; 20],
+        auth_plugin: b"caching_sha2_password".to_vec(),
+    };
+    send(&mut stream, &greeting.encode(), 0).await;
+    loop {
+        let mut header = [0; 4];
+        if stream.read_exact(&mut header).await.is_err() {
+            return;
+        }
+        let mut payload = vec![0; usize::from(header[0])];
+        stream.read_exact(&mut payload).await.expect("a payload");
+        let status = if payload.ends_with(b"BEGIN") {
+            StatusFlags::IN_TRANS
+        } else {
+            StatusFlags::AUTOCOMMIT
+        };
+        send(
+            &mut stream,
+            &OkPacket {
+                status,
+                ..OkPacket::default()
+            }
+            .encode(PLAIN),
+            header[3] + 1,
+        )
+        .await;
+    }
+}
+
+async fn send(stream: &mut UnixStream, payload: &[u8], seq: u8) {
+    let mut bytes = Vec::new();
+    put(&mut bytes, payload, seq);
+    stream.write_all(&bytes).await.expect("written");
+}
+
+async fn respond(client: &mut UnixStream, wanted: Capabilities) {
+    send(
+        client,
+        &[wanted.bits().to_le_bytes().as_slice(), &[0; 28], b"app\0\0"].concat(),
+        1,
+    )
+    .await;
+}
+
+/// The next packet's sequence number and payload.
+async fn receive(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(found) = join(&bytes, 1 << 20).expect("packets") {
+            return (found.next_seq.wrapping_sub(1), found.payload.into_owned());
+        }
+        bytes.push(stream.read_u8().await.expect("a byte"));
+    }
+}
+
+async fn receive_error(stream: &mut UnixStream) -> (u8, u16, String) {
+    let (seq, payload) = receive(stream).await;
+    let error = ErrPacket::parse(&payload).expect("an error");
+    assert_eq!(stream.read(&mut [0; 1]).await.expect("closed"), 0);
+    (seq, error.code, error.text().into_owned())
+}
+
+#[tokio::test]
+async fn greetings_are_masked_and_wishes_checked() {
+    let rig = Rig::start(|_| {}).await;
+    let mut client = rig.connect().await;
+    let greeting = Greeting::parse(&receive(&mut client).await.1).expect("a greeting");
+    let masked = Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
+    assert_eq!(greeting.capabilities, Capabilities::all() - masked);
+    respond(&mut client, PLAIN | Capabilities::SSL).await;
+    let (seq, code, text) = receive_error(&mut client).await;
+    assert_eq!((seq, code), (2, 1043));
+    assert!(text.contains("ssl-mode"), "{text}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_told() {
+    let rig = Rig::start(|config| config.max_connections = 1).await;
+    let first = rig.enter().await;
+    let refused = receive_error(&mut rig.connect().await).await;
+    assert_eq!(refused, (0, 1040, "Too many connections".to_owned()));
+    drop(first);
+    // The place is free again once the proxy has noticed.
+    let free = async {
+        loop {
+            if receive(&mut rig.connect().await).await.1[0] == 10 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), free)
+        .await
+        .expect("a free place");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_is_said_to_be() {
+    let rig = Rig::start(|_| {}).await;
+    std::fs::remove_file(rig.folder.path().join("source")).expect("removed");
+    let (seq, code, text) = receive_error(&mut rig.connect().await).await;
+    assert_eq!((seq, code), (0, 2003));
+    assert!(text.contains("try again"), "{text}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn slow_clients_are_closed() {
+    let rig = Rig::start(|config| {
+        config.handshake_timeout = Duration::from_millis(100);
+        config.connect_timeout = Duration::from_millis(400);
+    })
+    .await;
+    let mut silent = rig.connect().await;
+    receive(&mut silent).await;
+    let (seq, code, _) = receive_error(&mut silent).await;
+    assert_eq!((seq, code), (2, 1159));
+    // Who is authenticated may be as slow as the source allows.
+    let mut idle = rig.enter().await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    send(&mut idle, b"\x0e", 0).await;
+    assert_eq!(receive(&mut idle).await.1[0], 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn draining_spares_transactions_until_the_deadline() {
+    let rig = Rig::start(|_| {}).await;
+    let mut idle = rig.enter().await;
+    let mut finishing = rig.enter().await;
+    let mut lingering = rig.enter().await;
+    for client in [&mut finishing, &mut lingering] {
+        send(client, b"\x03BEGIN", 0).await;
+        receive(client).await;
+    }
+    rig.cancel.cancel();
+    let farewell = (1, 1053, "Server shutdown in progress".to_owned());
+    assert_eq!(receive_error(&mut idle).await, farewell);
+    send(&mut finishing, b"\x03COMMIT", 0).await;
+    assert_eq!(receive(&mut finishing).await.1[0], 0);
+    assert_eq!(receive_error(&mut finishing).await, farewell);
+    assert_eq!(receive_error(&mut lingering).await, farewell);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn sockets_left_behind_are_replaced_and_those_in_use_are_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("proxy");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+    assert!(path.exists());
+    let config = Config {
+        listen: vec![ListenAddress::Unix(path)],
+        ..Config::default()
+    };
+    let upstream = Address::Socket(folder.path().join("none"));
+    let first = Proxy::bind(config.clone(), upstream.clone())
+        .await
+        .expect("replaced");
+    let second = Proxy::bind(config, upstream).await;
+    assert!(matches!(second, Err(Error::Listen { .. })));
+    drop(first);
+}
