@@ -166,7 +166,6 @@ impl Sidecar {
         let http = listen(config.http.listen, &observer, &recorder).await?;
         parts.spawn(Part::Http, Ending::default(), http.run(cancel_http.child_token()));
         if let Some((proxy, observed)) = proxy.zip(observer.proxy()) {
-            info!(listen = observed.listen.join(", "), "proxy listens");
             parts.spawn(
                 Part::Proxy,
                 Arc::clone(&observed.ended),
@@ -230,10 +229,7 @@ impl Sidecar {
 }
 
 async fn open(config: outrigger_storage::Config) -> Result<Log, Error> {
-    let log = blocking("opening the log", move || Log::open(config)).await??;
-    let stats = log.stats();
-    info!(id = %stats.id, first = stats.first.0, last = stats.last.0, bytes = stats.bytes.as_u64(), "log is open");
-    Ok(log)
+    Ok(blocking("opening the log", move || Log::open(config)).await??)
 }
 
 async fn listen(

@@ -168,9 +168,9 @@ const LOG: Section = Section {
         ),
         key(
             "write_buffer",
-            Value::Default("\"24 MiB\""),
+            Value::Default("\"16 MiB\""),
             "a size; 1 MiB to 1 GiB",
-            "Memory for what was captured and is not yet in a table file, of which two may exist. A small quota lowers it.",
+            "Memory for what was captured and is not yet in a table file, of which three may exist. A small quota lowers it.",
         ),
         key(
             "tail",

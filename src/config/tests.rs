@@ -82,7 +82,12 @@ fn the_schema_has_exactly_the_fields_of_the_structs() {
 fn the_example_is_a_configuration_and_shows_the_defaults() {
     let example = parse(&Config::example()).unwrap();
     let spelled_out = parse(&example::render(true)).unwrap();
-    assert_eq!(format!("{example:#?}"), format!("{spelled_out:#?}"));
+    let (example, spelled_out) = (format!("{example:#?}"), format!("{spelled_out:#?}"));
+    // Line by line, so that a failure shows the one default that the schema has wrong.
+    for (by_default, by_schema) in example.lines().zip(spelled_out.lines()) {
+        assert_eq!(by_default, by_schema);
+    }
+    assert_eq!(example.len(), spelled_out.len());
     for section in SECTIONS {
         for key in section.keys {
             let line = format!("{} = ", key.name);

@@ -1,10 +1,12 @@
 //! Gathers what the crates say about themselves into one [`Document`]. Reading only; nobody waits for an observer for longer
 //! than a few fields are copied.
 
-use std::sync::atomic::Ordering;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use outrigger_applier::status::TableCopy;
 use outrigger_applier::{Side, TaskState, TaskStatus};
 use outrigger_capture::{SourceInfo, State, Status};
 use outrigger_storage::Log;
@@ -65,6 +67,8 @@ struct TaskRates {
     transactions: Window,
     rows: Window,
     copied: Window,
+    /// By database and table, while they are being copied.
+    tables: HashMap<(String, String), Window>,
 }
 
 impl Observer {
@@ -117,20 +121,7 @@ impl Observer {
         rates.captured_transactions.push(now, capture.transactions);
         rates.captured_bytes.push(now, capture.bytes);
         for (task, rates) in self.tasks.iter().zip(&mut rates.tasks) {
-            let counters = &task.status.counters;
-            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let rows = count(&counters.inserted) + count(&counters.updated) + count(&counters.deleted);
-            rates.rows.push(now, rows);
-            rates.transactions.push(now, count(&counters.transactions));
-            rates.copied.push(
-                now,
-                task.status
-                    .snapshot()
-                    .tables
-                    .iter()
-                    .map(|table| table.rows_copied)
-                    .sum(),
-            );
+            rates.sample(now, task);
         }
     }
 
@@ -186,6 +177,41 @@ impl Observer {
     }
 }
 
+impl TaskRates {
+    fn sample(&mut self, now: Instant, task: &ObservedTask) {
+        let counters = &task.status.counters;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.rows.push(
+            now,
+            count(&counters.inserted) + count(&counters.updated) + count(&counters.deleted),
+        );
+        self.transactions.push(now, count(&counters.transactions));
+        let tables = task.status.snapshot().tables;
+        self.copied
+            .push(now, tables.iter().map(|table| table.rows_copied).sum());
+        let open = tables.into_iter().filter(|table| !table.done);
+        let mut before = std::mem::take(&mut self.tables);
+        self.tables = open
+            .map(|table| {
+                let name = (table.database, table.table);
+                let mut window = before.remove(&name).unwrap_or_default();
+                window.push(now, table.rows_copied);
+                (name, window)
+            })
+            .collect();
+    }
+
+    /// Rows per second of a table that is being copied.
+    fn of_table(&self, table: &TableCopy) -> f64 {
+        // A tuple of borrowed names is no key; tables under copy are few enough to be looked through.
+        let same = |(database, name): &(String, String)| *database == table.database && *name == table.table;
+        self.tables
+            .iter()
+            .find(|(name, _)| same(name))
+            .map_or(0.0, |(_, window)| window.per_second())
+    }
+}
+
 impl ObservedTask {
     fn part(&self, rates: &TaskRates, log: &LogPart) -> TaskPart {
         let task = self.status.snapshot();
@@ -194,7 +220,11 @@ impl ObservedTask {
             name: self.name.clone(),
             target: self.target.clone(),
             phase: ended(&self.ended).unwrap_or_else(|| task_phase(task.state)),
-            tables: task.tables.into_iter().map(table_part).collect(),
+            tables: task
+                .tables
+                .into_iter()
+                .map(|table| table_part(rates.of_table(&table), table))
+                .collect(),
             offset: task.offset,
             position: task.position,
             delay_seconds: task.delay_seconds,
@@ -214,10 +244,10 @@ impl ObservedTask {
     }
 }
 
-fn table_part(table: outrigger_applier::status::TableCopy) -> TablePart {
+fn table_part(rows_per_second: f64, table: TableCopy) -> TablePart {
     let left = table.rows_estimated.saturating_sub(table.rows_copied);
-    let seconds_left = (!table.done && table.rows_per_second > 0.0)
-        .then(|| crate::telemetry::metrics::as_gauge(left) / table.rows_per_second);
+    let seconds_left = (!table.done && rows_per_second > 0.0)
+        .then(|| crate::telemetry::metrics::as_gauge(left) / rows_per_second);
     TablePart {
         database: table.database,
         table: table.table,
@@ -225,7 +255,7 @@ fn table_part(table: outrigger_applier::status::TableCopy) -> TablePart {
         rows_copied: table.rows_copied,
         rows_estimated: table.rows_estimated,
         bytes_copied: table.bytes_copied,
-        rows_per_second: table.rows_per_second,
+        rows_per_second,
         seconds_left,
     }
 }
@@ -331,15 +361,15 @@ mod tests {
 
     #[test]
     fn a_table_says_how_long_it_will_take() {
-        let copy = outrigger_applier::status::TableCopy {
+        let copy = TableCopy {
             rows_estimated: 300,
             rows_copied: 100,
-            rows_per_second: 50.0,
-            ..Default::default()
+            ..TableCopy::default()
         };
-        assert_eq!(table_part(copy.clone()).seconds_left, Some(4.0));
+        assert_eq!(table_part(50.0, copy.clone()).seconds_left, Some(4.0));
+        assert_eq!(table_part(0.0, copy.clone()).seconds_left, None);
         assert_eq!(
-            table_part(outrigger_applier::status::TableCopy { done: true, ..copy }).seconds_left,
+            table_part(50.0, TableCopy { done: true, ..copy }).seconds_left,
             None
         );
     }
