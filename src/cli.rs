@@ -83,7 +83,19 @@ pub fn main() -> ExitCode {
 /// Writes an error and what led to it as one sentence on stderr.
 fn complain(error: &anyhow::Error) {
     // When even stderr is gone there is nobody left to tell.
-    drop(writeln!(std::io::stderr(), "outrigger: {error:#}"));
+    drop(writeln!(std::io::stderr(), "outrigger: {}", sentence(error)));
+}
+
+/// The error's text, then those of its causes that it does not quote itself.
+fn sentence(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |text, cause| match text.as_str() {
+            "" => cause,
+            _ if text.contains(&cause) => text,
+            _ => format!("{text}: {cause}"),
+        })
 }
 
 /// Writes to stdout; a reader that went away (`outrigger status | head`) is not an error.
@@ -91,5 +103,23 @@ fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let quoting = anyhow::anyhow!("it broke").context("the proxy can't listen: it broke");
+        assert_eq!(sentence(&quoting), "the proxy can't listen: it broke");
+        assert_eq!(sentence(&anyhow::anyhow!("b").context("a")), "a: b");
     }
 }
