@@ -92,6 +92,20 @@ enum Glob {
 }
 
 impl Pattern {
+    /// The database and the table that it names, if it has no wildcard.
+    pub(crate) fn literal(&self) -> Option<(String, Option<String>)> {
+        let name = |glob: &[Glob]| -> Option<String> {
+            glob.iter()
+                .map(|g| if let Glob::Char(c) = g { Some(*c) } else { None })
+                .collect()
+        };
+        let table = self.table.as_ref().map(|t| name(t));
+        match table {
+            Some(None) => None,
+            table => Some((name(&self.database)?, table.flatten())),
+        }
+    }
+
     fn matches(&self, database: &str, table: &str) -> bool {
         glob(&self.database, database) && self.table.as_ref().is_none_or(|t| glob(t, table))
     }

@@ -4,6 +4,7 @@
 //! second time on what the source's own have done.
 
 pub(crate) mod create;
+mod visible;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -14,6 +15,7 @@ use crate::definition::TableDef;
 use crate::error::{Error, Side};
 use crate::link;
 use crate::literal::{quote_name, quote_text};
+use crate::schema::visible::Sight;
 
 /// What an object is, as far as names can collide: a table and a view share their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -331,17 +333,18 @@ impl Source {
         })
     }
 
-    /// True when the account sees the routines of all databases.
-    pub(crate) async fn sees_routines(&mut self) -> Result<bool, Error> {
+    /// What the account may see.
+    pub(crate) async fn sight(&mut self) -> Result<Sight, Error> {
         let grants: Vec<String> = self
             .conn
             .query("SHOW GRANTS")
             .await
             .map_err(|cause| Error::server(Side::Source, "reading the account's privileges", cause))?;
-        Ok(grants.iter().any(|grant| {
-            let everywhere = grant.contains(" ON *.* ");
-            grant.contains("SHOW_ROUTINE")
-                || everywhere && (grant.contains("ALL PRIVILEGES") || grant.contains("SELECT"))
-        }))
+        Ok(Sight::of(&grants))
+    }
+
+    /// The account as GRANT names it.
+    pub(crate) fn account(&self) -> &str {
+        &self.account
     }
 }

@@ -114,12 +114,21 @@ impl Rounds {
     /// What an earlier process has not seen to its end, or not at all.
     async fn unfinished(&mut self) -> Result<BTreeSet<ObjectKey>, Error> {
         let listed = self.source.list(&self.context.config).await?;
-        let routines = listed
-            .iter()
-            .any(|o| matches!(o.space, Space::Procedure | Space::Function));
-        if !routines && !self.source.sees_routines().await? {
+        let sight = self.source.sight().await?;
+        if let Some(on) = sight.hidden(&self.context.config.selection, &listed) {
+            let what = format!(
+                "what is selected is not there, or hidden from the account: if it is there, GRANT SELECT, SHOW VIEW ON {on} TO {}",
+                self.source.account()
+            );
+            return Err(Error::Unsuitable {
+                side: Side::Source,
+                what,
+            });
+        }
+        if !sight.routines {
+            let account = self.source.account();
             tracing::warn!(
-                "routines can't be seen by the source account, so none are copied: GRANT SHOW_ROUTINE ON *.* to it"
+                "routines are hidden from the account, so none are copied: GRANT SHOW_ROUTINE ON *.* TO {account}"
             );
         }
         let begun = self
@@ -283,7 +292,7 @@ mod tests {
             renames: false,
         };
         assert_eq!(
-            stale(&objects, &[drop.clone()]),
+            stale(&objects, std::slice::from_ref(&drop)),
             BTreeSet::from([key("a"), ObjectKey::database("d")])
         );
         let skips = skips(&[change(5, &["a"]), drop, change(25, &["b"])]);

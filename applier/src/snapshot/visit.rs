@@ -229,13 +229,20 @@ async fn create_views(
             }
         }
         if waiting.len() == before {
-            for (v, error) in waiting.into_iter().zip(errors) {
-                let what = format!(
-                    "view {} can't be created on the target ({error}): mend it on the source, or leave it out of the selection",
-                    v.key.quoted()
-                );
-                failed.push((v.key.clone(), Error::Copy { what }));
-            }
+            let list: Vec<String> = waiting
+                .iter()
+                .zip(errors)
+                .map(|(v, error)| format!("{} ({error})", v.key.quoted()))
+                .collect();
+            let what = format!(
+                "views can't be created on the target: {}: mend them on the source, or leave them out of the selection",
+                list.join(", ")
+            );
+            failed.extend(
+                waiting
+                    .into_iter()
+                    .map(|v| (v.key.clone(), Error::Copy { what: what.clone() })),
+            );
             return Ok(());
         }
         views = waiting;
