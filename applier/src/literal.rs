@@ -51,16 +51,28 @@ pub(crate) fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &Colum
 
 /// Appends a condition that holds for exactly this value, for `WHERE`. `<=>` where the column may be NULL.
 pub(crate) fn write_equals(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
-    out.extend_from_slice(quote_name(&column.name).as_bytes());
+    let name = quote_name(&column.name);
+    if *value == Value::Null {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b" IS NULL");
+        return;
+    }
+    // A vector compares with nothing but its bytes.
+    let (open, close): (&[u8], &[u8]) = if column.kind == ColumnKind::Vector {
+        (b"CAST(", b" AS BINARY)")
+    } else {
+        (b"", b"")
+    };
+    out.extend_from_slice(open);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(close);
     out.extend_from_slice(if column.nullable { b"<=>" } else { b"=" });
-    match (column.kind, value) {
-        (_, Value::Null) => out.extend_from_slice(b"NULL"),
-        (ColumnKind::Json, _) => {
-            out.extend_from_slice(b"CAST(");
-            write_literal(out, value, column);
-            out.extend_from_slice(b" AS JSON)");
-        }
-        _ => write_literal(out, value, column),
+    if column.kind == ColumnKind::Json {
+        out.extend_from_slice(b"CAST(");
+        write_literal(out, value, column);
+        out.extend_from_slice(b" AS JSON)");
+    } else {
+        write_literal(out, value, column);
     }
 }
 

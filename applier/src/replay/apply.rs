@@ -87,7 +87,8 @@ impl Apply {
         ask: mpsc::Sender<()>,
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
-        self.show_phase(self.context.status.applied().borrow().offset);
+        let applied = self.context.status.applied().borrow().offset;
+        self.show_phase(applied, *self.context.log.durable().borrow() <= applied);
         loop {
             // A planner that has ended does not read any more; what it sent before still counts.
             ask.try_send(()).ok();
@@ -225,17 +226,15 @@ impl Apply {
             trim_through: commit.trim_through,
             position: Some(commit.position),
         });
-        self.show_phase(offset);
+        self.show_phase(offset, caught_up || status.delay() < Duration::from_secs(1));
     }
 
     /// Once the copy's time is over and the target was as good as level, the task is synchronizing.
-    fn show_phase(&self, applied: Offset) {
+    fn show_phase(&self, applied: Offset, level: bool) {
         let status = &self.context.status;
         if status.state() == TaskState::Synchronizing {
             return;
         }
-        let level =
-            *self.context.log.durable().borrow() <= applied || status.delay() < Duration::from_secs(1);
         let exact = applied >= self.exact_after;
         status.set_state(if exact && level {
             TaskState::Synchronizing

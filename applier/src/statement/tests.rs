@@ -110,7 +110,7 @@ fn without_a_key_the_whole_row_is_compared_by_bytes() {
     assert_eq!(
         text(s).0,
         [
-            "DELETE FROM `d`.`t` WHERE `id`=1 AND `name`<=>_utf8mb4'a' AND CAST(`name` AS BINARY)=_binary'a' AND `at`<=>NULL LIMIT 1"
+            "DELETE FROM `d`.`t` WHERE `id`=1 AND `name`<=>_utf8mb4'a' AND CAST(`name` AS BINARY)=_binary'a' AND `at` IS NULL LIMIT 1"
         ]
     );
 }

@@ -315,17 +315,25 @@ fn refuse(place: &Place, what: &str) -> Halt {
     .into()
 }
 
-/// A row's image with every column in it.
+/// A row's image with every column that is written; generated ones may be left out, nobody writes them.
 fn whole<'a>(
     image: Vec<Option<Value<'a>>>,
     planned: &Planned,
     place: &Place,
 ) -> Result<Vec<Value<'a>>, Error> {
-    image.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::Definition {
+    let columns = &planned.table.def.columns;
+    let partial = || Error::Definition {
         table: planned.table.quoted.clone(),
         place: place.clone(),
-        what: "the source logged a part of the row only; SET PERSIST binlog_row_image = 'FULL' on the source".to_owned(),
-    })
+        what: "the source logged a part of the row only: SET PERSIST binlog_row_image = 'FULL' on the source"
+            .to_owned(),
+    };
+    let value = |(n, value): (usize, Option<Value<'a>>)| match value {
+        Some(value) => Ok(value),
+        None if columns.get(n).is_some_and(|column| column.generated) => Ok(Value::Null),
+        None => Err(partial()),
+    };
+    image.into_iter().enumerate().map(value).collect()
 }
 
 impl Change<'_, '_> {
