@@ -22,5 +22,5 @@ mod read;
 mod settings;
 
 pub(crate) use execute::{Prepared, Session};
-pub(crate) use judge::{Rules, Skipped, Verdict, judge};
+pub(crate) use judge::{Rules, Verdict, judge};
 pub(crate) use read::{Change, Named};

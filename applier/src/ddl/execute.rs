@@ -20,6 +20,12 @@ use super::settings;
 /// Seconds that one wait for an earlier session of ours takes; then the log says what is waited for.
 const WAIT: u64 = 10;
 
+/// What fingerprints are taken under.
+const SETUP: &str = "SET NAMES utf8mb4, sql_mode = '', sql_quote_show_create = 1";
+
+/// Seconds that a statement waits for others' use of its tables to end; then it fails with an error that passes by itself.
+const LOCK_WAIT: u64 = 60;
+
 /// "Access denied; you need the … privilege".
 const MISSING_PRIVILEGE: u16 = 1227;
 /// "Unknown or incorrect time zone".
@@ -69,7 +75,7 @@ impl Session {
                 cause,
             )
         };
-        conn.query_drop("SET NAMES utf8mb4, sql_mode = '', sql_quote_show_create = 1")
+        conn.query_drop(format!("{SETUP}, lock_wait_timeout = {LOCK_WAIT}"))
             .await
             .map_err(fail)?;
         let lock = quote_text(&lock_name(metadata_database, task));
