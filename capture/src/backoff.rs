@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
-const LAST: Duration = Duration::from_secs(20);
+const LAST: Duration = Duration::from_secs(5);
 
-/// Waits that double from 200 ms to 20 s, each shortened at random by up to half so that many captures don't knock at
+/// Waits that double from 200 ms to 5 s, each shortened at random by up to half so that many captures don't knock at
 /// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {

@@ -34,7 +34,14 @@ impl Capturer {
     /// happens before [`Capturer::run`].
     pub fn new(config: Config, log: Log, status: Arc<Status>) -> Self {
         let outages = Outages::new(config.retry_window);
-        Self { config, log, status, metrics: Metrics::new(), server_uuid: None, outages }
+        Self {
+            config,
+            log,
+            status,
+            metrics: Metrics::new(),
+            server_uuid: None,
+            outages,
+        }
     }
 
     /// Captures until `cancel` is cancelled (then everything appended is synced and the result is `Ok`) or until
@@ -69,9 +76,17 @@ impl Capturer {
                 Some(Ok(never)) => match never {},
                 Some(Err(error)) => error,
             };
-            let wait = match self.outages.failed(error, Instant::now(), SystemTime::now(), rand::random()) {
+            let wait = match self
+                .outages
+                .failed(error, Instant::now(), SystemTime::now(), rand::random())
+            {
                 Verdict::Stop(error) => return Err(error),
-                Verdict::Retry { wait, since, until, why } => {
+                Verdict::Retry {
+                    wait,
+                    since,
+                    until,
+                    why,
+                } => {
                     warn!(%why, ?wait, "the source is out of reach, trying again");
                     self.status.set(State::Retrying { since, why, until });
                     wait
@@ -125,11 +140,22 @@ impl Capturer {
     }
 
     /// Without GTIDs nothing in the binlog tells servers apart: at least the one read before must still be the one.
-    fn recognize(&self, connection: &Connection, info: &SourceInfo, position: &SourcePosition) -> Result<(), Error> {
+    fn recognize(
+        &self,
+        connection: &Connection,
+        info: &SourceInfo,
+        position: &SourcePosition,
+    ) -> Result<(), Error> {
         match &self.server_uuid {
             Some(before) if *before != info.server_uuid && (position.gtids.is_none() || !info.gtids) => {
-                let extra = format!("{position} of server {before}, this is server {}", info.server_uuid);
-                Err(Error::History { address: connection.address().clone(), extra })
+                let extra = format!(
+                    "{position} of server {before}, this is server {}",
+                    info.server_uuid
+                );
+                Err(Error::History {
+                    address: connection.address().clone(),
+                    extra,
+                })
             }
             _ => Ok(()),
         }
@@ -149,7 +175,9 @@ impl Capturer {
 
 /// FNV-1a.
 fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// What `SHOW REPLICAS` shows.

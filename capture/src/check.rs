@@ -76,7 +76,10 @@ pub(crate) struct BinlogStatus {
 pub(crate) async fn inspect(connection: &mut Connection) -> Result<(SourceInfo, BinlogStatus), Error> {
     let address = connection.address().clone();
     if !connection.version().is_supported() {
-        return Err(Error::Version { address, version: connection.version().text().to_owned() });
+        return Err(Error::Version {
+            address,
+            version: connection.version().text().to_owned(),
+        });
     }
     let variables = Variables::read(connection).await?;
     if !variables.is_on("log_bin") {
@@ -160,7 +163,9 @@ impl Variables {
                            'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'binlog_checksum', \
                            'binlog_row_metadata')";
         let rows = connection.query(SQL, "reading its variables").await?;
-        Ok(Self(rows.into_iter().map(|row| (row.text(0), row.text(1))).collect()))
+        Ok(Self(
+            rows.into_iter().map(|row| (row.text(0), row.text(1))).collect(),
+        ))
     }
 
     fn get(&self, name: &str) -> &str {
@@ -176,8 +181,16 @@ impl Variables {
 /// Runs one statement that needs each privilege, and names all that are missing in one error.
 async fn privileged(connection: &mut Connection) -> Result<BinlogStatus, Error> {
     let version = connection.version();
-    let status = if version.at_least(8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-    let replicas = if version.at_least(8, 0, 22) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    let status = if version.at_least(8, 2, 0) {
+        "SHOW BINARY LOG STATUS"
+    } else {
+        "SHOW MASTER STATUS"
+    };
+    let replicas = if version.at_least(8, 0, 22) {
+        "SHOW REPLICAS"
+    } else {
+        "SHOW SLAVE HOSTS"
+    };
     let status = connection.query(status, "asking for its binlog's status").await;
     let replicas = connection.query(replicas, "asking for its replicas").await;
     let missing = match (is_denied(&status), is_denied(&replicas)) {
@@ -188,21 +201,40 @@ async fn privileged(connection: &mut Connection) -> Result<BinlogStatus, Error> 
     };
     if let Some(privilege) = missing {
         let account = connection.account().await?;
-        return Err(Error::Privilege { address: connection.address().clone(), account, privilege });
+        return Err(Error::Privilege {
+            address: connection.address().clone(),
+            account,
+            privilege,
+        });
     }
     replicas?;
     let Some(row) = status?.into_iter().next() else {
-        return Err(Error::BinlogOff { address: connection.address().clone() });
+        return Err(Error::BinlogOff {
+            address: connection.address().clone(),
+        });
     };
     let filters = [2, 3].into_iter().flat_map(|column| {
-        row.text(column).split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        row.text(column)
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     });
-    Ok(BinlogStatus { file: row.text(0), filters: filters.collect() })
+    Ok(BinlogStatus {
+        file: row.text(0),
+        filters: filters.collect(),
+    })
 }
 
 /// ER_SPECIFIC_ACCESS_DENIED_ERROR and ER_ACCESS_DENIED_ERROR of a statement.
 fn is_denied<T>(outcome: &Result<T, Error>) -> bool {
-    matches!(outcome, Err(Error::Server { code: 1227 | 1045, .. }))
+    matches!(
+        outcome,
+        Err(Error::Server {
+            code: 1227 | 1045,
+            ..
+        })
+    )
 }
 
 /// Proves that the source can send everything after `position` and nothing that is missing is passed over (C5).
@@ -220,11 +252,17 @@ pub(crate) async fn prove_continuity(
             let address = || connection.address().clone();
             let extra = ours.subtract(&theirs);
             if !extra.is_empty() {
-                return Err(Error::History { address: address(), extra: gtids_in_words(&extra) });
+                return Err(Error::History {
+                    address: address(),
+                    extra: gtids_in_words(&extra),
+                });
             }
             let missing = purged.subtract(ours);
             if !missing.is_empty() {
-                return Err(Error::Purged { address: address(), missing: gtids_in_words(&missing) });
+                return Err(Error::Purged {
+                    address: address(),
+                    missing: gtids_in_words(&missing),
+                });
             }
             Ok(())
         }
@@ -234,13 +272,23 @@ pub(crate) async fn prove_continuity(
 
 /// Without GTIDs: our file must be there, and at least as long as we have read it.
 async fn prove_file(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
-    let rows = connection.query("SHOW BINARY LOGS", "listing its binlog files").await?;
-    let files: Vec<FilePosition> =
-        rows.iter().map(|row| FilePosition::new(row.text(0), row.text(1).parse().unwrap_or(0))).collect();
+    let rows = connection
+        .query("SHOW BINARY LOGS", "listing its binlog files")
+        .await?;
+    let files: Vec<FilePosition> = rows
+        .iter()
+        .map(|row| FilePosition::new(row.text(0), row.text(1).parse().unwrap_or(0)))
+        .collect();
     match judge_file(&files, ours) {
         FileVerdict::There => Ok(()),
-        FileVerdict::Purged(missing) => Err(Error::Purged { address: connection.address().clone(), missing }),
-        FileVerdict::History(extra) => Err(Error::History { address: connection.address().clone(), extra }),
+        FileVerdict::Purged(missing) => Err(Error::Purged {
+            address: connection.address().clone(),
+            missing,
+        }),
+        FileVerdict::History(extra) => Err(Error::History {
+            address: connection.address().clone(),
+            extra,
+        }),
     }
 }
 
@@ -260,22 +308,27 @@ fn judge_file(files: &[FilePosition], ours: &FilePosition) -> FileVerdict {
         };
     }
     match files.first() {
-        Some(first) if ours < first => {
-            FileVerdict::Purged(format!("binlog files from {} on, up to the one before {}", ours.file, first.file))
-        }
+        Some(first) if ours < first => FileVerdict::Purged(format!(
+            "binlog files from {} on, up to the one before {}",
+            ours.file, first.file
+        )),
         _ => FileVerdict::History(format!("{ours}, a file that it never wrote")),
     }
 }
 
 /// A global variable that holds a GTID set.
 async fn gtid_variable(connection: &mut Connection, name: &str) -> Result<GtidSet, Error> {
-    let text = connection.scalar(&format!("SELECT @@global.{name}"), "reading its GTIDs").await?;
+    let text = connection
+        .scalar(&format!("SELECT @@global.{name}"), "reading its GTIDs")
+        .await?;
     parse_gtids(connection, &text)
 }
 
 /// GTIDs of transactions that are being committed: `uuid:number#session`, already in the binlog or not.
 async fn owned(connection: &mut Connection) -> Result<GtidSet, Error> {
-    let text = connection.scalar("SELECT @@global.gtid_owned", "reading its GTIDs").await?;
+    let text = connection
+        .scalar("SELECT @@global.gtid_owned", "reading its GTIDs")
+        .await?;
     parse_gtids(connection, &without_owners(&text))
 }
 
@@ -304,19 +357,33 @@ mod tests {
 
     #[test]
     fn owners_are_cut_out() {
-        assert_eq!(without_owners("a-b:1#17:2#9,\nc-d:tag:5#1"), "a-b:1:2,\nc-d:tag:5");
+        assert_eq!(
+            without_owners("a-b:1#17:2#9,\nc-d:tag:5#1"),
+            "a-b:1:2,\nc-d:tag:5"
+        );
         assert_eq!(without_owners(""), "");
     }
 
     #[test]
     fn a_file_is_there_purged_or_was_never_written() {
-        let files = [FilePosition::new("binlog.000007", 900), FilePosition::new("binlog.000008", 200)];
+        let files = [
+            FilePosition::new("binlog.000007", 900),
+            FilePosition::new("binlog.000008", 200),
+        ];
         let judge = |name, offset| judge_file(&files, &FilePosition::new(name, offset));
         assert_eq!(judge("binlog.000007", 900), FileVerdict::There);
         assert_eq!(judge("binlog.000008", 4), FileVerdict::There);
-        assert!(matches!(judge("binlog.000008", 201), FileVerdict::History(_)), "it lost its end");
-        assert!(matches!(judge("binlog.000006", 4), FileVerdict::Purged(what) if what.contains("binlog.000006")));
-        assert!(matches!(judge("binlog.000009", 4), FileVerdict::History(_)), "it was reset");
+        assert!(
+            matches!(judge("binlog.000008", 201), FileVerdict::History(_)),
+            "it lost its end"
+        );
+        assert!(
+            matches!(judge("binlog.000006", 4), FileVerdict::Purged(what) if what.contains("binlog.000006"))
+        );
+        assert!(
+            matches!(judge("binlog.000009", 4), FileVerdict::History(_)),
+            "it was reset"
+        );
         assert!(matches!(judge_file(&[], &files[0]), FileVerdict::History(_)));
     }
 }

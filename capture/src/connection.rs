@@ -65,11 +65,18 @@ impl Connection {
     /// Connects and logs in; every answer is waited for at most `patience`.
     pub(crate) async fn open(endpoint: &Endpoint, patience: Duration) -> Result<Self, Error> {
         if endpoint.tls != TlsMode::Disabled {
-            return Err(Error::Tls { address: endpoint.address.clone() });
+            return Err(Error::Tls {
+                address: endpoint.address.clone(),
+            });
         }
         let mut wire = Wire::connect(&endpoint.address, patience).await?;
         let version = login::login(&mut wire, endpoint, patience).await?;
-        Ok(Self { wire, version, patience, dump_from: String::new() })
+        Ok(Self {
+            wire,
+            version,
+            patience,
+            dump_from: String::new(),
+        })
     }
 
     /// The server's address.
@@ -85,7 +92,11 @@ impl Connection {
     /// Says goodbye; a server that doesn't listen any more is none the worse.
     pub(crate) async fn close(mut self) {
         self.wire.restart_sequence();
-        let _said = self.wire.send(&[CommandByte::Quit.byte()], "leaving", self.patience).await.is_ok();
+        let _said = self
+            .wire
+            .send(&[CommandByte::Quit.byte()], "leaving", self.patience)
+            .await
+            .is_ok();
     }
 
     /// Runs a statement with a small result, or none.
@@ -134,7 +145,9 @@ impl Connection {
 
     /// The account that the server took us for, quoted for a GRANT statement.
     pub(crate) async fn account(&mut self) -> Result<String, Error> {
-        let account = self.scalar("SELECT CURRENT_USER()", "asking for the account's name").await?;
+        let account = self
+            .scalar("SELECT CURRENT_USER()", "asking for the account's name")
+            .await?;
         let quote = |part: &str| format!("'{}'", part.replace('\'', "''"));
         Ok(match account.rsplit_once('@') {
             Some((user, host)) => format!("{}@{}", quote(user), quote(host)),
@@ -152,25 +165,36 @@ impl Connection {
     ) -> Result<ChecksumAlg, Error> {
         const DOING: &str = "preparing for its binlog";
         let checksum = self.prepare(replica).await?;
-        self.command(CommandByte::RegisterReplica, &registration(replica), DOING).await?;
+        self.command(CommandByte::RegisterReplica, &registration(replica), DOING)
+            .await?;
         let patience = self.patience;
         let answer = self.wire.receive(DOING, patience).await?;
         if answer.first() != Some(&OK) {
             let answer = answer.to_vec();
             return Err(self.refusal(DOING, &answer).await);
         }
-        let flags = if self.version.at_least(8, 0, 26) { USE_HEARTBEAT_EVENT_V2 } else { 0 };
+        let flags = if self.version.at_least(8, 0, 26) {
+            USE_HEARTBEAT_EVENT_V2
+        } else {
+            0
+        };
         let (command, body) = match gtids {
             Some(gtids) => {
                 self.dump_from = format!("after {}", crate::error::gtids_in_words(gtids));
-                (CommandByte::BinlogDumpGtid, dump_by_gtids(replica.server_id, flags, gtids))
+                (
+                    CommandByte::BinlogDumpGtid,
+                    dump_by_gtids(replica.server_id, flags, gtids),
+                )
             }
             None => {
                 self.dump_from = file.to_string();
                 // The command has 32 bits for it. A place beyond is reached from the file's beginning: the assembler
                 // passes over what the log has.
                 let offset = u32::try_from(file.offset).unwrap_or(FILE_BEGIN);
-                (CommandByte::BinlogDump, dump_by_file(replica.server_id, flags, &file.file, offset))
+                (
+                    CommandByte::BinlogDump,
+                    dump_by_file(replica.server_id, flags, &file.file, offset),
+                )
             }
         };
         self.command(command, &body, DOING).await?;
@@ -191,7 +215,11 @@ impl Connection {
             DOING,
         )
         .await?;
-        match self.scalar("SELECT @master_binlog_checksum", DOING).await?.as_str() {
+        match self
+            .scalar("SELECT @master_binlog_checksum", DOING)
+            .await?
+            .as_str()
+        {
             "CRC32" => Ok(ChecksumAlg::Crc32),
             "NONE" => Ok(ChecksumAlg::Off),
             other => Err(self.protocol(DOING, &format!("checksum algorithm '{other}'"))),
@@ -207,16 +235,32 @@ impl Connection {
             [OK, event @ ..] => Ok(event),
             [ERR, ..] => Err(match server_error(&address, DOING, packet) {
                 // ER_SOURCE_FATAL_ERROR_READING_BINLOG, the number of every refusal to dump.
-                Error::Server { code: code @ 1236, message, .. } => {
-                    Error::Dump { address, position: self.dump_from.clone(), code, message }
-                }
+                Error::Server {
+                    code: code @ 1236,
+                    message,
+                    ..
+                } => Error::Dump {
+                    address,
+                    position: self.dump_from.clone(),
+                    code,
+                    message,
+                },
                 other => other,
             }),
             [EOF, ..] if is_eof(packet) => {
-                let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server ended the stream");
-                Err(Error::Broken { address, doing: DOING, source })
+                let source =
+                    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server ended the stream");
+                Err(Error::Broken {
+                    address,
+                    doing: DOING,
+                    source,
+                })
             }
-            _ => Err(Error::Protocol { address, doing: DOING, what: "a packet that is no event".to_owned() }),
+            _ => Err(Error::Protocol {
+                address,
+                doing: DOING,
+                what: "a packet that is no event".to_owned(),
+            }),
         }
     }
 
@@ -234,8 +278,16 @@ impl Connection {
     /// A refused registration: without REPLICATION SLAVE the account may not.
     async fn refusal(&mut self, doing: &'static str, packet: &[u8]) -> Error {
         match server_error(self.wire.address(), doing, packet) {
-            Error::Server { code: 1045 | 1227, address, .. } => match self.account().await {
-                Ok(account) => Error::Privilege { address, account, privilege: "REPLICATION SLAVE" },
+            Error::Server {
+                code: 1045 | 1227,
+                address,
+                ..
+            } => match self.account().await {
+                Ok(account) => Error::Privilege {
+                    address,
+                    account,
+                    privilege: "REPLICATION SLAVE",
+                },
                 Err(error) => error,
             },
             other => other,
@@ -243,13 +295,19 @@ impl Connection {
     }
 
     fn protocol(&self, doing: &'static str, what: &str) -> Error {
-        Error::Protocol { address: self.wire.address().clone(), doing, what: what.to_owned() }
+        Error::Protocol {
+            address: self.wire.address().clone(),
+            doing,
+            what: what.to_owned(),
+        }
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("address", self.wire.address()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("address", self.wire.address())
+            .finish_non_exhaustive()
     }
 }
 
@@ -260,15 +318,24 @@ pub(crate) fn server_error(address: &Address, doing: &'static str, packet: &[u8]
             address: address.clone(),
             doing,
             code: error.code,
-            state: error.sqlstate.map(|state| String::from_utf8_lossy(&state).into_owned()).unwrap_or_default(),
+            state: error
+                .sqlstate
+                .map(|state| String::from_utf8_lossy(&state).into_owned())
+                .unwrap_or_default(),
             message: error.text().into_owned(),
         },
-        Err(error) => Error::Protocol { address: address.clone(), doing, what: error.to_string() },
+        Err(error) => Error::Protocol {
+            address: address.clone(),
+            doing,
+            what: error.to_string(),
+        },
     }
 }
 
 fn is_eof(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|&head| EofPacket::is_eof(head, packet.len()))
+    packet
+        .first()
+        .is_some_and(|&head| EofPacket::is_eof(head, packet.len()))
 }
 
 fn row(packet: &[u8], columns: u64) -> Option<Row> {

@@ -113,7 +113,9 @@ pub enum Error {
         message: String,
     },
     /// The server is not MySQL 5.7 or later.
-    #[error("source {address}: {version} is not supported; MySQL 5.7 to 9.7 and its builds (Percona Server, RDS, …) are")]
+    #[error(
+        "source {address}: {version} is not supported; MySQL 5.7 to 9.7 and its builds (Percona Server, RDS, …) are"
+    )]
     Version {
         /// Where.
         address: Address,
@@ -247,8 +249,9 @@ impl Error {
             Self::Server { code, .. } => matches!(
                 code,
                 // too many connections, server shutdown, query interrupted, lock wait timeout, deadlock, out of
-                // resources, host blocked for a while, killed session, client too slow, offline mode, read timeout
-                1040 | 1053 | 1317 | 1205 | 1213 | 1041 | 1135 | 1203 | 1226 | 1927 | 3032 | 3159 | 1158..=1161 | 4031
+                // resources, host blocked for a while, killed session, offline mode, broken packets, idle for too long
+                1040 | 1053 | 1317 | 1205 | 1213 | 1041 | 1135 | 1203 | 1226 | 1927 | 3032 | 1158
+                    ..=1161 | 4031
             ),
             _ => false,
         }
@@ -260,7 +263,11 @@ pub(crate) fn gtids_in_words(gtids: &GtidSet) -> String {
     const LIMIT: usize = 1000;
     let text = gtids.to_string();
     match text.char_indices().nth(LIMIT) {
-        Some((cut, _)) => format!("the transactions {}… ({} characters in all)", &text[..cut], text.len()),
+        Some((cut, _)) => format!(
+            "the transactions {}… ({} characters in all)",
+            &text[..cut],
+            text.len()
+        ),
         None => format!("the transactions {text}"),
     }
 }

@@ -103,8 +103,12 @@ impl Intake<'_> {
                 }
                 if !paused && self.log.stats().paused {
                     paused = true;
-                    tracing::warn!("the log has reached its quota, capture pauses until some of it is applied and trimmed");
-                    self.status.set(State::Paused { since: SystemTime::now() });
+                    tracing::warn!(
+                        "the log has reached its quota, capture pauses until some of it is applied and trimmed"
+                    );
+                    self.status.set(State::Paused {
+                        since: SystemTime::now(),
+                    });
                 }
             }
         }
@@ -128,7 +132,9 @@ impl Intake<'_> {
         let progress = std::mem::take(&mut self.progress);
         self.metrics.transactions.increment(progress.transactions);
         if progress.commit_micros != 0 {
-            self.metrics.commit_timestamp.set(Duration::from_micros(progress.commit_micros).as_secs_f64());
+            self.metrics
+                .commit_timestamp
+                .set(Duration::from_micros(progress.commit_micros).as_secs_f64());
         }
         self.status.advance(progress);
     }
@@ -145,8 +151,16 @@ impl Intake<'_> {
         let address = self.connection.address().clone();
         let position = self.assembler.place().clone();
         match fault {
-            Fault::Order(what) => Error::Order { address, position, what },
-            Fault::Incident(message) => Error::Incident { address, position, message },
+            Fault::Order(what) => Error::Order {
+                address,
+                position,
+                what,
+            },
+            Fault::Incident(message) => Error::Incident {
+                address,
+                position,
+                message,
+            },
         }
     }
 }

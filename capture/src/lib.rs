@@ -4,9 +4,9 @@
 //! [`Capturer`] keeps a log growing from there until it is cancelled: it reconnects by itself within a retry window,
 //! proves at every connect that nothing is missing (C5), and acts on an event only after its checksum held (C1).
 
-pub mod check;
 mod backoff;
 mod capturer;
+pub mod check;
 mod config;
 mod connection;
 mod error;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use outrigger_protocol::auth::{
-    self, AuthPacket, CACHING_SHA2_PASSWORD, NATIVE_PASSWORD, SHA2_FAST_AUTH_SUCCESS, SHA2_FULL_AUTHENTICATION,
-    SHA2_REQUEST_PUBLIC_KEY,
+    self, AuthPacket, CACHING_SHA2_PASSWORD, NATIVE_PASSWORD, SHA2_FAST_AUTH_SUCCESS,
+    SHA2_FULL_AUTHENTICATION, SHA2_REQUEST_PUBLIC_KEY,
 };
 use outrigger_protocol::endpoint::{Address, Endpoint};
 use outrigger_protocol::handshake::{Capabilities, Greeting, HandshakeResponse};
@@ -36,7 +36,11 @@ const WANTED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA);
 
 /// Logs in on a fresh connection and returns the server's version.
-pub(crate) async fn login(wire: &mut Wire, endpoint: &Endpoint, patience: Duration) -> Result<Version, Error> {
+pub(crate) async fn login(
+    wire: &mut Wire,
+    endpoint: &Endpoint,
+    patience: Duration,
+) -> Result<Version, Error> {
     let packet = wire.receive(DOING, patience).await?;
     if packet.first() == Some(&ERR) {
         // Too many connections, host blocked, host not allowed: said before any greeting.
@@ -80,7 +84,12 @@ pub(crate) async fn login(wire: &mut Wire, endpoint: &Endpoint, patience: Durati
             Some(AuthPacket::MoreData(data)) if plugin == CACHING_SHA2_PASSWORD.as_bytes() => match data {
                 [SHA2_FAST_AUTH_SUCCESS] => {}
                 [SHA2_FULL_AUTHENTICATION] => prove_in_full(wire, endpoint, &nonce, patience).await?,
-                _ => return Err(protocol(endpoint, "unknown data of caching_sha2_password".to_owned())),
+                _ => {
+                    return Err(protocol(
+                        endpoint,
+                        "unknown data of caching_sha2_password".to_owned(),
+                    ));
+                }
             },
             Some(AuthPacket::NextFactor(request)) => {
                 let plugin = format!("a second factor ({})", String::from_utf8_lossy(request.plugin));
@@ -94,7 +103,12 @@ pub(crate) async fn login(wire: &mut Wire, endpoint: &Endpoint, patience: Durati
 }
 
 /// The server has no cached hash: it wants the password itself.
-async fn prove_in_full(wire: &mut Wire, endpoint: &Endpoint, nonce: &[u8], patience: Duration) -> Result<(), Error> {
+async fn prove_in_full(
+    wire: &mut Wire,
+    endpoint: &Endpoint,
+    nonce: &[u8],
+    patience: Duration,
+) -> Result<(), Error> {
     let password = endpoint.password.expose().as_bytes();
     if matches!(endpoint.address, Address::Socket(_)) {
         // Nobody listens between two processes of one host.
@@ -126,7 +140,10 @@ fn scramble(plugin: &[u8], password: &[u8], nonce: &[u8]) -> Option<Vec<u8>> {
 /// What `performance_schema.session_connect_attrs` shows of us.
 fn attributes(offered: Capabilities) -> Vec<(&'static [u8], &'static [u8])> {
     match offered.contains(Capabilities::CONNECT_ATTRS) {
-        true => vec![(b"_client_name", b"outrigger"), (b"_client_version", env!("CARGO_PKG_VERSION").as_bytes())],
+        true => vec![
+            (b"_client_name", b"outrigger"),
+            (b"_client_version", env!("CARGO_PKG_VERSION").as_bytes()),
+        ],
         false => Vec::new(),
     }
 }
@@ -135,12 +152,27 @@ fn attributes(offered: Capabilities) -> Vec<(&'static [u8], &'static [u8])> {
 fn denial(endpoint: &Endpoint, packet: &[u8]) -> Error {
     match server_error(&endpoint.address, DOING, packet) {
         // Access denied in its forms, host not allowed, old or unknown plugin, password expired, account locked
-        Error::Server { code: code @ (1044 | 1045 | 1130 | 1698 | 1862 | 3118 | 3955), address, message, .. } => {
-            Error::Denied { address, user: endpoint.user.clone(), code, message }
-        }
-        Error::Server { code: 1251 | 1524, address, message, .. } => {
-            Error::Plugin { address, user: endpoint.user.clone(), plugin: message }
-        }
+        Error::Server {
+            code: code @ (1044 | 1045 | 1130 | 1698 | 1862 | 3118 | 3955),
+            address,
+            message,
+            ..
+        } => Error::Denied {
+            address,
+            user: endpoint.user.clone(),
+            code,
+            message,
+        },
+        Error::Server {
+            code: 1251 | 1524,
+            address,
+            message,
+            ..
+        } => Error::Plugin {
+            address,
+            user: endpoint.user.clone(),
+            plugin: message,
+        },
         other => other,
     }
 }
@@ -154,5 +186,9 @@ fn unsupported(endpoint: &Endpoint, plugin: &[u8]) -> Error {
 }
 
 fn protocol(endpoint: &Endpoint, what: String) -> Error {
-    Error::Protocol { address: endpoint.address.clone(), doing: DOING, what }
+    Error::Protocol {
+        address: endpoint.address.clone(),
+        doing: DOING,
+        what,
+    }
 }

@@ -23,7 +23,9 @@ pub(crate) fn encrypt(plain: &[u8], pem: &[u8]) -> Result<Vec<u8>, &'static str>
     let Some(padded) = pad(plain, key.size()) else {
         return Err("the password is too long for its RSA public key");
     };
-    let cipher = BigUint::from_bytes_be(&padded).modpow(&key.exponent, &key.modulus).to_bytes_be();
+    let cipher = BigUint::from_bytes_be(&padded)
+        .modpow(&key.exponent, &key.modulus)
+        .to_bytes_be();
     // The server takes as many bytes as the modulus has.
     let mut out = vec![0; key.size().saturating_sub(cipher.len())];
     out.extend_from_slice(&cipher);
@@ -56,7 +58,10 @@ fn pad(plain: &[u8], size: usize) -> Option<Vec<u8>> {
 /// XORs `target` with MGF1 of `seed` (RFC 8017, appendix B.2.1).
 fn mask(target: &mut [u8], seed: &[u8]) {
     for (counter, chunk) in (0_u32..).zip(target.chunks_mut(HASH)) {
-        let hash = Sha1::new().chain_update(seed).chain_update(counter.to_be_bytes()).finalize();
+        let hash = Sha1::new()
+            .chain_update(seed)
+            .chain_update(counter.to_be_bytes())
+            .finalize();
         chunk.iter_mut().zip(hash).for_each(|(byte, mask)| *byte ^= mask);
     }
 }
@@ -104,7 +109,12 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
         if bytes.len() > 4 {
             return None;
         }
-        (bytes.iter().fold(0_usize, |sum, &byte| (sum << 8) | usize::from(byte)), der)
+        (
+            bytes
+                .iter()
+                .fold(0_usize, |sum, &byte| (sum << 8) | usize::from(byte)),
+            der,
+        )
     };
     der.split_at_checked(length)
 }
@@ -139,7 +149,13 @@ YQIDAQAB
         let (head, block) = padded.split_at_mut(1 + HASH);
         mask(&mut head[1..], block);
         mask(block, &head[1..]);
-        let expected = [Sha1::digest([]).as_slice(), &[0; 256 - 2 * HASH - 2 - 7], &[1], b"secret\0"].concat();
+        let expected = [
+            Sha1::digest([]).as_slice(),
+            &[0; 256 - 2 * HASH - 2 - 7],
+            &[1],
+            b"secret\0",
+        ]
+        .concat();
         assert_eq!((head[0], &*block), (0, expected.as_slice()));
     }
 

@@ -46,7 +46,12 @@ pub(crate) enum Verdict {
 impl Outages {
     /// No outage so far; each may last for `window`.
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, current: None, backoff: Backoff::default(), refusals: 0 }
+        Self {
+            window,
+            current: None,
+            backoff: Backoff::default(),
+            refusals: 0,
+        }
     }
 
     /// The source answers: an outage, if there was one, is over.
@@ -65,10 +70,18 @@ impl Outages {
         if !(error.is_transient() || (refused && self.refusals < REFUSALS)) {
             return Verdict::Stop(error);
         }
-        let outage = *self.current.get_or_insert(Outage { begin: now, since: wall });
-        let left = self.window.saturating_sub(now.saturating_duration_since(outage.begin));
+        let outage = *self.current.get_or_insert(Outage {
+            begin: now,
+            since: wall,
+        });
+        let left = self
+            .window
+            .saturating_sub(now.saturating_duration_since(outage.begin));
         if left.is_zero() {
-            return Verdict::Stop(Error::GaveUp { window: self.window, last: Box::new(error) });
+            return Verdict::Stop(Error::GaveUp {
+                window: self.window,
+                last: Box::new(error),
+            });
         }
         Verdict::Retry {
             wait: self.backoff.wait(dice).min(left),
@@ -87,15 +100,27 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn address() -> Address {
-        Address::Tcp { host: "db".to_owned(), port: 3306 }
+        Address::Tcp {
+            host: "db".to_owned(),
+            port: 3306,
+        }
     }
 
     fn silent() -> Error {
-        Error::Silent { address: address(), doing: "waiting", after: HOUR }
+        Error::Silent {
+            address: address(),
+            doing: "waiting",
+            after: HOUR,
+        }
     }
 
     fn refused() -> Error {
-        Error::Dump { address: address(), position: String::new(), code: 1236, message: String::new() }
+        Error::Dump {
+            address: address(),
+            position: String::new(),
+            code: 1236,
+            message: String::new(),
+        }
     }
 
     #[test]
@@ -103,11 +128,18 @@ mod tests {
         let (begin, wall) = (Instant::now(), SystemTime::now());
         let mut outages = Outages::new(HOUR);
         let first = outages.failed(silent(), begin, wall, 0);
-        assert!(matches!(first, Verdict::Retry { since, until, .. } if since == wall && until == wall + HOUR));
+        assert!(
+            matches!(first, Verdict::Retry { since, until, .. } if since == wall && until == wall + HOUR)
+        );
         let late = outages.failed(silent(), begin + HOUR * 9 / 10, wall + HOUR, 0);
-        assert!(matches!(late, Verdict::Retry { since, .. } if since == wall), "the outage began earlier");
+        assert!(
+            matches!(late, Verdict::Retry { since, .. } if since == wall),
+            "the outage began earlier"
+        );
         let over = outages.failed(silent(), begin + HOUR, wall + HOUR, 0);
-        assert!(matches!(over, Verdict::Stop(Error::GaveUp { last, .. }) if matches!(*last, Error::Silent { .. })));
+        assert!(
+            matches!(over, Verdict::Stop(Error::GaveUp { last, .. }) if matches!(*last, Error::Silent { .. }))
+        );
     }
 
     #[test]
@@ -134,19 +166,28 @@ mod tests {
         let mut outages = Outages::new(HOUR);
         for round in 0..2 {
             for _ in 1..REFUSALS {
-                assert!(matches!(outages.failed(refused(), begin, wall, 0), Verdict::Retry { .. }));
+                assert!(matches!(
+                    outages.failed(refused(), begin, wall, 0),
+                    Verdict::Retry { .. }
+                ));
             }
             if round == 0 {
                 outages.progressed();
             }
         }
-        assert!(matches!(outages.failed(refused(), begin, wall, 0), Verdict::Stop(Error::Dump { .. })));
+        assert!(matches!(
+            outages.failed(refused(), begin, wall, 0),
+            Verdict::Stop(Error::Dump { .. })
+        ));
     }
 
     #[test]
     fn what_cannot_heal_stops_at_once() {
         let mut outages = Outages::new(HOUR);
-        let purged = Error::Purged { address: address(), missing: String::new() };
+        let purged = Error::Purged {
+            address: address(),
+            missing: String::new(),
+        };
         let verdict = outages.failed(purged, Instant::now(), SystemTime::now(), 0);
         assert!(matches!(verdict, Verdict::Stop(Error::Purged { .. })));
     }

@@ -121,8 +121,15 @@ impl Status {
         let inner = self.lock();
         Snapshot {
             state: inner.state.clone(),
-            file: inner.file.clone().or_else(|| inner.position.as_ref().map(|p| p.file.clone())),
-            gtids: inner.position.as_ref().and_then(|p| p.gtids.as_ref()).map(ToString::to_string),
+            file: inner
+                .file
+                .clone()
+                .or_else(|| inner.position.as_ref().map(|p| p.file.clone())),
+            gtids: inner
+                .position
+                .as_ref()
+                .and_then(|p| p.gtids.as_ref())
+                .map(ToString::to_string),
             transactions: inner.transactions,
             bytes: inner.bytes,
             connects: inner.connects,

@@ -15,7 +15,10 @@ use crate::transaction::Meaning;
 pub(crate) fn read(bytes: &[u8], checksum: ChecksumAlg) -> Result<(EventHeader, Meaning<'_>), Error> {
     let header = EventHeader::parse(bytes)?;
     if usize::try_from(header.size) != Ok(bytes.len()) {
-        return Err(Error::Size { stated: header.size, actual: bytes.len() });
+        return Err(Error::Size {
+            stated: header.size,
+            actual: bytes.len(),
+        });
     }
     match header.kind {
         EventKind::TABLE_MAP
@@ -46,10 +49,14 @@ fn meaning(event: Event<'_>) -> Meaning<'_> {
         Body::PreviousGtids(set) => Meaning::PreviousGtids(set),
         Body::Query(query) => Meaning::Statement(query.statement),
         Body::Xid(_) | Body::XaPrepare(_) | Body::TransactionPayload(_) => Meaning::Last,
-        Body::Heartbeat(heartbeat) => Meaning::Heartbeat(FilePosition::new(heartbeat.file, heartbeat.position)),
-        Body::Incident(incident) => {
-            Meaning::Incident(format!("{}: {}", incident.number, String::from_utf8_lossy(incident.message)))
+        Body::Heartbeat(heartbeat) => {
+            Meaning::Heartbeat(FilePosition::new(heartbeat.file, heartbeat.position))
         }
+        Body::Incident(incident) => Meaning::Incident(format!(
+            "{}: {}",
+            incident.number,
+            String::from_utf8_lossy(incident.message)
+        )),
         Body::Stop => Meaning::Stop,
         Body::TableMap(_)
         | Body::Rows(_)

@@ -124,7 +124,12 @@ impl Assembler {
     }
 
     /// Takes the next event: its header, all of its bytes, and what it means.
-    pub(crate) fn push(&mut self, header: EventHeader, bytes: &[u8], meaning: Meaning<'_>) -> Result<Step, Fault> {
+    pub(crate) fn push(
+        &mut self,
+        header: EventHeader,
+        bytes: &[u8],
+        meaning: Meaning<'_>,
+    ) -> Result<Step, Fault> {
         let size = u64::from(header.size);
         let before = self.place.offset;
         // Made up by the dump, or inside a payload: stands in no file.
@@ -183,7 +188,11 @@ impl Assembler {
     }
 
     fn reached(&self, known: bool) -> Step {
-        if known { Step::Reached(self.place.clone()) } else { Step::Wait }
+        if known {
+            Step::Reached(self.place.clone())
+        } else {
+            Step::Wait
+        }
     }
 
     /// Version 1 carries 32 bits of the offset, version 2 all of it.
@@ -216,7 +225,12 @@ impl Assembler {
             return Err(Fault::Order(format!("transaction {gtid} came a second time")));
         }
         self.open = Some(Open {
-            begin: Some(Begin { gtid: event.gtid.clone(), commit_micros, checksum: self.checksum, start }),
+            begin: Some(Begin {
+                gtid: event.gtid.clone(),
+                commit_micros,
+                checksum: self.checksum,
+                start,
+            }),
             gtid: event,
             group: false,
             passed,
@@ -237,7 +251,9 @@ impl Assembler {
                 open.group = true;
                 self.inner(bytes)
             }
-            (Boundary::Begin, true) => Err(Fault::Order("a transaction begins inside another one".to_owned())),
+            (Boundary::Begin, true) => {
+                Err(Fault::Order("a transaction begins inside another one".to_owned()))
+            }
             (Boundary::End, _) | (Boundary::None, false) => self.end(bytes),
             (Boundary::None, true) => self.inner(bytes),
         }
@@ -255,7 +271,11 @@ impl Assembler {
             return Ok(Step::Wait);
         }
         let begin = open.begin.take();
-        Ok(Step::Piece(Piece { begin, events: self.take_events(), end: None }))
+        Ok(Step::Piece(Piece {
+            begin,
+            events: self.take_events(),
+            end: None,
+        }))
     }
 
     fn end(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
@@ -272,8 +292,15 @@ impl Assembler {
             (None, gtids) => *gtids = None,
             (Some(_), None) => {}
         }
-        let position = SourcePosition { gtids: self.gtids.clone(), file: self.place.clone() };
-        let piece = Piece { begin: open.begin, events: self.take_events(), end: Some(End { position }) };
+        let position = SourcePosition {
+            gtids: self.gtids.clone(),
+            file: self.place.clone(),
+        };
+        let piece = Piece {
+            begin: open.begin,
+            events: self.take_events(),
+            end: Some(End { position }),
+        };
         Ok(Step::Whole(piece, self.place.clone()))
     }
 
@@ -296,7 +323,10 @@ enum Boundary {
 
 impl Boundary {
     fn of(text: &[u8]) -> Self {
-        let starts = |word: &[u8]| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+        let starts = |word: &[u8]| {
+            text.get(..word.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(word))
+        };
         if text.eq_ignore_ascii_case(b"BEGIN") || starts(b"XA START") {
             Self::Begin
         } else if text.eq_ignore_ascii_case(b"COMMIT")
@@ -318,7 +348,11 @@ impl Boundary {
 fn unwrap_offset(before: u64, log_pos: u32) -> u64 {
     const WRAP: u64 = 1 << 32;
     let candidate = (before & !(WRAP - 1)) | u64::from(log_pos);
-    if candidate < before { candidate + WRAP } else { candidate }
+    if candidate < before {
+        candidate + WRAP
+    } else {
+        candidate
+    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,12 @@ impl Version {
     /// Reads `8.0.36-0ubuntu0.22.04.1` and its like; what is no number counts as 0.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        let mut numbers = text
-            .split('.')
-            .take(3)
-            .map(|part| part.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0));
+        let mut numbers = text.split('.').take(3).map(|part| {
+            part.split(|c: char| !c.is_ascii_digit())
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0)
+        });
         let mut next = || numbers.next().unwrap_or(0);
         let numbers = (next(), next(), next());
         Self { text, numbers }

@@ -62,19 +62,28 @@ impl Wire {
             Ok(link)
         };
         match tokio::time::timeout(patience, connecting).await {
-            Ok(Ok(link)) => Ok(Self {
+            Ok(Ok(link)) => Ok(Self::over(address.clone(), link)),
+            Ok(Err(source)) => Err(Error::Connect {
                 address: address.clone(),
-                link,
-                buffer: vec![0; READ_BYTES],
-                filled: 0..0,
-                joined: Vec::new(),
-                joining: false,
-                sequence: 0,
+                source,
             }),
-            Ok(Err(source)) => Err(Error::Connect { address: address.clone(), source }),
-            Err(_elapsed) => {
-                Err(Error::Silent { address: address.clone(), doing: "connecting", after: patience })
-            }
+            Err(_elapsed) => Err(Error::Silent {
+                address: address.clone(),
+                doing: "connecting",
+                after: patience,
+            }),
+        }
+    }
+
+    fn over(address: Address, link: Box<dyn Link>) -> Self {
+        Self {
+            address,
+            link,
+            buffer: vec![0; READ_BYTES],
+            filled: 0..0,
+            joined: Vec::new(),
+            joining: false,
+            sequence: 0,
         }
     }
 
@@ -89,13 +98,26 @@ impl Wire {
     }
 
     /// Sends one payload, in as many packets as it takes.
-    pub(crate) async fn send(&mut self, payload: &[u8], doing: &'static str, patience: Duration) -> Result<(), Error> {
+    pub(crate) async fn send(
+        &mut self,
+        payload: &[u8],
+        doing: &'static str,
+        patience: Duration,
+    ) -> Result<(), Error> {
         let mut out = Vec::with_capacity(payload.len() + HEADER_SIZE);
         self.sequence = packet::put(&mut out, payload, self.sequence);
         match tokio::time::timeout(patience, self.link.write_all(&out)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(Error::Broken { address: self.address.clone(), doing, source }),
-            Err(_elapsed) => Err(Error::Silent { address: self.address.clone(), doing, after: patience }),
+            Ok(Err(source)) => Err(Error::Broken {
+                address: self.address.clone(),
+                doing,
+                source,
+            }),
+            Err(_elapsed) => Err(Error::Silent {
+                address: self.address.clone(),
+                doing,
+                after: patience,
+            }),
         }
     }
 
@@ -151,7 +173,11 @@ impl Wire {
             }
             if header.seq != self.sequence {
                 let what = format!("packet number {} where {} was due", header.seq, self.sequence);
-                return Err(Error::Protocol { address: self.address.clone(), doing, what });
+                return Err(Error::Protocol {
+                    address: self.address.clone(),
+                    doing,
+                    what,
+                });
             }
             self.sequence = self.sequence.wrapping_add(1);
             let begin = self.filled.start + HEADER_SIZE;
@@ -176,7 +202,9 @@ impl Wire {
         }
         let rest = &self.buffer[self.filled.clone()];
         let due = header(rest).map_or(HEADER_SIZE, |header| HEADER_SIZE + header.size());
-        if self.filled.start > 0 && (self.filled.start + due > self.buffer.len() || self.filled.end == self.buffer.len()) {
+        if self.filled.start > 0
+            && (self.filled.start + due > self.buffer.len() || self.filled.end == self.buffer.len())
+        {
             self.buffer.copy_within(self.filled.clone(), 0);
             self.filled = 0..self.filled.len();
         }
@@ -185,14 +213,115 @@ impl Wire {
         }
         let free = &mut self.buffer[self.filled.end..];
         let count = match tokio::time::timeout(patience, self.link.read(free)).await {
-            Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it")),
+            Ok(Ok(0)) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed it",
+            )),
             Ok(outcome) => outcome,
             Err(_elapsed) => {
-                return Err(Error::Silent { address: self.address.clone(), doing, after: patience });
+                return Err(Error::Silent {
+                    address: self.address.clone(),
+                    doing,
+                    after: patience,
+                });
             }
         };
-        let count = count.map_err(|source| Error::Broken { address: self.address.clone(), doing, source })?;
+        let count = count.map_err(|source| Error::Broken {
+            address: self.address.clone(),
+            doing,
+            source,
+        })?;
         self.filled.end += count;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_protocol::packet::MAX_PAYLOAD;
+    use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn address() -> Address {
+        Address::Tcp {
+            host: "test".to_owned(),
+            port: 1,
+        }
+    }
+
+    /// What a wire makes of `bytes` that arrive in reads of at most `chunk`.
+    fn receive(bytes: Vec<u8>, chunk: usize, count: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let (near, mut far) = tokio::io::duplex(chunk);
+            let feeding = tokio::spawn(async move { far.write_all(&bytes).await });
+            let mut wire = Wire::over(address(), Box::new(near));
+            let mut payloads = Vec::new();
+            for _ in 0..count {
+                payloads.push(wire.receive("testing", PATIENCE).await?.to_vec());
+            }
+            assert!(
+                wire.buffer.len() <= MAX_PAYLOAD + HEADER_SIZE,
+                "the buffer holds no more than a packet"
+            );
+            feeding.await.expect("joined").expect("taken in full");
+            Ok(payloads)
+        })
+    }
+
+    fn sizes() -> impl Strategy<Value = Vec<usize>> {
+        let size = prop_oneof![8 => 0..300_usize, 4 => 0..600_000_usize];
+        proptest::collection::vec(size, 1..40)
+    }
+
+    fn payload(index: usize, size: usize) -> Vec<u8> {
+        vec![u8::try_from(index % 251).expect("small"); size]
+    }
+
+    proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+        #[test]
+        fn payloads_come_whole_however_they_are_cut(sizes in sizes(), chunk in 1..400_000_usize) {
+            let chunk = if sizes.iter().sum::<usize>() > 100_000 { chunk.max(1000) } else { chunk };
+            let expected: Vec<_> = sizes.iter().enumerate().map(|(index, &size)| payload(index, size)).collect();
+            let (mut bytes, mut sequence) = (Vec::new(), 0);
+            for payload in &expected {
+                sequence = packet::put(&mut bytes, payload, sequence);
+            }
+            let got = receive(bytes, chunk, expected.len());
+            prop_assert_eq!(got.ok(), Some(expected));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..500)) {
+            prop_assert!(receive(bytes, 64, 600).is_err(), "it ends some time");
+        }
+    }
+
+    #[test]
+    fn a_payload_of_several_packets_is_joined_and_its_memory_given_back() {
+        for size in [MAX_PAYLOAD - 1, MAX_PAYLOAD, MAX_PAYLOAD + 1, 2 * MAX_PAYLOAD] {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            let mut sequence = 0;
+            for (index, size) in [10, size, 10].into_iter().enumerate() {
+                expected.push(payload(index, size));
+                sequence = packet::put(&mut bytes, &expected[index], sequence);
+            }
+            assert!(receive(bytes, 1 << 20, 3).expect("whole") == expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_packet_out_of_turn_is_an_error() {
+        let mut bytes = Vec::new();
+        packet::put(&mut bytes, b"one", 0);
+        packet::put(&mut bytes, b"three", 2);
+        assert!(matches!(receive(bytes, 100, 2), Err(Error::Protocol { .. })));
     }
 }

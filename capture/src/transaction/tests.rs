@@ -37,7 +37,11 @@ impl Source {
         self.next_gno += 1;
         let set: GtidSet = format!("{UUID}:{number}").parse().expect("a set");
         let (source, tag, _) = set.iter().next().expect("one");
-        Gtid { source: *source, tag: tag.clone(), number }
+        Gtid {
+            source: *source,
+            tag: tag.clone(),
+            number,
+        }
     }
 }
 
@@ -58,11 +62,18 @@ fn head(gtid: Option<Gtid>) -> Meaning<'static> {
 
 fn assembler(gtids: Option<&str>) -> Assembler {
     let gtids = gtids.map(|text| text.parse().expect("a set"));
-    let position = SourcePosition { gtids, file: FilePosition::new("binlog.000001", 4) };
+    let position = SourcePosition {
+        gtids,
+        file: FilePosition::new("binlog.000001", 4),
+    };
     Assembler::new(position, true, ChecksumAlg::Crc32)
 }
 
-fn push(assembler: &mut Assembler, event: &(EventHeader, Vec<u8>), meaning: Meaning<'_>) -> Result<Step, Fault> {
+fn push(
+    assembler: &mut Assembler,
+    event: &(EventHeader, Vec<u8>),
+    meaning: Meaning<'_>,
+) -> Result<Step, Fault> {
     assembler.push(event.0, &event.1, meaning)
 }
 
@@ -134,16 +145,31 @@ fn statements_end_transactions_as_the_server_says() {
         (&["XA COMMIT X'31',X'',1"], 1),
         (&["BEGIN", "INSERT INTO t VALUES (1)", "COMMIT"], 3),
         (&["BEGIN", "SAVEPOINT `s`", "ROLLBACK TO `s`", "ROLLBACK"], 4),
-        (&["XA START X'31',X'',1", "XA END X'31',X'',1", "XA ROLLBACK X'31',X'',1"], 3),
-        (&["BEGIN", "CREATE TABLE t (a INT) START TRANSACTION", "COMMIT"], 3),
+        (
+            &[
+                "XA START X'31',X'',1",
+                "XA END X'31',X'',1",
+                "XA ROLLBACK X'31',X'',1",
+            ],
+            3,
+        ),
+        (
+            &["BEGIN", "CREATE TABLE t (a INT) START TRANSACTION", "COMMIT"],
+            3,
+        ),
     ] {
         let (mut machine, mut source) = (assembler(None), Source::new(4));
         let event = source.event(EventKind::ANONYMOUS_GTID, 70);
         push(&mut machine, &event, head(None)).expect("a head");
         for (index, statement) in statements.iter().enumerate() {
             let event = source.event(EventKind::QUERY, 100);
-            let step = push(&mut machine, &event, Meaning::Statement(statement.as_bytes())).expect("in order");
-            assert_eq!(matches!(step, Step::Whole(..)), index + 1 == whole_after, "{statement}");
+            let step =
+                push(&mut machine, &event, Meaning::Statement(statement.as_bytes())).expect("in order");
+            assert_eq!(
+                matches!(step, Step::Whole(..)),
+                index + 1 == whole_after,
+                "{statement}"
+            );
         }
     }
 }
@@ -158,10 +184,17 @@ fn an_anonymous_transaction_ends_the_set_and_a_new_file_begins_one() {
     assert_eq!(piece.end.expect("an end").position.gtids, None);
     let rotate = source.event(EventKind::ROTATE, 44);
     let next = FilePosition::new("binlog.000002", 4);
-    assert!(matches!(push(&mut machine, &rotate, Meaning::Rotate(next.clone())), Ok(Step::Reached(at)) if at == next));
+    assert!(
+        matches!(push(&mut machine, &rotate, Meaning::Rotate(next.clone())), Ok(Step::Reached(at)) if at == next)
+    );
     let mut source = Source::new(4);
     let event = source.event(EventKind::PREVIOUS_GTIDS, 71);
-    push(&mut machine, &event, Meaning::PreviousGtids(UUID_1_TO_3.parse().expect("a set"))).expect("a set");
+    push(
+        &mut machine,
+        &event,
+        Meaning::PreviousGtids(UUID_1_TO_3.parse().expect("a set")),
+    )
+    .expect("a set");
     source.next_gno = 4;
     let gtid = source.gtid();
     let event = source.event(EventKind::GTID, 70);
@@ -178,23 +211,44 @@ const UUID_1_TO_3: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-3";
 fn what_no_server_writes_is_a_fault() {
     let (mut machine, mut source) = (assembler(Some(UUID_1_TO_3)), Source::new(4));
     let event = source.event(EventKind::WRITE_ROWS, 40);
-    assert!(matches!(push(&mut machine, &event, Meaning::Inner), Err(Fault::Order(_))), "rows outside");
+    assert!(
+        matches!(push(&mut machine, &event, Meaning::Inner), Err(Fault::Order(_))),
+        "rows outside"
+    );
     let again = source.gtid();
     let event = source.event(EventKind::GTID, 70);
-    assert!(matches!(push(&mut machine, &event, head(Some(again))), Err(Fault::Order(_))), "twice");
+    assert!(
+        matches!(
+            push(&mut machine, &event, head(Some(again))),
+            Err(Fault::Order(_))
+        ),
+        "twice"
+    );
     source.next_gno = 4;
     let gtid = source.gtid();
     let event = source.event(EventKind::GTID, 70);
     push(&mut machine, &event, head(Some(gtid))).expect("a head");
     let event = source.event(EventKind::ROTATE, 40);
     let next = FilePosition::new("binlog.000002", 4);
-    assert!(matches!(push(&mut machine, &event, Meaning::Rotate(next)), Err(Fault::Order(_))), "torn");
+    assert!(
+        matches!(
+            push(&mut machine, &event, Meaning::Rotate(next)),
+            Err(Fault::Order(_))
+        ),
+        "torn"
+    );
     source.event(EventKind::TABLE_MAP, 50);
     let event = source.event(EventKind::WRITE_ROWS, 40);
-    assert!(matches!(push(&mut machine, &event, Meaning::Inner), Err(Fault::Order(_))), "an event is missing");
+    assert!(
+        matches!(push(&mut machine, &event, Meaning::Inner), Err(Fault::Order(_))),
+        "an event is missing"
+    );
     let event = source.event(EventKind::INCIDENT, 40);
     let words = Meaning::Incident("1: lost".to_owned());
-    assert!(matches!(push(&mut machine, &event, words), Err(Fault::Incident(_))));
+    assert!(matches!(
+        push(&mut machine, &event, words),
+        Err(Fault::Incident(_))
+    ));
 }
 
 #[test]
@@ -203,10 +257,18 @@ fn heartbeats_move_the_place_and_the_first_version_wraps() {
     machine.place.offset = (5 << 32) | 0xffff_ff00;
     let mut beat = Source::new(0).event(EventKind::HEARTBEAT, 40);
     beat.0.log_pos = 0x10;
-    let step = push(&mut machine, &beat, Meaning::Heartbeat(FilePosition::new("binlog.000001", 0x10)));
+    let step = push(
+        &mut machine,
+        &beat,
+        Meaning::Heartbeat(FilePosition::new("binlog.000001", 0x10)),
+    );
     assert!(matches!(step, Ok(Step::Reached(at)) if at.offset == (6 << 32) | 0x10));
     beat.0.kind = EventKind::HEARTBEAT_V2;
-    let step = push(&mut machine, &beat, Meaning::Heartbeat(FilePosition::new("binlog.000009", 7 << 32)));
+    let step = push(
+        &mut machine,
+        &beat,
+        Meaning::Heartbeat(FilePosition::new("binlog.000009", 7 << 32)),
+    );
     assert!(matches!(step, Ok(Step::Reached(at)) if at == FilePosition::new("binlog.000009", 7 << 32)));
 }
 
@@ -216,8 +278,14 @@ fn artificial_events_move_nothing() {
     machine.place.offset = 5000;
     let mut format = source.event(EventKind::FORMAT_DESCRIPTION, 122);
     format.0.log_pos = 0;
-    assert!(matches!(push(&mut machine, &format, Meaning::Format(ChecksumAlg::Off)), Ok(Step::Wait)));
-    assert_eq!((machine.place().offset, machine.checksum()), (5000, ChecksumAlg::Off));
+    assert!(matches!(
+        push(&mut machine, &format, Meaning::Format(ChecksumAlg::Off)),
+        Ok(Step::Wait)
+    ));
+    assert_eq!(
+        (machine.place().offset, machine.checksum()),
+        (5000, ChecksumAlg::Off)
+    );
 }
 
 #[test]
