@@ -14,7 +14,7 @@ pub fn render(document: &Document) -> String {
     let mut out = String::new();
     line(
         &mut out,
-        format!(
+        &format!(
             "outrigger {}, up {}, {} resident",
             document.version,
             seconds(document.uptime_seconds),
@@ -29,12 +29,12 @@ pub fn render(document: &Document) -> String {
         .unwrap_or_default();
     line(
         &mut out,
-        format!("source  {}{version}: {}", source.address, phase(&source.phase)),
+        &format!("source  {}{version}: {}", source.address, phase(&source.phase)),
     );
     if let Some(file) = &source.file {
         line(
             &mut out,
-            format!(
+            &format!(
                 "        read up to {file}, {}/s, {} transactions/s",
                 rate_bytes(source.bytes_per_second),
                 rate(source.transactions_per_second)
@@ -42,7 +42,7 @@ pub fn render(document: &Document) -> String {
         );
     }
     if let Some(gtids) = &source.gtids {
-        line(&mut out, format!("        GTIDs {}", shorten(gtids)));
+        line(&mut out, &format!("        GTIDs {}", shorten(gtids)));
     }
     why(&mut out, "        ", &source.phase);
     let log = &document.log;
@@ -54,7 +54,7 @@ pub fn render(document: &Document) -> String {
     let full = if log.paused { ", full" } else { "" };
     line(
         &mut out,
-        format!(
+        &format!(
             "log     {}: {held}, {} of {}{full}",
             log.path,
             bytes(log.bytes),
@@ -62,11 +62,11 @@ pub fn render(document: &Document) -> String {
         ),
     );
     match &document.proxy {
-        None => line(&mut out, "proxy   none".to_owned()),
+        None => line(&mut out, "proxy   none"),
         Some(proxy) => {
             line(
                 &mut out,
-                format!("proxy   {}: {}", proxy.listen.join(", "), phase(&proxy.phase)),
+                &format!("proxy   {}: {}", proxy.listen.join(", "), phase(&proxy.phase)),
             );
             why(&mut out, "        ", &proxy.phase);
         }
@@ -81,13 +81,13 @@ pub fn render(document: &Document) -> String {
 fn render_task(out: &mut String, task: &TaskPart) {
     line(
         out,
-        format!("task {} -> {}: {}", task.name, task.target, phase(&task.phase)),
+        &format!("task {} -> {}: {}", task.name, task.target, phase(&task.phase)),
     );
     why(out, "  ", &task.phase);
     render_tables(out, task);
     line(
         out,
-        format!(
+        &format!(
             "  behind    {}, {} transactions, about {} of log",
             seconds(task.delay_seconds),
             number(task.transactions_behind),
@@ -96,7 +96,7 @@ fn render_task(out: &mut String, task: &TaskPart) {
     );
     line(
         out,
-        format!(
+        &format!(
             "  applying  {} rows/s, {} transactions/s",
             rate(task.rows_per_second),
             rate(task.transactions_per_second)
@@ -104,7 +104,7 @@ fn render_task(out: &mut String, task: &TaskPart) {
     );
     line(
         out,
-        format!(
+        &format!(
             "  applied   {} inserts, {} updates, {} deletes, {} DDL in {} transactions as {}, {} retries",
             number(task.rows_inserted),
             number(task.rows_updated),
@@ -122,7 +122,7 @@ fn render_task(out: &mut String, task: &TaskPart) {
         .unwrap_or_else(|| "none yet".to_owned());
     line(
         out,
-        format!("  position  {position}, offset {}", number(task.offset)),
+        &format!("  position  {position}, offset {}", number(task.offset)),
     );
 }
 
@@ -137,7 +137,7 @@ fn render_tables(out: &mut String, task: &TaskPart) {
     let size: u64 = done.iter().map(|table| table.bytes_copied).sum();
     line(
         out,
-        format!(
+        &format!(
             "  copied    {} of {} tables, {} rows, {}",
             done.len(),
             task.tables.len(),
@@ -158,7 +158,7 @@ fn render_tables(out: &mut String, task: &TaskPart) {
     });
     line(
         out,
-        format!("  copying   {} rows/s", rate(task.copied_rows_per_second)),
+        &format!("  copying   {} rows/s", rate(task.copied_rows_per_second)),
     );
     let mut cells = vec![["table", "rows", "of about", "done", "rows/s", "left"].map(str::to_owned)];
     cells.extend(open.iter().take(TABLES_SHOWN).map(|table| cells_of(table)));
@@ -176,10 +176,10 @@ fn render_tables(out: &mut String, task: &TaskPart) {
                 _ => format!("  {cell:>width$}"),
             });
         }
-        line(out, text);
+        line(out, &text);
     }
     if open.len() > TABLES_SHOWN {
-        line(out, format!("    and {} more", open.len() - TABLES_SHOWN));
+        line(out, &format!("    and {} more", open.len() - TABLES_SHOWN));
     }
 }
 
@@ -216,11 +216,11 @@ fn phase(phase: &Phase) -> String {
 
 fn why(out: &mut String, indent: &str, phase: &Phase) {
     if let Some(why) = &phase.why {
-        line(out, format!("{indent}{why}"));
+        line(out, &format!("{indent}{why}"));
     }
 }
 
-fn line(out: &mut String, text: String) {
+fn line(out: &mut String, text: &str) {
     out.push_str(text.trim_end());
     out.push('\n');
 }
@@ -230,7 +230,7 @@ fn number(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
