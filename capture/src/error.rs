@@ -189,13 +189,12 @@ pub enum Error {
     },
     /// An event is damaged or unknown (C1).
     #[error(
-        "source {address}: the event at {position} can't be trusted: {source}. Nothing from there on was taken over; compare with \
-         mysqlbinlog --verify-binlog-checksum on the source"
+        "source {address}: the event that begins at {position} can't be trusted: {source} (nothing from there on was taken over)"
     )]
     Event {
         /// Where.
         address: Address,
-        /// The file and the offset where the event ends.
+        /// Where the event begins.
         position: FilePosition,
         /// What is wrong with it.
         source: outrigger_protocol::binlog::Error,
