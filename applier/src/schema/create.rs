@@ -1,6 +1,7 @@
 //! Creating an object on the target as the source defines it: under the settings that its text was made for, with the
 //! definer that the target's account may give.
 
+use mysql_async::prelude::Queryable;
 use outrigger_protocol::sql::{SqlMode, ddl};
 
 use crate::error::{Error, Side};
@@ -8,9 +9,8 @@ use crate::literal::{quote_name, quote_text};
 use crate::schema::{Found, ObjectKey, Space};
 use crate::target::{self, Target};
 
-/// Which of `names` of one database are on the target, as tables or views.
+/// The names of a database's tables and views on the target.
 pub(crate) async fn existing_tables(target: &mut Target, database: &str) -> Result<Vec<String>, Error> {
-    use mysql_async::prelude::Queryable as _;
     let query = format!(
         "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {}",
         quote_text(database)
@@ -22,6 +22,17 @@ pub(crate) async fn existing_tables(target: &mut Target, database: &str) -> Resu
             cause,
         )
     })
+}
+
+/// Whether the target's table holds no row.
+pub(crate) async fn is_empty(target: &mut Target, key: &ObjectKey) -> Result<bool, Error> {
+    let name = key.quoted();
+    let row: Result<Option<u8>, _> = target
+        .conn()
+        .query_first(format!("SELECT 1 FROM {name} LIMIT 1"))
+        .await;
+    row.map(|row| row.is_none())
+        .map_err(|cause| Error::server(Side::Target, format!("looking for rows in {name}"), cause))
 }
 
 /// Drops the object, whatever it is there: a table where the source has a view now, for one. Rows of a database's tables

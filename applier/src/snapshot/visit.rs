@@ -272,6 +272,14 @@ async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Erro
     let size = (*rows_estimated, *row_bytes);
     let plan = TablePlan::make(&mut rounds.source, &v.key, definition, size, v.kept).await?;
     if plan.walk.is_none() {
+        if v.kept && !v.resumes && !create::is_empty(&mut rounds.target, &v.key).await? {
+            let what = format!(
+                "{} has no usable key, so its rows can't be told apart, and the target's own table holds rows: empty it or \
+                 drop it there, or leave it out of the selection",
+                v.key.quoted()
+            );
+            return Err(Error::Copy { what });
+        }
         rounds
             .context
             .status
