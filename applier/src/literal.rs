@@ -4,6 +4,8 @@
 //! byte by byte. That is right for any character set because the session's client character set is utf8mb4, whose
 //! multi-byte characters contain neither quote nor backslash. `sql_mode` must not contain `NO_BACKSLASH_ESCAPES`.
 
+mod json;
+
 use std::io::Write as _;
 
 use outrigger_protocol::value::{Date, Time, TimeOfDay, Value};
@@ -29,10 +31,7 @@ pub(crate) fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &Colum
             }
             quoted(out, bytes);
         }
-        Value::Json(text) => {
-            out.extend_from_slice(b"_utf8mb4");
-            quoted(out, text);
-        }
+        Value::Json(text) => json::write_json(out, text),
         Value::Date(d) => {
             out.push(b'\'');
             date(out, *d);
