@@ -3,10 +3,13 @@
 //! Pure text. Consecutive inserts into one table become one INSERT, consecutive deletes by key one DELETE. Every statement
 //! that must find rows says how many ([`Expect`]), so that a divergence is seen before the commit (A8).
 
+mod fold;
+
 use std::sync::Arc;
 
 use outrigger_protocol::value::Value;
 
+use self::fold::Fold;
 use crate::definition::{ColumnKind, TableDef};
 use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal};
 
@@ -33,6 +36,8 @@ pub(crate) struct Table {
     into: String,
     /// `` (`k1`,`k2`) `` or `` `k` ``.
     key_list: String,
+    /// `` `a`=VALUES(`a`),… ``: all written columns but the key's.
+    assign: String,
 }
 
 impl Table {
@@ -57,14 +62,38 @@ impl Table {
             Some(key) => format!("({})", names(&key.columns)),
             None => String::new(),
         };
+        let in_key = |i: &usize| def.key.as_ref().is_some_and(|key| key.columns.contains(i));
+        let assignment = |i: &usize| {
+            let name = quote_name(&def.columns[*i].name);
+            format!("{name}=VALUES({name})")
+        };
+        let assign: Vec<String> = written.iter().filter(|i| !in_key(i)).map(assignment).collect();
         Self {
             quoted,
             written,
             enums,
             into,
             key_list,
+            assign: assign.join(","),
             def,
         }
+    }
+
+    /// True when the table's rows are told apart by its key alone, so that changes of different rows may change places.
+    fn is_foldable(&self) -> bool {
+        self.def.key.is_some() && self.def.other_unique_keys == 0
+    }
+
+    /// Appends `(a,b,…)`.
+    fn write_tuple(&self, out: &mut Vec<u8>, image: &Image<'_>, columns: &[usize]) {
+        out.push(b'(');
+        for (n, i) in columns.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            write_literal(out, &image[*i], &self.def.columns[*i]);
+        }
+        out.push(b')');
     }
 
     /// The key's columns, for messages.
@@ -134,6 +163,7 @@ pub(crate) struct Statements {
     expects: Vec<Expect>,
     open: Option<Open>,
     lenient: bool,
+    fold: Fold,
     counts: RowCounts,
 }
 
@@ -153,6 +183,15 @@ enum Form {
     Delete,
     /// DELETE that need not find its rows.
     Forget,
+    /// INSERT … ON DUPLICATE KEY UPDATE, each row of which must be there.
+    Upsert,
+}
+
+impl Form {
+    /// True when its rows are whole rows, not keys.
+    fn writes(self) -> bool {
+        matches!(self, Self::Insert | Self::Replace | Self::Upsert)
+    }
 }
 
 /// Under which ENUM's error value (ordinal 0) can be written; everything else is as in [`crate::target::SESSION`].
@@ -169,13 +208,14 @@ impl Statements {
             expects: Vec::new(),
             open: None,
             lenient: false,
+            fold: Fold::default(),
             counts: RowCounts::default(),
         }
     }
 
     /// Bytes so far.
     pub(crate) fn len(&self) -> usize {
-        self.sql.len()
+        self.sql.len() + self.fold.len()
     }
 
     /// The first statements of a target transaction.
@@ -190,8 +230,13 @@ impl Statements {
         self.counts != RowCounts::default()
     }
 
-    /// Adds a statement of the frame: it must affect `rows`.
+    /// Adds a statement of the frame, after everything so far: it must affect `rows`.
     pub(crate) fn frame(&mut self, what: &'static str, rows: Option<u64>, write: impl FnOnce(&mut Vec<u8>)) {
+        self.unfold();
+        self.push_frame(what, rows, write);
+    }
+
+    fn push_frame(&mut self, what: &'static str, rows: Option<u64>, write: impl FnOnce(&mut Vec<u8>)) {
         self.close();
         self.begin_statement();
         write(&mut self.sql);
@@ -204,6 +249,7 @@ impl Statements {
 
     /// Ends the batch: its text, what each statement must report, and the rows in it.
     pub(crate) fn finish(mut self) -> (Vec<u8>, Vec<Expect>, RowCounts) {
+        self.unfold();
         self.close();
         self.set_lenient(false);
         (self.sql, self.expects, self.counts)
@@ -211,10 +257,21 @@ impl Statements {
 
     /// Adds one row's change. Images hold a value for every column of the table.
     pub(crate) fn change(&mut self, table: &Arc<Table>, change: Change<'_, '_>, mode: Mode) {
+        match change {
+            Change::Insert(_) => self.counts.inserted += 1,
+            Change::Update(..) => self.counts.updated += 1,
+            Change::Delete(_) => self.counts.deleted += 1,
+        }
+        if mode == Mode::Exact && Fold::takes(table, &change) {
+            self.fold.add(table, change);
+            return;
+        }
+        if self.fold.holds(table) {
+            self.unfold();
+        }
         let keyed = table.def.key.is_some();
         match change {
             Change::Insert(after) => {
-                self.counts.inserted += 1;
                 let form = if keyed && mode == Mode::Idempotent {
                     Form::Replace
                 } else {
@@ -223,7 +280,6 @@ impl Statements {
                 self.row(table, form, after);
             }
             Change::Update(before, after) => {
-                self.counts.updated += 1;
                 if keyed && mode == Mode::Idempotent {
                     if table.key_changed(before, after) {
                         self.row(table, Form::Forget, before);
@@ -233,77 +289,74 @@ impl Statements {
                     self.update(table, before, after);
                 }
             }
-            Change::Delete(before) => {
-                self.counts.deleted += 1;
-                match (keyed, mode) {
-                    (true, Mode::Idempotent) => self.row(table, Form::Forget, before),
-                    (true, Mode::Exact) => self.row(table, Form::Delete, before),
-                    (false, _) => self.delete_one(table, before),
-                }
-            }
+            Change::Delete(before) => match (keyed, mode) {
+                (true, Mode::Idempotent) => self.row(table, Form::Forget, before),
+                (true, Mode::Exact) => self.row(table, Form::Delete, before),
+                (false, _) => self.delete_one(table, before),
+            },
         }
+    }
+
+    /// Writes the folded rows out; what comes after them stands after them.
+    fn unfold(&mut self) {
+        std::mem::take(&mut self.fold).write(self);
     }
 
     /// Adds a row to the open statement of this form, or opens one.
     fn row(&mut self, table: &Arc<Table>, form: Form, image: &Image<'_>) {
-        let inserts = matches!(form, Form::Insert | Form::Replace);
-        self.set_lenient(inserts && has_error_enum(table, image));
-        let fits = self.open.as_ref().is_some_and(|open| {
-            open.form == form
-                && open.rows < MAX_ROWS
-                && self.sql.len() - open.from < MAX_BYTES
-                && Arc::ptr_eq(&open.table, table)
-        });
-        if fits {
-            self.sql.push(b',');
-        } else {
-            self.close();
-            self.begin_statement();
-            let from = self.sql.len();
-            match form {
-                Form::Insert => self.sql.extend_from_slice(b"INSERT INTO "),
-                Form::Replace => self.sql.extend_from_slice(b"REPLACE INTO "),
-                Form::Delete | Form::Forget => self.sql.extend_from_slice(b"DELETE FROM "),
-            }
-            if inserts {
-                self.sql.extend_from_slice(table.into.as_bytes());
-            } else {
-                self.sql.extend_from_slice(table.quoted.as_bytes());
-                self.sql.extend_from_slice(b" WHERE ");
-                self.sql.extend_from_slice(table.key_list.as_bytes());
-                self.sql.extend_from_slice(b" IN(");
-            }
-            self.open = Some(Open {
-                table: Arc::clone(table),
-                form,
-                rows: 0,
-                from,
-            });
-        }
-        match (&table.def.key, inserts) {
+        self.set_lenient(form.writes() && has_error_enum(table, image));
+        self.open_row(table, form);
+        match (&table.def.key, form.writes()) {
             (Some(key), false) if key.columns.len() == 1 => {
                 let i = key.columns[0];
                 write_literal(&mut self.sql, &image[i], &table.def.columns[i]);
             }
-            (Some(key), false) => self.tuple(table, image, &key.columns),
-            _ => self.tuple(table, image, &table.written),
-        }
-        if let Some(open) = &mut self.open {
-            open.rows += 1;
+            (Some(key), false) => table.write_tuple(&mut self.sql, image, &key.columns),
+            _ => table.write_tuple(&mut self.sql, image, &table.written),
         }
     }
 
-    fn tuple(&mut self, table: &Table, image: &Image<'_>, columns: &[usize]) {
-        let mut separator = b'(';
-        for i in columns {
-            self.sql.push(separator);
-            write_literal(&mut self.sql, &image[*i], &table.def.columns[*i]);
-            separator = b',';
+    /// Adds a row, or a key, that is text already.
+    fn text_row(&mut self, table: &Arc<Table>, form: Form, text: &[u8]) {
+        self.set_lenient(false);
+        self.open_row(table, form);
+        self.sql.extend_from_slice(text);
+    }
+
+    /// Makes the open statement one of this form that takes one more row.
+    fn open_row(&mut self, table: &Arc<Table>, form: Form) {
+        if let Some(open) = &mut self.open
+            && open.form == form
+            && open.rows < MAX_ROWS
+            && self.sql.len() - open.from < MAX_BYTES
+            && Arc::ptr_eq(&open.table, table)
+        {
+            open.rows += 1;
+            self.sql.push(b',');
+            return;
         }
-        if columns.is_empty() {
-            self.sql.push(b'(');
+        self.close();
+        self.begin_statement();
+        let from = self.sql.len();
+        match form {
+            Form::Insert | Form::Upsert => self.sql.extend_from_slice(b"INSERT INTO "),
+            Form::Replace => self.sql.extend_from_slice(b"REPLACE INTO "),
+            Form::Delete | Form::Forget => self.sql.extend_from_slice(b"DELETE FROM "),
         }
-        self.sql.push(b')');
+        if form.writes() {
+            self.sql.extend_from_slice(table.into.as_bytes());
+        } else {
+            self.sql.extend_from_slice(table.quoted.as_bytes());
+            self.sql.extend_from_slice(b" WHERE ");
+            self.sql.extend_from_slice(table.key_list.as_bytes());
+            self.sql.extend_from_slice(b" IN(");
+        }
+        self.open = Some(Open {
+            table: Arc::clone(table),
+            form,
+            rows: 1,
+            from,
+        });
     }
 
     /// Ends the open statement and says what it must report.
@@ -311,12 +364,19 @@ impl Statements {
         let Some(open) = self.open.take() else { return };
         let (rows, what) = match open.form {
             Form::Insert => (Some(open.rows), "INSERT"),
+            // The server counts an updated row twice, and once one that it had to insert.
+            Form::Upsert => (Some(2 * open.rows), "UPDATE (counting twice)"),
             Form::Replace => (None, "REPLACE"),
             Form::Delete => (Some(open.rows), "DELETE"),
             Form::Forget => (None, "DELETE"),
         };
-        if matches!(open.form, Form::Delete | Form::Forget) {
-            self.sql.push(b')');
+        match open.form {
+            Form::Delete | Form::Forget => self.sql.push(b')'),
+            Form::Upsert => {
+                self.sql.extend_from_slice(b"ON DUPLICATE KEY UPDATE ");
+                self.sql.extend_from_slice(open.table.assign.as_bytes());
+            }
+            Form::Insert | Form::Replace => {}
         }
         self.expects.push(Expect {
             rows,
@@ -399,7 +459,7 @@ impl Statements {
         if self.lenient != lenient {
             self.lenient = lenient;
             let text = if lenient { LENIENT } else { STRICT };
-            self.frame("SET", None, |sql| sql.extend_from_slice(text.as_bytes()));
+            self.push_frame("SET", None, |sql| sql.extend_from_slice(text.as_bytes()));
         }
     }
 

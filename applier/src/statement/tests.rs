@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -31,9 +32,16 @@ fn table(keyed: bool) -> Arc<Table> {
         table: "t".into(),
         columns,
         key,
-        other_unique_keys: 0,
+        other_unique_keys: 1,
     };
     Arc::new(Table::new(def))
+}
+
+fn foldable() -> Arc<Table> {
+    Arc::new(Table::new(TableDef {
+        other_unique_keys: 0,
+        ..table(true).def.clone()
+    }))
 }
 
 fn row(id: i64, name: &'static str) -> Vec<Value<'static>> {
@@ -134,6 +142,38 @@ fn an_enums_error_value_is_written_without_strictness() {
     assert_eq!(sql[2], STRICT);
 }
 
+#[test]
+fn a_groups_net_effect_is_written() {
+    let t = foldable();
+    let mut s = Statements::new();
+    for change in [
+        Change::Update(&row(1, "a"), &row(1, "b")),
+        Change::Insert(&row(7, "n")),
+        Change::Delete(&row(2, "x")),
+        Change::Update(&row(1, "b"), &row(1, "c")),
+        Change::Insert(&row(2, "y")),
+        Change::Delete(&row(3, "z")),
+        Change::Insert(&row(8, "gone")),
+        Change::Delete(&row(8, "gone")),
+        Change::Update(&row(4, "k"), &row(5, "k")),
+        Change::Update(&row(6, "to"), &row(6, "fro")),
+        Change::Update(&row(6, "fro"), &row(6, "to")),
+    ] {
+        s.change(&t, change, Mode::Exact);
+    }
+    let (sql, rows) = text(s);
+    assert_eq!(
+        sql,
+        [
+            "DELETE FROM `d`.`t` WHERE `id` IN(3,4,6)",
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'c',NULL),(2,_utf8mb4'y',NULL)\
+             ON DUPLICATE KEY UPDATE `name`=VALUES(`name`),`at`=VALUES(`at`)",
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(7,_utf8mb4'n',NULL),(5,_utf8mb4'k',NULL),(6,_utf8mb4'to',NULL)",
+        ]
+    );
+    assert_eq!(rows, [Some(3), Some(4), Some(3)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -153,4 +193,77 @@ proptest! {
         prop_assert_eq!(counts.inserted + counts.updated + counts.deleted, kinds.len() as u64);
         prop_assert_eq!(sql.iter().filter(|b| **b == b';').count() + 1, expects.len());
     }
+
+    /// Folded or not, a table ends the same: a model executes both.
+    #[test]
+    fn the_net_effect_is_the_effect(picks in proptest::collection::vec((0u8..4, 0i64..6, 0i64..6, 0usize..3), 1..200)) {
+        let t = foldable();
+        let names = ["a", "b", "c"];
+        let start: BTreeMap<i64, &'static str> = [(0, "a"), (1, "b"), (2, "c")].into();
+        let mut live = start.clone();
+        let mut s = Statements::new();
+        for (kind, id, other, name) in picks {
+            let name = names[name];
+            match (kind, live.get(&id).copied()) {
+                (0, None) => {
+                    live.insert(id, name);
+                    s.change(&t, Change::Insert(&row(id, name)), Mode::Exact);
+                }
+                (1, Some(old)) => {
+                    live.remove(&id);
+                    s.change(&t, Change::Delete(&row(id, old)), Mode::Exact);
+                }
+                (2, Some(old)) if old != name => {
+                    live.insert(id, name);
+                    s.change(&t, Change::Update(&row(id, old), &row(id, name)), Mode::Exact);
+                }
+                (3, Some(old)) if !live.contains_key(&other) => {
+                    live.remove(&id);
+                    live.insert(other, old);
+                    s.change(&t, Change::Update(&row(id, old), &row(other, old)), Mode::Exact);
+                }
+                _ => {}
+            }
+        }
+        let (sql, rows) = text(s);
+        let mut model = start;
+        for (statement, expected) in sql.iter().zip(rows) {
+            prop_assert_eq!(Some(execute(&mut model, statement)), expected, "{}", statement);
+        }
+        prop_assert_eq!(model, live);
+    }
+}
+
+/// Executes a folded statement on a model of the table; returns the affected rows as the server counts them.
+fn execute(model: &mut BTreeMap<i64, &'static str>, statement: &str) -> u64 {
+    if let Some(keys) = statement.strip_prefix("DELETE FROM `d`.`t` WHERE `id` IN(") {
+        let keys = keys
+            .trim_end_matches(')')
+            .split(',')
+            .map(|k| k.parse::<i64>().unwrap());
+        return keys.map(|k| u64::from(model.remove(&k).is_some())).sum();
+    }
+    let Some((_, values)) = statement.split_once(")VALUES(") else {
+        return 0;
+    };
+    let (values, upsert) = match values.split_once(")ON DUPLICATE") {
+        Some((values, _)) => (values, true),
+        None => (values.trim_end_matches(')'), false),
+    };
+    let mut affected = 0;
+    for tuple in values.split("),(") {
+        let mut parts = tuple.split(',');
+        let id: i64 = parts.next().unwrap().parse().unwrap();
+        let name = ["a", "b", "c"]
+            .into_iter()
+            .find(|n| parts.clone().next() == Some(&format!("_utf8mb4'{n}'")))
+            .unwrap();
+        affected += match model.insert(id, name) {
+            None => 1,
+            Some(old) if upsert && old == name => 1,
+            Some(_) if upsert => 2,
+            Some(_) => panic!("a duplicate key"),
+        };
+    }
+    affected
 }

@@ -1,0 +1,213 @@
+//! The net effect of a group's changes on each row, for tables that no second unique key ties together.
+//!
+//! A group is one target transaction, so only what it leaves behind counts: ten updates of a row are one, an insert and
+//! its delete are nothing, a delete and an insert of one key are an update. What is left of a table are at most three kinds
+//! of statements over many rows. Nothing is given up for it: each still says how many rows it must find, and the
+//! first change of a row says whether the row must be there.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use outrigger_protocol::value::Value;
+
+use super::{Change, Form, Image, Statements, Table};
+use crate::literal::write_literal;
+
+/// Rows whose text is longer are not folded: an UPDATE names only what changed.
+const MAX_ROW: usize = 2048;
+
+/// The changes of a group so far, by table and key.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    tables: Vec<Rows>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Rows {
+    table: Arc<Table>,
+    /// From the key's literals to its slot.
+    index: HashMap<Box<[u8]>, usize>,
+    slots: Vec<Slot>,
+}
+
+/// One key's row.
+#[derive(Debug)]
+struct Slot {
+    key: Box<[u8]>,
+    /// The row as it was before the group, by its hash; `None`: there must have been none.
+    origin: Option<u64>,
+    /// The row as it is now; `None`: deleted.
+    now: Option<(u64, Box<[u8]>)>,
+}
+
+impl Fold {
+    /// Bytes that the folded rows take, about.
+    pub(super) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// True when the table has folded rows.
+    pub(super) fn holds(&self, table: &Arc<Table>) -> bool {
+        self.tables.iter().any(|rows| Arc::ptr_eq(&rows.table, table))
+    }
+
+    /// True when the change can be folded; then it is to be given to [`Fold::add`].
+    pub(super) fn takes(table: &Table, change: &Change<'_, '_>) -> bool {
+        let small = |image: &Image<'_>| image.iter().map(size).sum::<usize>() <= MAX_ROW;
+        table.is_foldable()
+            && match change {
+                Change::Insert(after) | Change::Update(_, after) => {
+                    small(after) && !super::has_error_enum(table, after)
+                }
+                Change::Delete(_) => true,
+            }
+    }
+
+    /// Adds a change.
+    pub(super) fn add(&mut self, table: &Arc<Table>, change: Change<'_, '_>) {
+        let at = match self
+            .tables
+            .iter()
+            .position(|rows| Arc::ptr_eq(&rows.table, table))
+        {
+            Some(at) => at,
+            None => {
+                self.tables.push(Rows {
+                    table: Arc::clone(table),
+                    index: HashMap::new(),
+                    slots: Vec::new(),
+                });
+                self.tables.len() - 1
+            }
+        };
+        let rows = &mut self.tables[at];
+        self.bytes += match change {
+            Change::Insert(after) => rows.put(None, after),
+            Change::Update(before, after) if table.key_changed(before, after) => {
+                rows.remove(before) + rows.put(None, after)
+            }
+            Change::Update(before, after) => rows.put(Some(before), after),
+            Change::Delete(before) => rows.remove(before),
+        };
+    }
+
+    /// Writes what is left of the changes. Deletes come first: a key may come back in another spelling.
+    pub(super) fn write(self, out: &mut Statements) {
+        for Rows { table, slots, .. } in self.tables {
+            let outcome = |slot: &Slot| slot.outcome(&table);
+            for slot in slots
+                .iter()
+                .filter(|s| matches!(outcome(s), Outcome::Delete | Outcome::Rewrite))
+            {
+                out.text_row(&table, Form::Delete, &slot.key);
+            }
+            for (wanted, form) in [
+                (Outcome::Update, Form::Upsert),
+                (Outcome::Insert, Form::Insert),
+                (Outcome::Rewrite, Form::Insert),
+            ] {
+                for slot in slots.iter().filter(|s| outcome(s) == wanted) {
+                    if let Some((_, text)) = &slot.now {
+                        out.text_row(&table, form, text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is to be done with a slot's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Nothing,
+    Insert,
+    Update,
+    Delete,
+    /// Deleted and inserted: it may have come back to what it was, where an update could not tell a row that is there
+    /// from one that is missing.
+    Rewrite,
+}
+
+impl Slot {
+    fn outcome(&self, table: &Table) -> Outcome {
+        match (self.origin, &self.now) {
+            (None, None) => Outcome::Nothing,
+            (None, Some(_)) => Outcome::Insert,
+            (Some(_), None) => Outcome::Delete,
+            (Some(origin), Some((now, _))) if origin == *now || table.assign.is_empty() => Outcome::Rewrite,
+            (Some(_), Some(_)) => Outcome::Update,
+        }
+    }
+}
+
+impl Rows {
+    /// The row is `after` now; `before` is what it was, `None` if it is new. Returns the bytes it takes.
+    fn put(&mut self, before: Option<&Image<'_>>, after: &Image<'_>) -> usize {
+        let mut text = Vec::new();
+        self.table.write_tuple(&mut text, after, &self.table.written);
+        let bytes = text.len();
+        let now = Some((hash(after), text.into_boxed_slice()));
+        let key = key(&self.table, after);
+        match self.index.get(&key) {
+            Some(at) => self.slots[*at].now = now,
+            None => self.push(key, before.map(hash), now),
+        }
+        bytes
+    }
+
+    /// The row `before` is deleted now. Returns the bytes it takes.
+    fn remove(&mut self, before: &Image<'_>) -> usize {
+        let key = key(&self.table, before);
+        let bytes = key.len();
+        match self.index.get(&key) {
+            Some(at) => self.slots[*at].now = None,
+            None => self.push(key, Some(hash(before)), None),
+        }
+        bytes
+    }
+
+    fn push(&mut self, key: Box<[u8]>, origin: Option<u64>, now: Option<(u64, Box<[u8]>)>) {
+        self.index.insert(key.clone(), self.slots.len());
+        self.slots.push(Slot { key, origin, now });
+    }
+}
+
+/// The key's literals as they stand in `IN (…)`.
+fn key(table: &Table, image: &Image<'_>) -> Box<[u8]> {
+    let mut text = Vec::new();
+    if let Some(key) = &table.def.key {
+        match key.columns.as_slice() {
+            [one] => write_literal(&mut text, &image[*one], &table.def.columns[*one]),
+            several => table.write_tuple(&mut text, image, several),
+        }
+    }
+    text.into_boxed_slice()
+}
+
+/// A hash of the whole row. Two rows with one hash only cost a rewrite.
+fn hash(image: &Image<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for value in image {
+        match value {
+            Value::Null => 0u8.hash(&mut hasher),
+            Value::Int(v) => v.hash(&mut hasher),
+            Value::UInt(v) => v.hash(&mut hasher),
+            Value::Float(v) => v.to_bits().hash(&mut hasher),
+            Value::Double(v) => v.to_bits().hash(&mut hasher),
+            Value::Decimal(v) | Value::Bytes(v) | Value::Json(v) => v.hash(&mut hasher),
+            Value::Date(v) => v.hash(&mut hasher),
+            Value::Time(v) => v.hash(&mut hasher),
+            Value::DateTime(date, time) => (date, time).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+fn size(value: &Value<'_>) -> usize {
+    match value {
+        Value::Decimal(v) | Value::Bytes(v) | Value::Json(v) => v.len() + 4,
+        _ => 8,
+    }
+}
