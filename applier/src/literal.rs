@@ -163,9 +163,9 @@ mod tests {
     use super::*;
     use crate::definition::tests::plain;
 
-    fn literal(value: Value<'_>, column: &ColumnDef) -> String {
+    fn literal(value: &Value<'_>, column: &ColumnDef) -> String {
         let mut out = Vec::new();
-        write_literal(&mut out, &value, column);
+        write_literal(&mut out, value, column);
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -177,18 +177,18 @@ mod tests {
             ..plain("c", ColumnKind::VarChar)
         };
         let blob = plain("c", ColumnKind::Blob);
-        assert_eq!(literal(Value::Null, &int), "NULL");
-        assert_eq!(literal(Value::Int(i64::MIN), &int), "-9223372036854775808");
-        assert_eq!(literal(Value::UInt(u64::MAX), &int), "18446744073709551615");
-        assert_eq!(literal(Value::Double(-0.0), &int), "-0e0");
-        assert_eq!(literal(Value::Double(1.5e300), &int), "1.5e300");
-        assert_eq!(literal(Value::Float(0.1), &int), "1.0000000149011612e-1");
+        assert_eq!(literal(&Value::Null, &int), "NULL");
+        assert_eq!(literal(&Value::Int(i64::MIN), &int), "-9223372036854775808");
+        assert_eq!(literal(&Value::UInt(u64::MAX), &int), "18446744073709551615");
+        assert_eq!(literal(&Value::Double(-0.0), &int), "-0e0");
+        assert_eq!(literal(&Value::Double(1.5e300), &int), "1.5e300");
+        assert_eq!(literal(&Value::Float(0.1), &int), "1.0000000149011612e-1");
         assert_eq!(
-            literal(Value::Bytes(Cow::Borrowed(b"it's")), &text),
+            literal(&Value::Bytes(Cow::Borrowed(b"it's")), &text),
             r"_latin1'it\'s'"
         );
         assert_eq!(
-            literal(Value::Bytes(Cow::Borrowed(b"\0\\")), &blob),
+            literal(&Value::Bytes(Cow::Borrowed(b"\0\\")), &blob),
             r"_binary'\0\\'"
         );
         let d = Date {
@@ -196,7 +196,7 @@ mod tests {
             month: 0,
             day: 0,
         };
-        assert_eq!(literal(Value::Date(d), &int), "'0000-00-00'");
+        assert_eq!(literal(&Value::Date(d), &int), "'0000-00-00'");
         let t = TimeOfDay {
             hour: 23,
             minute: 59,
@@ -204,7 +204,7 @@ mod tests {
             micros: 10,
         };
         assert_eq!(
-            literal(Value::DateTime(d, t), &int),
+            literal(&Value::DateTime(d, t), &int),
             "'0000-00-00 23:59:59.000010'"
         );
         let t = Time {
@@ -214,7 +214,7 @@ mod tests {
             seconds: 59,
             micros: 0,
         };
-        assert_eq!(literal(Value::Time(t), &int), "'-838:59:59'");
+        assert_eq!(literal(&Value::Time(t), &int), "'-838:59:59'");
     }
 
     #[test]

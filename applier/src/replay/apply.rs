@@ -19,7 +19,7 @@ use crate::target::Target;
 #[derive(Debug)]
 pub(super) enum Step {
     /// Statements of a group, in whole or in part.
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// Answered once everything handed over before is committed.
     Barrier(oneshot::Sender<()>),
 }
@@ -98,7 +98,7 @@ impl Apply {
                 step = steps.recv() => step,
             };
             match step {
-                Some(Step::Batch(batch)) => self.batch(batch).await?,
+                Some(Step::Batch(batch)) => self.batch(*batch).await?,
                 // The planner waits for it; when it is gone nobody does.
                 Some(Step::Barrier(done)) => drop(done.send(())),
                 None => return Ok(()),

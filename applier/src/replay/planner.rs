@@ -262,14 +262,14 @@ impl Planner {
         }
         let (opens, place) = (!self.group.opened, self.group.place.clone());
         self.handover
-            .send(Step::Batch(Batch {
+            .send(Step::Batch(Box::new(Batch {
                 sql,
                 expects,
                 counts,
                 opens,
                 place,
                 commit,
-            }))
+            })))
             .await
     }
 
