@@ -92,7 +92,7 @@ impl Client {
             }
             60..70 => {
                 tx.exec_drop("UPDATE shop.orders SET state = state % 4 + 1, handling = '-00:00:01.250' WHERE id = ?", (order,)).await?;
-                tx.exec_drop("UPDATE shop.payments SET paid = NOW(6), order_id = ? WHERE id = UNHEX(LEFT(SHA2(?, 256), 32))", (order, order)).await?;
+                tx.exec_drop("UPDATE shop.payments p JOIN shop.orders o ON o.id = ? SET p.paid = NOW(6), p.order_id = o.id WHERE p.id = UNHEX(LEFT(SHA2(?, 256), 32))", (order, order)).await?;
             }
             70..75 => {
                 // The lines go by cascade, payments lose their order by SET NULL.
