@@ -43,6 +43,7 @@ pub(crate) struct Encoder {
     limit: usize,
     chunk: Chunk,
     current: Statement,
+    /// The last row's key; not the row, which may be large.
     last: Vec<Value<'static>>,
 }
 
@@ -76,7 +77,7 @@ impl Encoder {
     }
 
     /// Adds a row, one value per selected column.
-    pub(crate) fn push(&mut self, row: Vec<Value<'static>>) {
+    pub(crate) fn push(&mut self, mut row: Vec<Value<'static>>) {
         let written = &self.plan.selected[..self.plan.written];
         let lenient = row
             .iter()
@@ -104,7 +105,13 @@ impl Encoder {
             self.current.lenient = lenient;
         }
         self.chunk.rows += 1;
-        self.last = row;
+        self.last.clear();
+        let slots = self.plan.walk.iter().flat_map(|walk| &walk.slots);
+        let keys = slots.filter_map(|slot| {
+            row.get_mut(*slot)
+                .map(|value| std::mem::replace(value, Value::Null))
+        });
+        self.last.extend(keys);
     }
 
     /// Bytes of the chunk so far.
@@ -130,8 +137,10 @@ impl Encoder {
 
     fn last_key(&self) -> Option<Vec<String>> {
         let walk = self.plan.walk.as_ref()?;
-        let literal = |slot: &usize| Some(key_literal(self.last.get(*slot)?, self.plan.selected.get(*slot)?));
-        walk.slots.iter().map(literal).collect()
+        let pairs = walk.slots.iter().zip(&self.last);
+        pairs
+            .map(|(slot, value)| Some(key_literal(value, self.plan.selected.get(*slot)?)))
+            .collect()
     }
 
     fn close(&mut self) {
