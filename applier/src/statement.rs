@@ -105,7 +105,7 @@ impl Table {
                 .map(|i| self.def.columns[*i].name.as_str())
                 .collect::<Vec<_>>()
                 .join(", "),
-            None => "no key: the whole row".to_owned(),
+            None => "none, the whole row".to_owned(),
         }
     }
 
@@ -365,7 +365,7 @@ impl Statements {
         let (rows, what) = match open.form {
             Form::Insert => (Some(open.rows), "INSERT"),
             // The server counts an updated row twice, and once one that it had to insert.
-            Form::Upsert => (Some(2 * open.rows), "UPDATE (counting twice)"),
+            Form::Upsert => (Some(2 * open.rows), "UPDATE (each row counts twice)"),
             Form::Replace => (None, "REPLACE"),
             Form::Delete => (Some(open.rows), "DELETE"),
             Form::Forget => (None, "DELETE"),

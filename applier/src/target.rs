@@ -97,5 +97,11 @@ async fn run(conn: &mut Conn, statements: &[u8], affected: &mut Vec<u64>) -> Res
             return Ok(());
         }
         while result.next().await?.is_some() {}
+        // An error after the first statement is kept by the driver until somebody reads on; till then it looks like the
+        // end, with no rows affected.
+        if result.columns().is_none() {
+            result.next().await?;
+            return Ok(());
+        }
     }
 }

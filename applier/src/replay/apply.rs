@@ -164,13 +164,25 @@ impl Apply {
                 table: table.quoted.clone(),
                 place: batch.place.clone(),
                 what: format!(
-                    "{} found {rows} of {wanted} rows (by {})",
+                    "{} affected {rows} rows instead of {wanted} (key: {})",
                     expect.what,
                     table.key_names()
                 ),
             });
         }
-        let Err(cause) = ended else { return Ok(()) };
+        let Err(cause) = ended else {
+            return match affected.len() == batch.expects.len() {
+                true => Ok(()),
+                false => Err(Error::Unsuitable {
+                    side: Side::Target,
+                    what: format!(
+                        "it answered {} of {} statements",
+                        affected.len(),
+                        batch.expects.len()
+                    ),
+                }),
+            };
+        };
         let at = batch.expects.get(affected.len());
         let table = at.and_then(|expect| expect.table.as_ref());
         let code = if let mysql_async::Error::Server(error) = &cause {
@@ -183,7 +195,7 @@ impl Apply {
                 table: table.quoted.clone(),
                 place: batch.place.clone(),
                 what: format!(
-                    "a row to be written has a key that the target holds already (by {})",
+                    "a row to be inserted has a key that the target holds already (key: {})",
                     table.key_names()
                 ),
             }),
