@@ -60,7 +60,12 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let config = config(&source, &target, proxy, &http);
     let program = std::env::current_exe().context("finding this program")?;
     let sidecar = Sidecar::new(&program, &folder.path().join("sidecar"), &config, &http)?;
-    let mut demo = Demo { source, target, sidecar, proxy };
+    let mut demo = Demo {
+        source,
+        target,
+        sidecar,
+        proxy,
+    };
     let equal = runtime.block_on(demo.play(args))?;
     if args.stay {
         runtime.block_on(demo.stay(folder.path(), &http))?;
@@ -82,7 +87,10 @@ struct Demo {
 impl Demo {
     async fn play(&mut self, args: &DemoArgs) -> Result<bool> {
         let sizes = Sizes::of(args.rows);
-        say(&format!("filling the source with {} rows of a shop's data", sizes.total()))?;
+        say(&format!(
+            "filling the source with {} rows of a shop's data",
+            sizes.total()
+        ))?;
         let mut source = Conn::new(root(&self.source)).await?;
         let mut target = Conn::new(root(&self.target)).await?;
         accounts(&mut source, &mut target).await?;
@@ -98,7 +106,10 @@ impl Demo {
         let closed = Instant::now();
         self.sidecar.wait_until_synchronizing(CATCH_UP)?;
         let replayed = self.catch_up(&mut source, &mut target).await?;
-        say(&format!("in step {:.1} s after the last order", closed.elapsed().as_secs_f64()))?;
+        say(&format!(
+            "in step {:.1} s after the last order",
+            closed.elapsed().as_secs_f64()
+        ))?;
         self.figures(&copied, replayed).await?;
         let comparisons = compare::databases(&mut source, &mut target, &["shop"]).await?;
         report(&comparisons)?;
@@ -123,7 +134,11 @@ impl Demo {
             tokio::task::block_in_place(|| watch.look(&mut self.sidecar, began));
             if kills.last().is_some_and(|at| began.elapsed() >= *at) {
                 kills.pop();
-                say(&format!("{:.0} s: SIGKILL to the sidecar ({})", began.elapsed().as_secs_f64(), watch.phase()))?;
+                say(&format!(
+                    "{:.0} s: SIGKILL to the sidecar ({})",
+                    began.elapsed().as_secs_f64(),
+                    watch.phase()
+                ))?;
                 self.sidecar.kill()?;
                 watch.restarted();
                 self.sidecar.start()?;
@@ -159,16 +174,23 @@ impl Demo {
 
     /// Commits one last row on the source and waits for it on the target: everything before it is there then.
     async fn catch_up(&mut self, source: &mut Conn, target: &mut Conn) -> Result<u64> {
-        source.query_drop("INSERT INTO shop.probes (sent) VALUES (NOW(6))").await?;
+        source
+            .query_drop("INSERT INTO shop.probes (sent) VALUES (NOW(6))")
+            .await?;
         let last = source.last_insert_id();
         let until = Instant::now() + CATCH_UP;
         loop {
-            let seen: Option<u64> = target.exec_first("SELECT id FROM shop.probes WHERE id = ?", (last,)).await?;
+            let seen: Option<u64> = target
+                .exec_first("SELECT id FROM shop.probes WHERE id = ?", (last,))
+                .await?;
             if seen.is_some() {
                 break;
             }
             if Instant::now() > until {
-                bail!("the target has not caught up; the sidecar's log ends:\n{}", self.sidecar.log_end());
+                bail!(
+                    "the target has not caught up; the sidecar's log ends:\n{}",
+                    self.sidecar.log_end()
+                );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -187,21 +209,55 @@ impl Demo {
         });
         let mut delays = traffic::probe(&app(self.proxy), &root(&self.target), &cancel).await?;
         delays.sort();
-        let at = |percent: usize| delays.get(delays.len() * percent / 100).copied().unwrap_or_default().as_secs_f64() * 1e3;
-        say(&format!("commit to visible: p50 {:.1} ms, p99 {:.1} ms over {} commits", at(50), at(99), delays.len()))?;
-        say(&format!("copied {} rows in {:.1} s: {:.0} rows/s, with one kill in it", watch.rows_copied, watch.copy_seconds, watch.copy_rate()))?;
+        let at = |percent: usize| {
+            delays
+                .get(delays.len() * percent / 100)
+                .copied()
+                .unwrap_or_default()
+                .as_secs_f64()
+                * 1e3
+        };
+        say(&format!(
+            "commit to visible: p50 {:.1} ms, p99 {:.1} ms over {} commits",
+            at(50),
+            at(99),
+            delays.len()
+        ))?;
+        say(&format!(
+            "copied {} rows in {:.1} s: {:.0} rows/s, with one kill in it",
+            watch.rows_copied,
+            watch.copy_seconds,
+            watch.copy_rate()
+        ))?;
         let peak = watch.peak_apply_rate;
-        say(&format!("applied {} row changes since the last start, at most {peak:.0} rows/s", replayed))?;
-        say(&format!("the sidecar's resident memory was at most {} MiB", self.sidecar.peak_kib() / 1024))
+        say(&format!(
+            "applied {} row changes since the last start, at most {peak:.0} rows/s",
+            replayed
+        ))?;
+        say(&format!(
+            "the sidecar's resident memory was at most {} MiB",
+            self.sidecar.peak_kib() / 1024
+        ))
     }
 
     /// Leaves everything running until Ctrl-C.
     async fn stay(&mut self, folder: &Path, http: &str) -> Result<()> {
         say(&format!("everything stays up, in {}:", folder.display()))?;
-        say(&format!("  the shop through the proxy   mysql -h127.0.0.1 -P{} -ushop -pshop shop", self.proxy))?;
-        say(&format!("  the source                   mysql -h127.0.0.1 -P{} -uroot", self.source.port()))?;
-        say(&format!("  the target                   mysql -h127.0.0.1 -P{} -uroot", self.target.port()))?;
-        say(&format!("  what the sidecar does        outrigger status --url http://{http}"))?;
+        say(&format!(
+            "  the shop through the proxy   mysql -h127.0.0.1 -P{} -ushop -pshop shop",
+            self.proxy
+        ))?;
+        say(&format!(
+            "  the source                   mysql -h127.0.0.1 -P{} -uroot",
+            self.source.port()
+        ))?;
+        say(&format!(
+            "  the target                   mysql -h127.0.0.1 -P{} -uroot",
+            self.target.port()
+        ))?;
+        say(&format!(
+            "  what the sidecar does        outrigger status --url http://{http}"
+        ))?;
         say("Ctrl-C ends it and removes the folder")?;
         Ok(tokio::signal::ctrl_c().await?)
     }
@@ -222,9 +278,17 @@ impl Watch {
     /// Looks once; a sidecar that is just starting has nothing to show.
     fn look(&mut self, sidecar: &mut Sidecar, began: Instant) {
         let Ok(status) = sidecar.status() else { return };
-        let Some(state) = sidecar::task_states(&status).into_iter().next() else { return };
-        let tables = status["tasks"][0]["tables"].as_array().cloned().unwrap_or_default();
-        let rows: u64 = tables.iter().filter_map(|table| table["rows_copied"].as_u64()).sum();
+        let Some(state) = sidecar::task_states(&status).into_iter().next() else {
+            return;
+        };
+        let tables = status["tasks"][0]["tables"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let rows: u64 = tables
+            .iter()
+            .filter_map(|table| table["rows_copied"].as_u64())
+            .sum();
         let done = !tables.is_empty() && matches!(state.as_str(), "catching_up" | "synchronizing");
         if !self.copied {
             self.rows_copied = self.rows_copied.max(rows);
@@ -250,7 +314,11 @@ impl Watch {
     }
 
     fn phase(&self) -> &str {
-        if self.phase.is_empty() { "starting" } else { &self.phase }
+        if self.phase.is_empty() {
+            "starting"
+        } else {
+            &self.phase
+        }
     }
 
     fn copied(&self) -> bool {
@@ -266,7 +334,10 @@ impl Watch {
 /// Row changes replayed since the sidecar started.
 fn replayed(status: &serde_json::Value) -> u64 {
     let task = &status["tasks"][0];
-    ["rows_inserted", "rows_updated", "rows_deleted"].iter().filter_map(|key| task[*key].as_u64()).sum()
+    ["rows_inserted", "rows_updated", "rows_deleted"]
+        .iter()
+        .filter_map(|key| task[*key].as_u64())
+        .sum()
 }
 
 /// The accounts an operator would make: one for the shop, one for the sidecar on each side with no more than it needs.
@@ -323,7 +394,10 @@ listen = "{http}"
 
 /// An administrator's way in, over the unix socket.
 fn root(server: &Server) -> Opts {
-    OptsBuilder::default().socket(server.socket().to_str()).user(Some("root")).into()
+    OptsBuilder::default()
+        .socket(server.socket().to_str())
+        .user(Some("root"))
+        .into()
 }
 
 /// An application's way in, through the proxy.
@@ -343,12 +417,28 @@ fn free_port() -> Result<u16> {
 
 fn report(comparisons: &[Comparison]) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{:<22} {:>10} {:>10}  {:<48} same", "table", "source", "target", "checksum")?;
+    writeln!(
+        out,
+        "{:<22} {:>10} {:>10}  {:<48} same",
+        "table", "source", "target", "checksum"
+    )?;
     for comparison in comparisons {
-        let rows = |digest: &Option<compare::Digest>| digest.as_ref().map_or("absent".to_owned(), |digest| digest.rows.to_string());
-        let sum = |digest: &Option<compare::Digest>| digest.as_ref().map_or(String::new(), |digest| digest.checksum.clone());
+        let rows = |digest: &Option<compare::Digest>| {
+            digest
+                .as_ref()
+                .map_or("absent".to_owned(), |digest| digest.rows.to_string())
+        };
+        let sum = |digest: &Option<compare::Digest>| {
+            digest
+                .as_ref()
+                .map_or(String::new(), |digest| digest.checksum.clone())
+        };
         let (ours, theirs) = (sum(&comparison.source), sum(&comparison.target));
-        let checksum = if ours == theirs { ours } else { format!("{ours} / {theirs}") };
+        let checksum = if ours == theirs {
+            ours
+        } else {
+            format!("{ours} / {theirs}")
+        };
         writeln!(
             out,
             "{:<22} {:>10} {:>10}  {checksum:<48} {}",
@@ -358,7 +448,10 @@ fn report(comparisons: &[Comparison]) -> Result<()> {
             if comparison.equal() { "yes" } else { "NO" }
         )?;
     }
-    let different = comparisons.iter().filter(|comparison| !comparison.equal()).count();
+    let different = comparisons
+        .iter()
+        .filter(|comparison| !comparison.equal())
+        .count();
     writeln!(out, "{} tables compared, {different} differ", comparisons.len())?;
     Ok(out.flush()?)
 }

@@ -12,21 +12,46 @@ use crate::support::{Plan, Rig};
 fn run_file(rig: &Rig, database: &str, file: &Path) {
     let socket = rig.source.socket();
     let socket = socket.to_str().unwrap();
-    let arguments = ["-uroot", "-S", socket, "--default-character-set=utf8mb4", "--binary-mode", database];
-    let output = rig.mysql(&arguments).stdin(Stdio::from(fs::File::open(file).unwrap())).output().unwrap();
-    assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+    let arguments = [
+        "-uroot",
+        "-S",
+        socket,
+        "--default-character-set=utf8mb4",
+        "--binary-mode",
+        database,
+    ];
+    let output = rig
+        .mysql(&arguments)
+        .stdin(Stdio::from(fs::File::open(file).unwrap()))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        file.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_ends_equal() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let mut cases: Vec<String> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut cases: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     cases.sort();
-    let mut rig = Rig::new(Plan { include: &["case_*", "app"], ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        include: &["case_*", "app"],
+        ..Plan::default()
+    })
+    .await;
     let databases: Vec<String> = cases.iter().map(|case| format!("case_{case}")).collect();
     for (case, database) in cases.iter().zip(&databases) {
-        rig.on_source(&format!("CREATE DATABASE {database} DEFAULT CHARACTER SET utf8mb4")).await;
+        rig.on_source(&format!(
+            "CREATE DATABASE {database} DEFAULT CHARACTER SET utf8mb4"
+        ))
+        .await;
         run_file(&rig, database, &folder.join(case).join("before.sql"));
     }
     rig.start();
@@ -40,7 +65,9 @@ async fn every_case_ends_equal() {
     rig.assert_equal(&databases).await;
     let (mut source, mut target) = (rig.source_conn().await, rig.target_conn().await);
     for database in databases {
-        let sql = format!("SELECT CONVERT(table_name USING utf8mb4) FROM information_schema.tables WHERE table_schema = '{database}'");
+        let sql = format!(
+            "SELECT CONVERT(table_name USING utf8mb4) FROM information_schema.tables WHERE table_schema = '{database}'"
+        );
         let tables: Vec<String> = source.query(sql).await.unwrap();
         for table in tables {
             let sql = format!("SHOW CREATE TABLE {database}.`{table}`");
@@ -54,6 +81,8 @@ async fn every_case_ends_equal() {
 
 /// A definition without its counter and its definer.
 fn plain(text: &str) -> String {
-    let words = text.split(' ').filter(|word| !word.starts_with("AUTO_INCREMENT=") && !word.starts_with("DEFINER="));
+    let words = text
+        .split(' ')
+        .filter(|word| !word.starts_with("AUTO_INCREMENT=") && !word.starts_with("DEFINER="));
     words.collect::<Vec<_>>().join(" ")
 }

@@ -22,7 +22,10 @@ INSERT INTO app.audit SELECT 'start', id % 7, NULL FROM app.accounts LIMIT 3000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_in_a_minute_of_writes() {
-    let seed = std::env::var("OUTRIGGER_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    let seed = std::env::var("OUTRIGGER_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random::<u64>);
     println!("seed {seed}: repeat with OUTRIGGER_SEED={seed}");
     let mut dice = StdRng::seed_from_u64(seed);
     let mut rig = Rig::with(TABLES).await;
@@ -31,7 +34,12 @@ async fn ten_kills_in_a_minute_of_writes() {
     for writer in 0..4 {
         let conn = connect(&rig.source).await;
         let dice = StdRng::seed_from_u64(seed.wrapping_add(writer + 1));
-        writers.push(tokio::spawn(write(conn, dice, Arc::clone(&stop), Arc::clone(&committed))));
+        writers.push(tokio::spawn(write(
+            conn,
+            dice,
+            Arc::clone(&stop),
+            Arc::clone(&committed),
+        )));
     }
     let began = Instant::now();
     rig.sidecar.start().unwrap();
@@ -46,14 +54,24 @@ async fn ten_kills_in_a_minute_of_writes() {
     for writer in writers {
         writer.await.unwrap();
     }
-    rig.sidecar.wait_until_synchronizing(crate::support::PATIENCE).unwrap();
+    rig.sidecar
+        .wait_until_synchronizing(crate::support::PATIENCE)
+        .unwrap();
     rig.settle().await;
-    println!("{} transactions committed while the sidecar was killed 10 times", committed.load(Ordering::Relaxed));
+    println!(
+        "{} transactions committed while the sidecar was killed 10 times",
+        committed.load(Ordering::Relaxed)
+    );
     assert!(committed.load(Ordering::Relaxed) > 500, "the load was no load");
     rig.assert_equal(&["app"]).await;
 }
 
-async fn write(mut conn: mysql_async::Conn, mut dice: StdRng, stop: Arc<AtomicBool>, committed: Arc<AtomicU64>) {
+async fn write(
+    mut conn: mysql_async::Conn,
+    mut dice: StdRng,
+    stop: Arc<AtomicBool>,
+    committed: Arc<AtomicU64>,
+) {
     while !stop.load(Ordering::Relaxed) {
         let (a, b) = (dice.random_range(1..60_000), dice.random_range(1..60_000));
         let mut statements = vec!["START TRANSACTION".to_owned()];
@@ -69,7 +87,14 @@ async fn write(mut conn: mysql_async::Conn, mut dice: StdRng, stop: Arc<AtomicBo
             8 => statements.push(format!("INSERT INTO app.audit VALUES ('w', {a} % 7, JSON_OBJECT('a', {a})), ('w', 1, NULL), ('w', 1, NULL)")),
             _ => statements.push("DELETE FROM app.audit WHERE n = 1 LIMIT 1".to_owned()),
         }
-        statements.push(if dice.random_range(0..20) == 0 { "ROLLBACK" } else { "COMMIT" }.to_owned());
+        statements.push(
+            if dice.random_range(0..20) == 0 {
+                "ROLLBACK"
+            } else {
+                "COMMIT"
+            }
+            .to_owned(),
+        );
         let mut failed = false;
         for statement in &statements {
             match conn.query_drop(statement).await {

@@ -35,9 +35,17 @@ async fn survives(points: &[&str]) {
             )
             .await;
             if point.starts_with("ddl") && writes == 20 {
-                run(&mut source, &format!("ALTER TABLE app.keyed ADD COLUMN c{round} INT NOT NULL DEFAULT 7")).await;
+                run(
+                    &mut source,
+                    &format!("ALTER TABLE app.keyed ADD COLUMN c{round} INT NOT NULL DEFAULT 7"),
+                )
+                .await;
             }
-            assert!(writes < 20_000, "{point} was never reached; {}", rig.sidecar.log_end());
+            assert!(
+                writes < 20_000,
+                "{point} was never reached; {}",
+                rig.sidecar.log_end()
+            );
         }
     }
     rig.start();
@@ -47,7 +55,12 @@ async fn survives(points: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_at_log_append() {
-    survives(&["log-append=return", "log-append=20*off->return", "log-append=1000*off->return"]).await;
+    survives(&[
+        "log-append=return",
+        "log-append=20*off->return",
+        "log-append=1000*off->return",
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,12 +70,22 @@ async fn aborted_at_log_sync() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_at_chunk_commit() {
-    survives(&["chunk-commit=return", "chunk-commit=2*off->return", "chunk-commit=2*off->return"]).await;
+    survives(&[
+        "chunk-commit=return",
+        "chunk-commit=2*off->return",
+        "chunk-commit=2*off->return",
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_at_group_commit() {
-    survives(&["group-commit=return", "group-commit=5*off->return", "group-commit=100*off->return"]).await;
+    survives(&[
+        "group-commit=return",
+        "group-commit=5*off->return",
+        "group-commit=100*off->return",
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,14 +102,19 @@ async fn aborted_around_ddl() {
     for (round, point) in ["ddl-before=return", "ddl-after=return"].iter().enumerate() {
         rig.sidecar.start_with(point).unwrap();
         let mut source = rig.source_conn().await;
-        run(&mut source, &format!("ALTER TABLE app.keyed ADD COLUMN c{round} INT NOT NULL DEFAULT 7")).await;
+        run(
+            &mut source,
+            &format!("ALTER TABLE app.keyed ADD COLUMN c{round} INT NOT NULL DEFAULT 7"),
+        )
+        .await;
         run(&mut source, "INSERT INTO app.keyed (v) VALUES (1)").await;
         rig.sidecar.wait_for_exit(PATIENCE).unwrap();
     }
     rig.start();
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
-    let columns = "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = 'app' AND table_name = 'keyed'";
+    let columns =
+        "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = 'app' AND table_name = 'keyed'";
     let count: Option<u64> = rig.target_conn().await.query_first(columns).await.unwrap();
     assert_eq!(count, Some(5));
 }

@@ -1,5 +1,7 @@
 //! Integration tests: the command itself between real MySQL servers.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod cases;
 mod chaos;
 mod crash;

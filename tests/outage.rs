@@ -31,11 +31,14 @@ async fn target_away() {
     rig.start();
     rig.target.kill().unwrap();
     for n in 0..50 {
-        rig.on_source(&format!("INSERT INTO app.t (v) VALUES ({n})")).await;
+        rig.on_source(&format!("INSERT INTO app.t (v) VALUES ({n})"))
+            .await;
     }
     wait_for(&mut rig, "retrying the target", |status| {
         let task = &status["tasks"][0];
-        task["state"] == "retrying" && task["side"] == "target" && task["why"].as_str().is_some_and(|why| !why.is_empty())
+        task["state"] == "retrying"
+            && task["side"] == "target"
+            && task["why"].as_str().is_some_and(|why| !why.is_empty())
     })
     .await;
     rig.target.launch().unwrap();
@@ -49,7 +52,10 @@ async fn target_stopped_in_the_middle_of_writes() {
     rig.start();
     for round in 0..3 {
         for n in 0..100 {
-            rig.on_source(&format!("INSERT INTO app.t (v) VALUES ({n});\nUPDATE app.t SET v = v + 1 WHERE id % 10 = {round}")).await;
+            rig.on_source(&format!(
+                "INSERT INTO app.t (v) VALUES ({n});\nUPDATE app.t SET v = v + 1 WHERE id % 10 = {round}"
+            ))
+            .await;
             if n == 50 {
                 rig.target.kill().unwrap();
                 rig.target.launch().unwrap();
@@ -70,7 +76,10 @@ async fn source_restarted() {
     rig.on_source("INSERT INTO app.t (v) VALUES (11)").await;
     rig.settle().await;
     rig.source.stop().unwrap();
-    wait_for(&mut rig, "retrying the source", |status| status.to_string().contains("retrying")).await;
+    wait_for(&mut rig, "retrying the source", |status| {
+        status.to_string().contains("retrying")
+    })
+    .await;
     rig.source.launch().unwrap();
     rig.on_source("INSERT INTO app.t (v) VALUES (12)").await;
     rig.settle().await;
@@ -98,7 +107,11 @@ async fn big_transactions_pass() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_retry_window_ends_with_a_sentence() {
-    let mut rig = Rig::new(Plan { task: "retry_window = \"2s\"", ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        task: "retry_window = \"2s\"",
+        ..Plan::default()
+    })
+    .await;
     rig.on_source(TABLES).await;
     rig.start();
     rig.target.kill().unwrap();

@@ -20,7 +20,11 @@ fn assert_says(text: &str, words: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_password() {
-    let mut rig = Rig::new(Plan { source_password: "wrong secret", ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        source_password: "wrong secret",
+        ..Plan::default()
+    })
+    .await;
     let text = refused(&mut rig).await;
     assert_says(&text, &["source", "outrigger", "password"]);
     assert!(!text.contains("wrong secret"), "a secret was printed: {text}");
@@ -28,27 +32,47 @@ async fn wrong_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_privilege() {
-    let mut rig = Rig::new(Plan { source_grants: "SELECT", ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        source_grants: "SELECT",
+        ..Plan::default()
+    })
+    .await;
     let text = refused(&mut rig).await;
     assert_says(&text, &["source", "GRANT", "REPLICATION"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn binary_log_off() {
-    let options = ["--skip-log-bin", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
-    let mut rig = Rig::new(Plan { source: &options, ..Plan::default() }).await;
+    let options = [
+        "--skip-log-bin",
+        "--gtid-mode=OFF",
+        "--enforce-gtid-consistency=OFF",
+    ];
+    let mut rig = Rig::new(&Plan {
+        source: &options,
+        ..Plan::default()
+    })
+    .await;
     assert_says(&refused(&mut rig).await, &["source", "log_bin"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statement_format() {
-    let mut rig = Rig::new(Plan { source: &["--binlog-format=STATEMENT"], ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        source: &["--binlog-format=STATEMENT"],
+        ..Plan::default()
+    })
+    .await;
     assert_says(&refused(&mut rig).await, &["source", "binlog_format", "ROW"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn minimal_row_image() {
-    let mut rig = Rig::new(Plan { source: &["--binlog-row-image=MINIMAL"], ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        source: &["--binlog-row-image=MINIMAL"],
+        ..Plan::default()
+    })
+    .await;
     assert_says(&refused(&mut rig).await, &["source", "binlog_row_image", "FULL"]);
 }
 
@@ -56,9 +80,17 @@ async fn minimal_row_image() {
 async fn existing_tables() {
     let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY);\nINSERT INTO app.t VALUES (1)").await;
     let mut target = rig.target_conn().await;
-    run(&mut target, "CREATE DATABASE app;\nCREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    run(
+        &mut target,
+        "CREATE DATABASE app;\nCREATE TABLE app.t (id INT PRIMARY KEY)",
+    )
+    .await;
     rig.sidecar.start().unwrap();
-    let error = rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap_err().to_string();
+    let error = rig
+        .sidecar
+        .wait_until_synchronizing(PATIENCE)
+        .unwrap_err()
+        .to_string();
     assert_says(&error, &["app", "`t`", "on_existing_tables"]);
 }
 
@@ -66,7 +98,8 @@ async fn existing_tables() {
 async fn statement_in_statement_format_stops_the_task() {
     let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
     rig.start();
-    rig.on_source("SET SESSION binlog_format = 'STATEMENT';\nINSERT INTO app.t VALUES (1)").await;
+    rig.on_source("SET SESSION binlog_format = 'STATEMENT';\nINSERT INTO app.t VALUES (1)")
+        .await;
     let error = loop {
         let status = rig.sidecar.status().unwrap();
         if status["tasks"][0]["state"] == "stopped" {
@@ -79,7 +112,9 @@ async fn statement_in_statement_format_stops_the_task() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_made_on_the_target_is_not_passed_over() {
-    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY, v INT);\nINSERT INTO app.t VALUES (1, 1), (2, 2)").await;
+    let mut rig =
+        Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY, v INT);\nINSERT INTO app.t VALUES (1, 1), (2, 2)")
+            .await;
     rig.start();
     rig.settle().await;
     run(&mut rig.target_conn().await, "DELETE FROM app.t WHERE id = 2").await;
@@ -99,7 +134,11 @@ fn configuration_errors_name_line_column_and_the_nearest_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("outrigger.toml");
     std::fs::write(&file, "[source]\nhots = \"db\"\nuser = \"u\"\npassword = \"p\"\n").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_outrigger")).args(["config", "check"]).arg(&file).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["config", "check"])
+        .arg(&file)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_says(&text, &["outrigger.toml", "2", "hots", "host"]);
@@ -110,7 +149,10 @@ fn the_example_is_a_valid_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("outrigger.toml");
     let program = env!("CARGO_BIN_EXE_outrigger");
-    let example = Command::new(program).args(["config", "example"]).output().unwrap();
+    let example = Command::new(program)
+        .args(["config", "example"])
+        .output()
+        .unwrap();
     assert!(example.status.success());
     let text = String::from_utf8(example.stdout).unwrap();
     std::fs::write(folder.path().join("password"), "secret\n").unwrap();

@@ -7,8 +7,12 @@ use mysql_async::{Conn, OptsBuilder};
 
 use crate::support::Rig;
 
-fn text(output: std::process::Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+fn text(output: &std::process::Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 async fn through(rig: &Rig, port: u16) -> Conn {
@@ -26,10 +30,17 @@ async fn through(rig: &Rig, port: u16) -> Conn {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mysql_command_sees_the_same_through_the_proxy() {
-    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY, s TEXT);\nINSERT INTO app.t VALUES (1, 'é'), (2, NULL)").await;
+    let mut rig = Rig::with(
+        "CREATE TABLE app.t (id INT PRIMARY KEY, s TEXT);\nINSERT INTO app.t VALUES (1, 'é'), (2, NULL)",
+    )
+    .await;
     rig.start();
     let big = rig.path("big.sql");
-    std::fs::write(&big, format!("SELECT LENGTH('{}') AS n;\n", "x".repeat(20_000_000))).unwrap();
+    std::fs::write(
+        &big,
+        format!("SELECT LENGTH('{}') AS n;\n", "x".repeat(20_000_000)),
+    )
+    .unwrap();
     let scripts = [
         "SELECT * FROM t; SELECT 1; SELECT 2",
         "SELECT nonsense FROM t",
@@ -42,18 +53,41 @@ async fn the_mysql_command_sees_the_same_through_the_proxy() {
     for script in scripts {
         let run = |port: u16| {
             let port = port.to_string();
-            let arguments = ["-h127.0.0.1", "-P", &port, "-uapp", "-papp", "--default-character-set=utf8mb4", "-t", "app"];
-            let mut child = rig.mysql(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let arguments = [
+                "-h127.0.0.1",
+                "-P",
+                &port,
+                "-uapp",
+                "-papp",
+                "--default-character-set=utf8mb4",
+                "-t",
+                "app",
+            ];
+            let mut child = rig
+                .mysql(&arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes()).unwrap();
-            text(child.wait_with_output().unwrap())
+            text(&child.wait_with_output().unwrap())
         };
         assert_eq!(run(rig.source.port()), run(rig.proxy), "{script}");
     }
     let run = |port: u16| {
         let port = port.to_string();
         let input = std::fs::File::open(&big).unwrap();
-        let arguments = ["-h127.0.0.1", "-P", &port, "-uapp", "-papp", "--max-allowed-packet=64M", "app"];
-        text(rig.mysql(&arguments).stdin(input).output().unwrap())
+        let arguments = [
+            "-h127.0.0.1",
+            "-P",
+            &port,
+            "-uapp",
+            "-papp",
+            "--max-allowed-packet=64M",
+            "app",
+        ];
+        text(&rig.mysql(&arguments).stdin(input).output().unwrap())
     };
     assert_eq!(run(rig.source.port()), run(rig.proxy));
     assert!(run(rig.proxy).contains("20000000"));
@@ -65,7 +99,21 @@ async fn wrong_credentials_get_the_servers_own_answer() {
     rig.start();
     let run = |port: u16| {
         let port = port.to_string();
-        text(rig.mysql(&["-h127.0.0.1", "-P", &port, "-uapp", "-pwrong", "-e", "SELECT 1"]).output().unwrap())
+        text(
+            &rig.mysql(&[
+                "-h127.0.0.1",
+                "-P",
+                &port,
+                "-uapp",
+                "-pwrong",
+                "--ssl-mode=DISABLED",
+                "--get-server-public-key",
+                "-e",
+                "SELECT 1",
+            ])
+            .output()
+            .unwrap(),
+        )
     };
     assert_eq!(run(rig.source.port()), run(rig.proxy));
     assert!(run(rig.proxy).contains("ERROR 1045"));
@@ -73,21 +121,42 @@ async fn wrong_credentials_get_the_servers_own_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rust_client_sees_the_same_through_the_proxy() {
-    let mut rig = Rig::with("CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, b LONGBLOB, d DECIMAL(10,2))").await;
+    let mut rig =
+        Rig::with("CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, b LONGBLOB, d DECIMAL(10,2))")
+            .await;
     rig.start();
     rig.on_source("SET GLOBAL max_allowed_packet = 134217728").await;
     let mut conn = through(&rig, rig.proxy).await;
     // Around the border at which a payload continues in a second packet.
-    for size in [0, 1, 250, 251, 65_535, 65_536, 0xff_ffff - 40, 0xff_ffff, 0x100_0000, 40_000_000] {
+    for size in [
+        0,
+        1,
+        250,
+        251,
+        65_535,
+        65_536,
+        0xff_ffff - 40,
+        0xff_ffff,
+        0x100_0000,
+        40_000_000,
+    ] {
         let blob = vec![b'z'; size];
-        conn.exec_drop("INSERT INTO t (b, d) VALUES (?, 1.5)", (&blob,)).await.unwrap();
+        conn.exec_drop("INSERT INTO t (b, d) VALUES (?, 1.5)", (&blob,))
+            .await
+            .unwrap();
         let id = conn.last_insert_id().unwrap();
-        let back: Option<(Vec<u8>, String)> = conn.exec_first("SELECT b, d FROM t WHERE id = ?", (id,)).await.unwrap();
+        let back: Option<(Vec<u8>, String)> = conn
+            .exec_first("SELECT b, d FROM t WHERE id = ?", (id,))
+            .await
+            .unwrap();
         let (back, decimal) = back.unwrap();
         assert!(back == blob, "{size} bytes came back as {}", back.len());
         assert_eq!(decimal, "1.50");
     }
-    let mut results = conn.query_iter("SELECT 1; SELECT 2, 3; DO 1; SELECT 'x'").await.unwrap();
+    let mut results = conn
+        .query_iter("SELECT 1; SELECT 2, 3; DO 1; SELECT 'x'")
+        .await
+        .unwrap();
     let mut count = 0;
     while !results.is_empty() {
         results.collect::<mysql_async::Row>().await.unwrap();
@@ -98,7 +167,9 @@ async fn a_rust_client_sees_the_same_through_the_proxy() {
     let error = conn.query_drop("SELECT broken FROM nowhere").await.unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
     assert_eq!(conn.query_first::<u8, _>("SELECT 7").await.unwrap(), Some(7));
-    conn.change_user(mysql_async::ChangeUserOpts::default()).await.unwrap();
+    conn.change_user(mysql_async::ChangeUserOpts::default())
+        .await
+        .unwrap();
     conn.reset().await.unwrap();
     conn.ping().await.unwrap();
     rig.settle().await;
@@ -113,7 +184,12 @@ async fn stopping_ends_idle_clients_and_exits_0() {
     let mut busy = through(&rig, rig.proxy).await;
     let running = tokio::spawn(async move { busy.query_first::<u8, _>("SELECT SLEEP(2)").await });
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    assert_eq!(rig.sidecar.stop(crate::support::PATIENCE).unwrap(), Some(0), "{}", rig.sidecar.log_end());
+    assert_eq!(
+        rig.sidecar.stop(crate::support::PATIENCE).unwrap(),
+        Some(0),
+        "{}",
+        rig.sidecar.log_end()
+    );
     // What was running when the stop came was answered; the idle client was told.
     assert_eq!(running.await.unwrap().unwrap(), Some(0));
     assert!(idle.ping().await.is_err());

@@ -34,7 +34,7 @@ async fn dml_of_every_kind() {
          UPDATE app.pair SET b = 'ö', v = v + 1 WHERE a = 1 AND b = 'ä';
          DELETE FROM app.pair WHERE a = 2;
          UPDATE app.parent p JOIN app.child c ON c.parent = p.id SET p.n = 99, c.note = 'both';
-         DELETE c FROM app.child c WHERE c.note = 'd';
+         DELETE FROM c USING app.child AS c WHERE c.note = 'd';
          UPDATE app.parent SET name = CASE id WHEN 5 THEN 'zwei' ELSE name END",
     )
     .await;
@@ -113,14 +113,23 @@ async fn ddl_is_a_barrier_in_order() {
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
     let mut target = rig.target_conn().await;
-    for table in ["app.pair", "app.renamed", "app.selected", "app.parts", "app.inherits", "app.child"] {
+    for table in [
+        "app.pair",
+        "app.renamed",
+        "app.selected",
+        "app.parts",
+        "app.inherits",
+        "app.child",
+    ] {
         let sql = format!("SHOW CREATE TABLE {table}");
         let ours: Option<(String, String)> = source.query_first(&sql).await.unwrap();
         let theirs: Option<(String, String)> = target.query_first(&sql).await.unwrap();
         // AUTO_INCREMENT is a counter, not part of the definition.
         let plain = |text: Option<(String, String)>| {
             let text = text.unwrap().1;
-            text.split(" AUTO_INCREMENT=").map(|part| part.trim_start_matches(char::is_numeric)).collect::<String>()
+            text.split(" AUTO_INCREMENT=")
+                .map(|part| part.trim_start_matches(char::is_numeric))
+                .collect::<String>()
         };
         assert_eq!(plain(ours), plain(theirs), "{table}");
     }
@@ -154,8 +163,11 @@ async fn ddl_while_rows_are_copied() {
         .await;
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
     }
-    rig.on_source("RENAME TABLE app.leaves TO app.left_behind;\nDROP TABLE app.new3").await;
-    rig.sidecar.wait_until_synchronizing(crate::support::PATIENCE).unwrap();
+    rig.on_source("RENAME TABLE app.leaves TO app.left_behind;\nDROP TABLE app.new3")
+        .await;
+    rig.sidecar
+        .wait_until_synchronizing(crate::support::PATIENCE)
+        .unwrap();
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }
@@ -163,13 +175,19 @@ async fn ddl_while_rows_are_copied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_without_gtids() {
     let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
-    let mut rig = Rig::new(Plan { source: &options, ..Plan::default() }).await;
+    let mut rig = Rig::new(&Plan {
+        source: &options,
+        ..Plan::default()
+    })
+    .await;
     rig.on_source(TABLES).await;
     rig.start();
-    rig.on_source("UPDATE app.parent SET n = 0;\nFLUSH BINARY LOGS;\nDELETE FROM app.child WHERE parent = 2").await;
+    rig.on_source("UPDATE app.parent SET n = 0;\nFLUSH BINARY LOGS;\nDELETE FROM app.child WHERE parent = 2")
+        .await;
     rig.settle().await;
     rig.sidecar.kill().unwrap();
-    rig.on_source("INSERT INTO app.parent VALUES (77, 'while away', 1);\nFLUSH BINARY LOGS").await;
+    rig.on_source("INSERT INTO app.parent VALUES (77, 'while away', 1);\nFLUSH BINARY LOGS")
+        .await;
     rig.start();
     rig.settle().await;
     rig.assert_equal(&["app"]).await;

@@ -57,8 +57,11 @@ impl Default for Plan<'_> {
 
 impl Rig {
     /// Servers with accounts of least privilege, and a configuration.
-    pub(crate) async fn new(plan: Plan<'_>) -> Self {
-        let folder = tempfile::Builder::new().prefix("outrigger-test-").tempdir().unwrap();
+    pub(crate) async fn new(plan: &Plan<'_>) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("outrigger-test-")
+            .tempdir()
+            .unwrap();
         let installation = Installation::find().unwrap();
         let source = Server::start(&installation, &folder.path().join("source"), plan.source).unwrap();
         let target = Server::start(&installation, &folder.path().join("target"), plan.target).unwrap();
@@ -79,12 +82,19 @@ impl Rig {
         );
         let program = Path::new(env!("CARGO_BIN_EXE_outrigger"));
         let sidecar = Sidecar::new(program, &folder.path().join("sidecar"), &config, &http).unwrap();
-        Self { sidecar, source, target, proxy, installation, folder }
+        Self {
+            sidecar,
+            source,
+            target,
+            proxy,
+            installation,
+            folder,
+        }
     }
 
     /// A rig whose source already holds what the SQL makes.
     pub(crate) async fn with(sql: &str) -> Self {
-        let rig = Self::new(Plan::default()).await;
+        let rig = Self::new(&Plan::default()).await;
         rig.on_source(sql).await;
         rig
     }
@@ -114,8 +124,15 @@ impl Rig {
     pub(crate) async fn settle(&mut self) {
         let mut source = self.source_conn().await;
         let mut target = self.target_conn().await;
-        run(&mut source, "CREATE TABLE IF NOT EXISTS app.settle (id BIGINT AUTO_INCREMENT PRIMARY KEY)").await;
-        source.query_drop("INSERT INTO app.settle () VALUES ()").await.unwrap();
+        run(
+            &mut source,
+            "CREATE TABLE IF NOT EXISTS app.settle (id BIGINT AUTO_INCREMENT PRIMARY KEY)",
+        )
+        .await;
+        source
+            .query_drop("INSERT INTO app.settle () VALUES ()")
+            .await
+            .unwrap();
         let mark = source.last_insert_id().unwrap();
         let until = Instant::now() + PATIENCE;
         loop {
@@ -127,7 +144,10 @@ impl Rig {
             let log = self.sidecar.log_end();
             assert!(self.sidecar.running().unwrap(), "the sidecar ended:\n{log}");
             let stopped = status.as_ref().is_ok_and(|text| text.contains("\"stopped\""));
-            assert!(!stopped && Instant::now() < until, "not applied: {status:?}\n{log}");
+            assert!(
+                !stopped && Instant::now() < until,
+                "not applied: {status:?}\n{log}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -135,15 +155,24 @@ impl Rig {
     /// Every table of the database, compared; fails with what differs.
     pub(crate) async fn assert_equal(&self, databases: &[&str]) {
         let different = self.differences(databases).await;
-        assert!(different.is_empty(), "source and target differ: {different:#?}\n{}", self.sidecar.log_end());
+        assert!(
+            different.is_empty(),
+            "source and target differ: {different:#?}\n{}",
+            self.sidecar.log_end()
+        );
     }
 
     /// The tables that differ.
     pub(crate) async fn differences(&self, databases: &[&str]) -> Vec<Comparison> {
         let (mut source, mut target) = (self.source_conn().await, self.target_conn().await);
-        let compared = compare::databases(&mut source, &mut target, databases).await.unwrap();
+        let compared = compare::databases(&mut source, &mut target, databases)
+            .await
+            .unwrap();
         assert!(!compared.is_empty(), "nothing to compare in {databases:?}");
-        compared.into_iter().filter(|comparison| !comparison.equal()).collect()
+        compared
+            .into_iter()
+            .filter(|comparison| !comparison.equal())
+            .collect()
     }
 
     /// The `mysql` command with a way in.
@@ -161,26 +190,47 @@ impl Rig {
 
 /// Runs `;`-separated statements (a `;` at a line's end).
 pub(crate) async fn run(conn: &mut Conn, sql: &str) {
-    for statement in sql.split(";\n").map(|text| text.trim().trim_end_matches(';')).filter(|text| !text.is_empty()) {
-        conn.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    for statement in sql
+        .split(";\n")
+        .map(|text| text.trim().trim_end_matches(';'))
+        .filter(|text| !text.is_empty())
+    {
+        conn.query_drop(statement)
+            .await
+            .unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 }
 
 pub(crate) async fn connect(server: &Server) -> Conn {
-    let opts: Opts = OptsBuilder::default().socket(server.socket().to_str()).user(Some("root")).into();
+    let opts: Opts = OptsBuilder::default()
+        .socket(server.socket().to_str())
+        .user(Some("root"))
+        .into();
     Conn::new(opts).await.unwrap()
 }
 
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 async fn accounts(source: &Server, target: &Server, source_grants: &str) {
     let mut conn = connect(source).await;
     let all = format!("GRANT {source_grants} ON *.* TO outrigger@'%'");
-    run(&mut conn, "CREATE USER outrigger@'%' IDENTIFIED BY 'source secret'").await;
+    run(
+        &mut conn,
+        "CREATE USER outrigger@'%' IDENTIFIED BY 'source secret'",
+    )
+    .await;
     run(&mut conn, &all).await;
-    run(&mut conn, "CREATE USER app@'%' IDENTIFIED BY 'app';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE app").await;
+    run(
+        &mut conn,
+        "CREATE USER app@'%' IDENTIFIED BY 'app';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE app",
+    )
+    .await;
     let mut conn = connect(target).await;
     // No more than A7 allows: all on the selected databases, all on the metadata database.
     run(

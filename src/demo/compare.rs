@@ -44,7 +44,11 @@ pub async fn databases(source: &mut Conn, target: &mut Conn, names: &[&str]) -> 
         for table in tables {
             let (ours, theirs) =
                 tokio::join!(digest(source, database, &table), digest(target, database, &table));
-            comparisons.push(Comparison { table: format!("{database}.{table}"), source: ours?, target: theirs? });
+            comparisons.push(Comparison {
+                table: format!("{database}.{table}"),
+                source: ours?,
+                target: theirs?,
+            });
         }
     }
     Ok(comparisons)
@@ -64,7 +68,8 @@ pub async fn digest(conn: &mut Conn, database: &str, table: &str) -> Result<Opti
     if columns.is_empty() {
         return Ok(None);
     }
-    conn.query_drop("SET time_zone = '+00:00', group_concat_max_len = 1048576, sql_mode = ''").await?;
+    conn.query_drop("SET time_zone = '+00:00', group_concat_max_len = 1048576, sql_mode = ''")
+        .await?;
     let parts: Vec<String> = columns.iter().map(|(name, kind)| part(name, kind)).collect();
     let row = format!("CONCAT_WS(',', {})", parts.join(", "));
     let hash = format!("CAST(CONV(LEFT(SHA2({row}, 256), 16), 16, 10) AS UNSIGNED)");
@@ -74,8 +79,10 @@ pub async fn digest(conn: &mut Conn, database: &str, table: &str) -> Result<Opti
         quote(database),
         quote(table)
     );
-    let found: Option<(u64, String)> =
-        conn.query_first(sql).await.with_context(|| format!("checksum of {database}.{table}"))?;
+    let found: Option<(u64, String)> = conn
+        .query_first(sql)
+        .await
+        .with_context(|| format!("checksum of {database}.{table}"))?;
     Ok(found.map(|(rows, checksum)| Digest { rows, checksum }))
 }
 
@@ -85,13 +92,20 @@ fn part(name: &str, kind: &str) -> String {
     let text = match kind {
         "float" => format!("CAST({name} AS DOUBLE)"),
         "bit" | "enum" | "set" => format!("{name} + 0"),
-        "json" => format!("HEX(CAST({name} AS CHAR))"),
+        "json" => bytes(&format!("CAST({name} AS CHAR)")),
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "binary" | "varbinary"
-        | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" | "geometry" | "point" | "linestring"
-        | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geomcollection" => format!("HEX({name})"),
+        | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" | "geometry" | "point"
+        | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geomcollection" => {
+            bytes(&name)
+        }
         _ => name,
     };
     format!("COALESCE({text}, 'NULL')")
+}
+
+/// A string's bytes as text; long ones by their hash, because HEX of them may not fit into a packet.
+fn bytes(expression: &str) -> String {
+    format!("IF(LENGTH({expression}) > 1000, SHA2({expression}, 256), HEX({expression}))")
 }
 
 fn quote(name: &str) -> String {

@@ -32,7 +32,9 @@ impl Installation {
     /// Finds MySQL 8.0 or later: `OUTRIGGER_MYSQL_ROOT`, the machine's own, then the unpacked one.
     pub fn find() -> Result<Self> {
         if let Some(root) = std::env::var_os("OUTRIGGER_MYSQL_ROOT") {
-            return Ok(Self { root: Some(root.into()) });
+            return Ok(Self {
+                root: Some(root.into()),
+            });
         }
         let own = Command::new("mysqld").arg("--version").output();
         if let Ok(output) = own
@@ -50,12 +52,20 @@ impl Installation {
     /// A command for one of MySQL's programs (`mysql`, `mysqlbinlog`, `mysqld`), to be given its arguments.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let Some(root) = &self.root else { return Command::new(program) };
-        let folder = if program == "mysqld" { "usr/sbin" } else { "usr/bin" };
+        let Some(root) = &self.root else {
+            return Command::new(program);
+        };
+        let folder = if program == "mysqld" {
+            "usr/sbin"
+        } else {
+            "usr/bin"
+        };
         let libraries = root.join("usr/lib/x86_64-linux-gnu");
         let private = root.join("usr/lib/mysql/private");
         let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(format!("{}:{}", libraries.display(), private.display()));
+        command
+            .arg("--library-path")
+            .arg(format!("{}:{}", libraries.display(), private.display()));
         command.arg(root.join(folder).join(program));
         command
     }
@@ -67,13 +77,19 @@ impl Installation {
         if let Some(root) = &self.root {
             command.arg(option("--lc-messages-dir=", root.join("usr/share/mysql")));
             command.arg(option("--plugin-dir=", root.join("usr/lib/mysql/plugin")));
-            command.arg(option("--character-sets-dir=", root.join("usr/share/mysql/charsets")));
+            command.arg(option(
+                "--character-sets-dir=",
+                root.join("usr/share/mysql/charsets"),
+            ));
         }
         if rustix::process::geteuid().is_root() {
             command.arg("--user=root");
         }
         command.arg("--innodb-redo-log-capacity=64M");
-        std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_owned).collect()
+        std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(OsStr::to_owned)
+            .collect()
     }
 }
 
@@ -100,8 +116,13 @@ impl Server {
         }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let options = options.iter().map(ToString::to_string).collect();
-        let mut server =
-            Self { installation: installation.clone(), folder: folder.to_owned(), port, options, child: None };
+        let mut server = Self {
+            installation: installation.clone(),
+            folder: folder.to_owned(),
+            port,
+            options,
+            child: None,
+        };
         server.launch()?;
         Ok(server)
     }
@@ -135,7 +156,10 @@ impl Server {
     fn wait_until_up(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            let child = self.child.as_mut().ok_or_else(|| anyhow!("the server was not started"))?;
+            let child = self
+                .child
+                .as_mut()
+                .ok_or_else(|| anyhow!("the server was not started"))?;
             if let Some(status) = child.try_wait()? {
                 bail!("mysqld ended with {status} while starting:\n{}", self.error_log());
             }
@@ -148,12 +172,17 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        bail!("mysqld did not accept connections within {START:?}:\n{}", self.error_log())
+        bail!(
+            "mysqld did not accept connections within {START:?}:\n{}",
+            self.error_log()
+        )
     }
 
     /// Ends the server as an administrator would, and waits for it.
     pub fn stop(&mut self) -> Result<()> {
-        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let Some(child) = self.child.as_mut() else {
+            return Ok(());
+        };
         signal(child, rustix::process::Signal::TERM)?;
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
@@ -249,9 +278,16 @@ fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
 
 /// A data directory initialised once per machine and version (five seconds) and copied for each server (a fraction of one).
 fn template(installation: &Installation) -> Result<PathBuf> {
-    let output = installation.command("mysqld").arg("--version").output().context("running mysqld --version")?;
+    let output = installation
+        .command("mysqld")
+        .arg("--version")
+        .output()
+        .context("running mysqld --version")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split("Ver ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let version = text
+        .split("Ver ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
     let version = version.ok_or_else(|| anyhow!("mysqld --version printed {text:?}"))?;
     let cache = cache_folder()?;
     let folder = cache.join(format!("data-{version}"));
@@ -264,9 +300,15 @@ fn template(installation: &Installation) -> Result<PathBuf> {
     let mut arguments = installation.mysqld(fresh.path());
     arguments.push("--initialize-insecure".into());
     let (program, rest) = arguments.split_first().ok_or_else(|| anyhow!("no program"))?;
-    let output = Command::new(program).args(rest).output().context("starting mysqld --initialize-insecure")?;
+    let output = Command::new(program)
+        .args(rest)
+        .output()
+        .context("starting mysqld --initialize-insecure")?;
     if !output.status.success() {
-        bail!("mysqld --initialize-insecure failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "mysqld --initialize-insecure failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     // Another process may have been quicker; its folder is as good as ours.
     if let Err(error) = fs::rename(fresh.path(), &folder)
@@ -300,7 +342,9 @@ fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) -> Result<()> {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| anyhow!("process id {} is not one", child.id()))?;
     Ok(rustix::process::kill_process(pid, signal)?)
 }
@@ -311,7 +355,12 @@ pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) -> Result<(
 /// as the process, starts them all.
 /// What it prints, on either stream, is appended to `log`, or thrown away.
 pub fn spawn(arguments: Vec<OsString>, log: Option<fs::File>) -> Result<Child> {
-    type Order = (Vec<OsString>, Stdio, Stdio, mpsc::SyncSender<std::io::Result<Child>>);
+    type Order = (
+        Vec<OsString>,
+        Stdio,
+        Stdio,
+        mpsc::SyncSender<std::io::Result<Child>>,
+    );
     static SPAWNER: OnceLock<mpsc::SyncSender<Order>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, orders) = mpsc::sync_channel::<Order>(1);
@@ -335,8 +384,12 @@ pub fn spawn(arguments: Vec<OsString>, log: Option<fs::File>) -> Result<Child> {
         None => (Stdio::null(), Stdio::null()),
     };
     let (reply, answer) = mpsc::sync_channel(1);
-    spawner.send((arguments, out, err, reply)).map_err(|_gone| anyhow!("the thread that starts servers has ended"))?;
-    Ok(answer.recv()?.context("starting a server through setpriv (Debian package util-linux)")?)
+    spawner
+        .send((arguments, out, err, reply))
+        .map_err(|_gone| anyhow!("the thread that starts servers has ended"))?;
+    answer
+        .recv()?
+        .context("starting a server through setpriv (Debian package util-linux)")
 }
 
 #[cfg(test)]
@@ -348,7 +401,9 @@ mod tests {
         assert!(is_mysql_8("mysqld  Ver 9.7.0 for Linux on x86_64 (Debian)"));
         assert!(is_mysql_8("/usr/sbin/mysqld  Ver 8.0.36 for Linux on x86_64"));
         assert!(!is_mysql_8("mysqld  Ver 5.7.44 for Linux on x86_64"));
-        assert!(!is_mysql_8("mysqld  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu"));
+        assert!(!is_mysql_8(
+            "mysqld  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu"
+        ));
         assert!(!is_mysql_8(""));
     }
 }

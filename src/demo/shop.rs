@@ -38,7 +38,10 @@ impl Sizes {
 
 /// Creates the shop's tables on the source.
 pub(crate) async fn create(conn: &mut Conn) -> Result<()> {
-    for statement in include_str!("shop.sql").split(";\n").filter(|text| !text.trim().is_empty()) {
+    for statement in include_str!("shop.sql")
+        .split(";\n")
+        .filter(|text| !text.trim().is_empty())
+    {
         conn.query_drop(statement).await?;
     }
     Ok(())
@@ -46,7 +49,8 @@ pub(crate) async fn create(conn: &mut Conn) -> Result<()> {
 
 /// Fills the tables; the same rows each time, up to the times in them.
 pub(crate) async fn fill(conn: &mut Conn, sizes: Sizes) -> Result<()> {
-    conn.query_drop("SET SESSION cte_max_recursion_depth = 1000000, time_zone = '+00:00'").await?;
+    conn.query_drop("SET SESSION cte_max_recursion_depth = 1000000, time_zone = '+00:00'")
+        .await?;
     conn.query_drop("SET NAMES utf8mb4").await?;
     conn.query_drop("USE shop").await?;
     let parts: [(&str, u64); 6] = [

@@ -79,7 +79,9 @@ impl Sidecar {
 
     /// Waits until the process ends by itself and returns its exit code; `None` when a signal ended it.
     pub fn wait_for_exit(&mut self, deadline: Duration) -> Result<Option<i32>> {
-        let Some(child) = self.child.as_mut() else { bail!("the sidecar was not started") };
+        let Some(child) = self.child.as_mut() else {
+            bail!("the sidecar was not started")
+        };
         let until = Instant::now() + deadline;
         while Instant::now() < until {
             if let Some(status) = child.try_wait()? {
@@ -88,7 +90,10 @@ impl Sidecar {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        bail!("the sidecar has not ended within {deadline:?}; its log ends:\n{}", self.log_end())
+        bail!(
+            "the sidecar has not ended within {deadline:?}; its log ends:\n{}",
+            self.log_end()
+        )
     }
 
     /// True while the process runs.
@@ -118,7 +123,10 @@ impl Sidecar {
                 Ok(status) => {
                     let states = task_states(&status);
                     if let Some(stopped) = states.iter().find(|state| *state == "stopped") {
-                        bail!("a task is {stopped}:\n{status:#}\nthe log ends:\n{}", self.log_end());
+                        bail!(
+                            "a task is {stopped}:\n{status:#}\nthe log ends:\n{}",
+                            self.log_end()
+                        );
                     }
                     if !states.is_empty() && states.iter().all(|state| state == "synchronizing") {
                         return Ok(status);
@@ -129,7 +137,12 @@ impl Sidecar {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Err(last).with_context(|| format!("not synchronizing within {deadline:?}; the log ends:\n{}", self.log_end()))
+        Err(last).with_context(|| {
+            format!(
+                "not synchronizing within {deadline:?}; the log ends:\n{}",
+                self.log_end()
+            )
+        })
     }
 
     /// The most resident memory seen, in KiB, over all its processes.
@@ -162,7 +175,9 @@ impl Sidecar {
         let Some(pid) = self.pid() else { return };
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+        let kib = peak
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or(0);
         self.peak_kib = self.peak_kib.max(kib);
     }
 }
@@ -181,5 +196,8 @@ impl Drop for Sidecar {
 #[must_use]
 pub fn task_states(status: &Value) -> Vec<String> {
     let tasks = status["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
-    tasks.iter().filter_map(|task| task["state"].as_str().map(str::to_owned)).collect()
+    tasks
+        .iter()
+        .filter_map(|task| task["state"].as_str().map(str::to_owned))
+        .collect()
 }

@@ -35,7 +35,13 @@ pub(crate) struct Client {
 impl Client {
     /// A client that starts one transaction per `pace`, reproducible by `seed`.
     pub(crate) fn new(opts: Opts, sizes: Sizes, seed: u64, pace: Duration, tally: Arc<Tally>) -> Self {
-        Self { opts, sizes, dice: StdRng::seed_from_u64(seed), pace, tally }
+        Self {
+            opts,
+            sizes,
+            dice: StdRng::seed_from_u64(seed),
+            pace,
+            tally,
+        }
     }
 
     /// Works until cancelled.
@@ -91,24 +97,31 @@ impl Client {
                 tx.exec_drop(sql, (order, customer)).await?;
             }
             60..70 => {
-                tx.exec_drop("UPDATE shop.orders SET state = state % 4 + 1, handling = '-00:00:01.250' WHERE id = ?", (order,)).await?;
+                tx.exec_drop(
+                    "UPDATE shop.orders SET state = state % 4 + 1, handling = '-00:00:01.250' WHERE id = ?",
+                    (order,),
+                )
+                .await?;
                 tx.exec_drop("UPDATE shop.payments p JOIN shop.orders o ON o.id = ? SET p.paid = NOW(6), p.order_id = o.id WHERE p.id = UNHEX(LEFT(SHA2(?, 256), 32))", (order, order)).await?;
             }
             70..75 => {
                 // The lines go by cascade, payments lose their order by SET NULL.
-                tx.exec_drop("DELETE FROM shop.orders WHERE id = ?", (order,)).await?;
+                tx.exec_drop("DELETE FROM shop.orders WHERE id = ?", (order,))
+                    .await?;
             }
             75..80 => {
                 let sku = format!("SKU-{:08}", self.dice.random_range(1..=self.sizes.products));
                 tx.exec_drop("UPDATE shop.products SET price = price + 0.01, weight = weight * 1.1, stock = stock + 5 WHERE sku = ?", (sku,)).await?;
             }
             80..85 => {
-                tx.exec_drop("DELETE FROM shop.events ORDER BY happened LIMIT 1", ()).await?;
+                tx.exec_drop("DELETE FROM shop.events ORDER BY happened LIMIT 1", ())
+                    .await?;
             }
             85..90 => {
                 let sql = "REPLACE INTO shop.customers (id, email, name, city, password_hash) VALUES (?, ?, 'Rœplaced', 'Genève', REPEAT('x', 32))";
                 let id = 10_000_000 + self.dice.random_range(0..500_u64);
-                tx.exec_drop(sql, (id, format!("replaced{id}@example.com"))).await?;
+                tx.exec_drop(sql, (id, format!("replaced{id}@example.com")))
+                    .await?;
             }
             _ => {
                 let sql = "INSERT INTO shop.events (happened, kind, payload) VALUES (NOW(6), 'view', JSON_OBJECT('who', ?)), (NOW(6), 'view', JSON_OBJECT('who', ?))";
@@ -123,20 +136,33 @@ impl Client {
         Ok(true)
     }
 
-    async fn place_order(&mut self, tx: &mut mysql_async::Transaction<'_>, customer: u64) -> mysql_async::Result<()> {
-        tx.exec_drop("INSERT INTO shop.orders (customer_id, placed, note) VALUES (?, NOW(6), 'from the demo ☂')", (customer,)).await?;
+    async fn place_order(
+        &mut self,
+        tx: &mut mysql_async::Transaction<'_>,
+        customer: u64,
+    ) -> mysql_async::Result<()> {
+        tx.exec_drop(
+            "INSERT INTO shop.orders (customer_id, placed, note) VALUES (?, NOW(6), 'from the demo ☂')",
+            (customer,),
+        )
+        .await?;
         let order = tx.last_insert_id();
         let lines = self.dice.random_range(1..=4_u16);
         let mut stock = Vec::new();
         for line in 1..=lines {
             let sku = format!("SKU-{:08}", self.dice.random_range(1..=self.sizes.products));
-            tx.exec_drop("INSERT INTO shop.order_lines VALUES (?, ?, ?, ?, 9.99)", (order, line, &sku, line)).await?;
+            tx.exec_drop(
+                "INSERT INTO shop.order_lines VALUES (?, ?, ?, ?, 9.99)",
+                (order, line, &sku, line),
+            )
+            .await?;
             stock.push(sku);
         }
         // Always in the same order, so that two orders of the same products do not deadlock.
         stock.sort();
         for sku in stock {
-            tx.exec_drop("UPDATE shop.products SET stock = stock - 1 WHERE sku = ?", (sku,)).await?;
+            tx.exec_drop("UPDATE shop.products SET stock = stock - 1 WHERE sku = ?", (sku,))
+                .await?;
         }
         let id: [u8; 16] = self.dice.random();
         let sql = "INSERT INTO shop.payments VALUES (?, ?, 12.3456, 'card', UNHEX(SHA2(?, 256)), NOW(6))";
@@ -154,10 +180,14 @@ pub(crate) async fn probe(
     let (mut source, mut target) = (Conn::new(source.clone()).await?, Conn::new(target.clone()).await?);
     let mut delays = Vec::new();
     while !cancel.is_cancelled() {
-        source.query_drop("INSERT INTO shop.probes (sent) VALUES (NOW(6))").await?;
+        source
+            .query_drop("INSERT INTO shop.probes (sent) VALUES (NOW(6))")
+            .await?;
         let (id, committed) = (source.last_insert_id(), Instant::now());
         while committed.elapsed() < GIVE_UP {
-            let seen: Option<u64> = target.exec_first("SELECT id FROM shop.probes WHERE id = ?", (id,)).await?;
+            let seen: Option<u64> = target
+                .exec_first("SELECT id FROM shop.probes WHERE id = ?", (id,))
+                .await?;
             if seen.is_some() {
                 break;
             }
