@@ -34,7 +34,7 @@ pub(crate) struct Table {
     enums: Vec<usize>,
     /// `` `db`.`t`(`a`,`b`)VALUES``.
     into: String,
-    /// `` (`k1`,`k2`) `` or `` `k` ``.
+    /// `` (`k1`,`k2`) `` or `` `k` ``, before an `IN` list; empty where each key is spelled out as a condition.
     key_list: String,
     /// `` `a`=VALUES(`a`),… ``: all written columns but the key's.
     assign: String,
@@ -59,8 +59,10 @@ impl Table {
         let into = format!("{quoted}({})VALUES", names(&written));
         let key_list = match &def.key {
             Some(key) if key.columns.len() == 1 => names(&key.columns),
-            Some(key) => format!("({})", names(&key.columns)),
-            None => String::new(),
+            Some(key) if key.columns.iter().all(|i| listable(def.columns[*i].kind)) => {
+                format!("({})", names(&key.columns))
+            }
+            _ => String::new(),
         };
         let in_key = |i: &usize| def.key.as_ref().is_some_and(|key| key.columns.contains(i));
         let assignment = |i: &usize| {
@@ -96,6 +98,25 @@ impl Table {
         out.push(b')');
     }
 
+    /// Appends one key as a multi-row DELETE names it: an element of its `IN` list, or a condition.
+    fn write_key(&self, out: &mut Vec<u8>, image: &Image<'_>) {
+        let Some(key) = &self.def.key else { return };
+        if let [one] = key.columns.as_slice() {
+            write_literal(out, &image[*one], &self.def.columns[*one]);
+        } else if !self.key_list.is_empty() {
+            self.write_tuple(out, image, &key.columns);
+        } else {
+            out.push(b'(');
+            for (n, i) in key.columns.iter().enumerate() {
+                if n > 0 {
+                    out.extend_from_slice(b" AND ");
+                }
+                write_equals(out, &image[*i], &self.def.columns[*i]);
+            }
+            out.push(b')');
+        }
+    }
+
     /// The key's columns, for messages.
     pub(crate) fn key_names(&self) -> String {
         match &self.def.key {
@@ -115,6 +136,25 @@ impl Table {
             .as_ref()
             .is_some_and(|key| key.columns.iter().any(|i| !same(&before[*i], &after[*i])))
     }
+}
+
+/// True where a column of several in a key may be compared with its literal inside `(a,b) IN ((…),(…))`. There the server
+/// compares by the literal's type: a DATETIME(3) with `'2020-01-01 00:00:00'` as text, which are not equal.
+fn listable(kind: ColumnKind) -> bool {
+    use ColumnKind as K;
+    matches!(
+        kind,
+        K::TinyInt
+            | K::SmallInt
+            | K::MediumInt
+            | K::Int
+            | K::BigInt
+            | K::Decimal
+            | K::Char
+            | K::VarChar
+            | K::Binary { .. }
+            | K::VarBinary
+    )
 }
 
 /// One change of one row.
@@ -306,13 +346,10 @@ impl Statements {
     fn row(&mut self, table: &Arc<Table>, form: Form, image: &Image<'_>) {
         self.set_lenient(form.writes() && has_error_enum(table, image));
         self.open_row(table, form);
-        match (&table.def.key, form.writes()) {
-            (Some(key), false) if key.columns.len() == 1 => {
-                let i = key.columns[0];
-                write_literal(&mut self.sql, &image[i], &table.def.columns[i]);
-            }
-            (Some(key), false) => table.write_tuple(&mut self.sql, image, &key.columns),
-            _ => table.write_tuple(&mut self.sql, image, &table.written),
+        if form.writes() {
+            table.write_tuple(&mut self.sql, image, &table.written);
+        } else {
+            table.write_key(&mut self.sql, image);
         }
     }
 
@@ -332,7 +369,8 @@ impl Statements {
             && Arc::ptr_eq(&open.table, table)
         {
             open.rows += 1;
-            self.sql.push(b',');
+            let listed = form.writes() || !table.key_list.is_empty();
+            self.sql.extend_from_slice(if listed { b"," } else { b" OR " });
             return;
         }
         self.close();
@@ -348,8 +386,11 @@ impl Statements {
         } else {
             self.sql.extend_from_slice(table.quoted.as_bytes());
             self.sql.extend_from_slice(b" WHERE ");
-            self.sql.extend_from_slice(table.key_list.as_bytes());
-            self.sql.extend_from_slice(b" IN(");
+            if !table.key_list.is_empty() {
+                self.sql.extend_from_slice(table.key_list.as_bytes());
+                self.sql.extend_from_slice(b" IN");
+            }
+            self.sql.push(b'(');
         }
         self.open = Some(Open {
             table: Arc::clone(table),

@@ -35,7 +35,11 @@ fn has_decimal(text: &[u8]) -> bool {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'-' | b'0'..=b'9')) {
         rest = &rest[at..];
-        let length = if rest[0] == b'"' { string_length(rest) } else { number_length(rest) };
+        let length = if rest[0] == b'"' {
+            string_length(rest)
+        } else {
+            number_length(rest)
+        };
         if rest[0] != b'"' && is_decimal(&rest[..length]) {
             return true;
         }
@@ -64,7 +68,9 @@ fn number_length(text: &[u8]) -> usize {
 
 /// True when neither an integer nor a double is printed like this.
 fn is_decimal(number: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(number) else { return false };
+    let Ok(text) = std::str::from_utf8(number) else {
+        return false;
+    };
     if text.contains(['e', 'E']) {
         return false;
     }
@@ -151,7 +157,9 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let word = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-                let word = self.scalar(word).filter(|word| matches!(*word, b"null" | b"true" | b"false"))?;
+                let word = self
+                    .scalar(word)
+                    .filter(|word| matches!(*word, b"null" | b"true" | b"false"))?;
                 document(out, word);
                 Some(())
             }
@@ -160,7 +168,11 @@ impl<'a> Reader<'a> {
 
     fn container(&mut self, out: &mut Vec<u8>, depth: usize, end: u8) -> Option<()> {
         self.at += 1;
-        out.extend_from_slice(if end == b']' { b"JSON_ARRAY(" } else { b"JSON_OBJECT(" });
+        out.extend_from_slice(if end == b']' {
+            b"JSON_ARRAY("
+        } else {
+            b"JSON_OBJECT("
+        });
         let mut first = true;
         while self.blank().first()? != &end {
             if !first {
@@ -208,7 +220,13 @@ mod tests {
 
     #[test]
     fn what_text_can_carry_stays_text() {
-        for text in ["{}", "[1, -2.5, 1e300, 0.1, -0.0, 2.0, 18446744073709551615]", r#"{"1.10": "2.20 \" 3.30"}"#, "0.00001", "null"] {
+        for text in [
+            "{}",
+            "[1, -2.5, 1e300, 0.1, -0.0, 2.0, 18446744073709551615]",
+            r#"{"1.10": "2.20 \" 3.30"}"#,
+            "0.00001",
+            "null",
+        ] {
             assert!(!has_decimal(text.as_bytes()), "{text}");
         }
         assert_eq!(written("[2.0]"), "_utf8mb4'[2.0]'");
@@ -221,7 +239,14 @@ mod tests {
             written(r#"{"a\"": [1.10, "x", null], "b": {}}"#),
             r#"JSON_OBJECT(JSON_UNQUOTE(_utf8mb4'"a\\""'),JSON_ARRAY(CAST(1.10 AS JSON),CAST(_utf8mb4'"x"' AS JSON),CAST(_utf8mb4'null' AS JSON)),JSON_UNQUOTE(_utf8mb4'"b"'),JSON_OBJECT())"#
         );
-        for text in ["0.10", "-1.000", "123456789012345678901234567890", "0.12345678901234567890", "1000000000000000000.5", "0.0000000000000000001"] {
+        for text in [
+            "0.10",
+            "-1.000",
+            "123456789012345678901234567890",
+            "0.12345678901234567890",
+            "1000000000000000000.5",
+            "0.0000000000000000001",
+        ] {
             assert!(has_decimal(text.as_bytes()), "{text}");
         }
     }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use outrigger_protocol::value::Value;
 
 use super::{Change, Form, Image, Statements, Table};
-use crate::literal::write_literal;
 
 /// Rows whose text is longer are not folded: an UPDATE names only what changed.
 const MAX_ROW: usize = 2048;
@@ -27,7 +26,7 @@ pub(super) struct Fold {
 #[derive(Debug)]
 struct Rows {
     table: Arc<Table>,
-    /// From the key's literals to its slot.
+    /// From the key's text to its slot.
     index: HashMap<Box<[u8]>, usize>,
     slots: Vec<Slot>,
 }
@@ -174,15 +173,10 @@ impl Rows {
     }
 }
 
-/// The key's literals as they stand in `IN (…)`.
+/// The key as a multi-row DELETE names it.
 fn key(table: &Table, image: &Image<'_>) -> Box<[u8]> {
     let mut text = Vec::new();
-    if let Some(key) = &table.def.key {
-        match key.columns.as_slice() {
-            [one] => write_literal(&mut text, &image[*one], &table.def.columns[*one]),
-            several => table.write_tuple(&mut text, image, several),
-        }
-    }
+    table.write_key(&mut text, image);
     text.into_boxed_slice()
 }
 

@@ -82,6 +82,38 @@ fn consecutive_inserts_and_deletes_are_one_statement_each() {
 }
 
 #[test]
+fn a_key_with_a_time_in_it_is_spelled_out() {
+    let mut def = table(true).def.clone();
+    def.columns[3].nullable = false;
+    def.key = Some(KeyDef {
+        name: "PRIMARY".into(),
+        columns: vec![0, 3],
+    });
+    let t = Arc::new(Table::new(def));
+    let mut s = Statements::new();
+    for id in [1, 2] {
+        let day = outrigger_protocol::value::Date {
+            year: 2020,
+            month: 1,
+            day: 1,
+        };
+        let mut image = row(id, "a");
+        image[3] = Value::DateTime(day, outrigger_protocol::value::TimeOfDay::default());
+        s.change(&t, Change::Delete(&image), Mode::Exact);
+    }
+    assert_eq!(
+        text(s),
+        (
+            vec![
+                "DELETE FROM `d`.`t` WHERE ((`id`=1 AND `at`='2020-01-01 00:00:00') OR (`id`=2 AND `at`='2020-01-01 00:00:00'))"
+                    .to_owned()
+            ],
+            vec![Some(2)]
+        )
+    );
+}
+
+#[test]
 fn an_update_names_what_changed_and_what_the_server_would_change() {
     let t = table(true);
     let mut s = Statements::new();
