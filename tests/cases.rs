@@ -70,7 +70,7 @@ async fn every_case_ends_equal() {
         );
         let tables: Vec<String> = source.query(sql).await.unwrap();
         for table in tables {
-            let sql = format!("SHOW CREATE TABLE {database}.`{table}`");
+            let sql = format!("SHOW CREATE TABLE {database}.`{}`", table.replace('`', "``"));
             let ours: mysql_async::Row = source.query_first(&sql).await.unwrap().unwrap();
             let theirs: mysql_async::Row = target.query_first(&sql).await.unwrap().unwrap();
             let text = |row: &mysql_async::Row| row.get::<String, _>(1).unwrap();

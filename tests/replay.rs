@@ -34,7 +34,7 @@ async fn dml_of_every_kind() {
          UPDATE app.pair SET b = 'ö', v = v + 1 WHERE a = 1 AND b = 'ä';
          DELETE FROM app.pair WHERE a = 2;
          UPDATE app.parent p JOIN app.child c ON c.parent = p.id SET p.n = 99, c.note = 'both';
-         DELETE FROM c USING app.child AS c WHERE c.note = 'd';
+         DELETE FROM app.child WHERE note = 'd';
          UPDATE app.parent SET name = CASE id WHEN 5 THEN 'zwei' ELSE name END",
     )
     .await;
