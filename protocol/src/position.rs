@@ -26,12 +26,19 @@ pub struct FilePosition {
 impl FilePosition {
     /// The place `offset` bytes into `file`.
     pub fn new(file: impl Into<String>, offset: u64) -> Self {
-        Self { file: file.into(), offset }
+        Self {
+            file: file.into(),
+            offset,
+        }
     }
 
     /// The number that ends the file name; 0 when there is none.
     fn sequence(&self) -> u64 {
-        self.file.rsplit('.').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        self.file
+            .rsplit('.')
+            .next()
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(0)
     }
 }
 
