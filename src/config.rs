@@ -1,7 +1,7 @@
 //! The configuration file: reading, refusing, defaults, the example.
 //!
 //! A file is read once, validated whole, and becomes one value per crate; nothing looks at it again. Every complaint names
-//! the file, line and column. What each key means stands in [`schema`], which also writes the example.
+//! the file, line and column. What each key means stands in `schema`, which also writes the example.
 
 mod document;
 mod error;
