@@ -266,8 +266,17 @@ fn is_passing(code: u16) -> bool {
 
 /// A driver's error with the hint that its code deserves, and without row values (W1).
 fn describe(cause: &mysql_async::Error) -> String {
-    let mysql_async::Error::Server(error) = cause else {
-        return cause.to_string();
+    let error = match cause {
+        mysql_async::Error::Server(error) => error,
+        mysql_async::Error::Io(mysql_async::IoError::Io(error)) => {
+            return match error.kind() {
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => {
+                    format!("{error}: is the server running, and does it listen there?")
+                }
+                _ => error.to_string(),
+            };
+        }
+        other => return other.to_string(),
     };
     let hint = match error.code {
         1044 | 1142 | 1227 | 1370 => {
