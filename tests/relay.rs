@@ -5,7 +5,7 @@ use std::process::Stdio;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
-use crate::support::Rig;
+use crate::support::{Plan, Rig};
 
 fn text(output: &std::process::Output) -> String {
     format!(
@@ -15,7 +15,7 @@ fn text(output: &std::process::Output) -> String {
     )
 }
 
-async fn through(rig: &Rig, port: u16) -> Conn {
+async fn through(port: u16) -> Conn {
     let opts = OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
         .tcp_port(port)
@@ -24,7 +24,6 @@ async fn through(rig: &Rig, port: u16) -> Conn {
         .db_name(Some("app"))
         .prefer_socket(false)
         .max_allowed_packet(Some(1 << 30));
-    let _ = &rig.folder;
     Conn::new(opts).await.unwrap()
 }
 
@@ -126,7 +125,7 @@ async fn a_rust_client_sees_the_same_through_the_proxy() {
             .await;
     rig.start();
     rig.on_source("SET GLOBAL max_allowed_packet = 134217728").await;
-    let mut conn = through(&rig, rig.proxy).await;
+    let mut conn = through(rig.proxy).await;
     // Around the border at which a payload continues in a second packet.
     for size in [
         0,
@@ -180,8 +179,8 @@ async fn a_rust_client_sees_the_same_through_the_proxy() {
 async fn stopping_ends_idle_clients_and_exits_0() {
     let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
     rig.start();
-    let mut idle = through(&rig, rig.proxy).await;
-    let mut busy = through(&rig, rig.proxy).await;
+    let mut idle = through(rig.proxy).await;
+    let mut busy = through(rig.proxy).await;
     let running = tokio::spawn(async move { busy.query_first::<u8, _>("SELECT SLEEP(2)").await });
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(
@@ -193,4 +192,109 @@ async fn stopping_ends_idle_clients_and_exits_0() {
     // What was running when the stop came was answered; the idle client was told.
     assert_eq!(running.await.unwrap().unwrap(), Some(0));
     assert!(idle.ping().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unix_sockets_on_both_sides() {
+    let mut rig = Rig::new(&Plan {
+        over_socket: true,
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY);\nINSERT INTO app.t VALUES (42)")
+        .await;
+    rig.start();
+    let socket = rig.path("proxy.sock").to_str().unwrap().to_owned();
+    for round in 0..2 {
+        // The first round goes the full path of caching_sha2_password, the second the fast one.
+        if round == 0 {
+            rig.on_source("FLUSH PRIVILEGES").await;
+        }
+        let arguments = [
+            "-S",
+            &socket,
+            "-uapp",
+            "-papp",
+            "-N",
+            "-e",
+            "SELECT id FROM app.t",
+        ];
+        let said = text(&rig.mysql(&arguments).output().unwrap());
+        assert!(said.contains("42"), "round {round}: {said}");
+    }
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_authentication_over_tcp() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.start();
+    rig.on_source("FLUSH PRIVILEGES").await;
+    let mut conn = through(rig.proxy).await;
+    assert_eq!(conn.query_first::<u8, _>("SELECT 1").await.unwrap(), Some(1));
+    let who: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.unwrap();
+    assert_eq!(who.as_deref(), Some("app@%"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_refused_as_mysql_does() {
+    let mut rig = Rig::new(&Plan {
+        proxy: "max_connections = 2",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.start();
+    let first = through(rig.proxy).await;
+    let _second = through(rig.proxy).await;
+    let port = rig.proxy.to_string();
+    let arguments = ["-h127.0.0.1", "-P", &port, "-uapp", "-papp", "-e", "SELECT 1"];
+    let said = text(&rig.mysql(&arguments).output().unwrap());
+    assert!(
+        said.contains("1040") && said.contains("Too many connections"),
+        "{said}"
+    );
+    first.disconnect().await.unwrap();
+    let until = std::time::Instant::now() + crate::support::PATIENCE;
+    while !text(&rig.mysql(&arguments).output().unwrap()).contains("\n1") {
+        assert!(
+            std::time::Instant::now() < until,
+            "the place was never free again"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_down_is_said_at_once() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.start();
+    rig.source.kill().unwrap();
+    let port = rig.proxy.to_string();
+    let arguments = [
+        "-h127.0.0.1",
+        "-P",
+        &port,
+        "-uapp",
+        "-papp",
+        "-N",
+        "-e",
+        "SELECT 5",
+    ];
+    let said = text(&rig.mysql(&arguments).output().unwrap());
+    assert!(said.contains("2003"), "{said}");
+    rig.source.launch().unwrap();
+    let arguments = [
+        "-h127.0.0.1",
+        "-P",
+        &port,
+        "-uapp",
+        "-papp",
+        "--get-server-public-key",
+        "-N",
+        "-e",
+        "SELECT 5",
+    ];
+    let said = text(&rig.mysql(&arguments).output().unwrap());
+    assert!(said.contains('5'), "{said}");
 }

@@ -33,8 +33,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) target: &'a [&'a str],
     /// More lines for the `[[task]]` section.
     pub(crate) task: &'a str,
-    /// More sections.
-    pub(crate) sections: &'a str,
+    /// More lines for the `[proxy]` section.
+    pub(crate) proxy: &'a str,
+    /// The source is reached over its unix socket, by capture and by the proxy.
+    pub(crate) over_socket: bool,
     /// The password written into the configuration for the source.
     pub(crate) source_password: &'a str,
     /// What the source's account may do.
@@ -48,7 +50,8 @@ impl Default for Plan<'_> {
             source: &[],
             target: &[],
             task: "",
-            sections: "",
+            proxy: "",
+            over_socket: false,
             source_password: "source secret",
             source_grants: "REPLICATION SLAVE, REPLICATION CLIENT, SELECT, SHOW VIEW, LOCK TABLES",
         }
@@ -68,17 +71,22 @@ impl Rig {
         let (proxy, http) = (free_port(), format!("127.0.0.1:{}", free_port()));
         accounts(&source, &target, plan.source_grants).await;
         let include: Vec<String> = plan.include.iter().map(|name| format!("{name:?}")).collect();
+        let address = match plan.over_socket {
+            true => format!("socket = \"{}\"", source.socket().display()),
+            false => format!("host = \"127.0.0.1\"\nport = {}", source.port()),
+        };
         let config = format!(
-            "[source]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"outrigger\"\npassword = \"{}\"\n\n\
-             [log]\npath = \"log\"\n\n[proxy]\nlisten = [\"127.0.0.1:{proxy}\"]\n\n[http]\nlisten = \"{http}\"\n\n\
+            "[source]\n{}\nuser = \"outrigger\"\npassword = \"{}\"\n\n\
+             [log]\npath = \"log\"\n\n[proxy]\nlisten = [\"127.0.0.1:{proxy}\", \"{}\"]\n{}\n\n[http]\nlisten = \"{http}\"\n\n\
              [[task]]\nname = \"test\"\ninclude = [{}]\n{}\n\n\
-             [task.target]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"outrigger\"\npassword = \"target secret\"\n{}\n",
-            source.port(),
+             [task.target]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"outrigger\"\npassword = \"target secret\"\n",
+            address,
             plan.source_password,
+            folder.path().join("proxy.sock").display(),
+            plan.proxy,
             include.join(", "),
             plan.task,
             target.port(),
-            plan.sections,
         );
         let program = Path::new(env!("CARGO_BIN_EXE_outrigger"));
         let sidecar = Sidecar::new(program, &folder.path().join("sidecar"), &config, &http).unwrap();
