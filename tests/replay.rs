@@ -202,6 +202,26 @@ async fn status_and_metrics_say_what_is_going_on() {
     let task = &status["tasks"][0];
     assert_eq!(task["state"], "synchronizing", "{status:#}");
     assert_eq!(task["tables"].as_array().unwrap().len(), 4, "{status:#}");
+    let wanted = [
+        "outrigger_task_state{task=\"test\",state=\"synchronizing\"} 1",
+        "outrigger_apply_delay_seconds{task=\"test\"}",
+        "outrigger_log_bytes",
+    ];
+    // Gauges are set once a second.
+    let until = std::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let metrics = rig.sidecar.get("/metrics").unwrap();
+        let missing: Vec<_> = wanted.iter().filter(|line| !metrics.contains(**line)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < until,
+            "{missing:?} are not in:\n{metrics}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(rig.sidecar.get("/healthz").is_ok());
     let code = rig.sidecar.stop(crate::support::PATIENCE).unwrap();
     assert_eq!(code, Some(0), "{}", rig.sidecar.log_end());
 }

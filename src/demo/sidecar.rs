@@ -107,8 +107,13 @@ impl Sidecar {
     /// `GET /api/v1/status`; an error while the process is not up.
     pub fn status(&mut self) -> Result<Value> {
         self.note_memory();
-        let mut response = ureq::get(format!("http://{}/api/v1/status", self.http)).call()?;
-        Ok(serde_json::from_str(&response.body_mut().read_to_string()?)?)
+        Ok(serde_json::from_str(&self.get("/api/v1/status")?)?)
+    }
+
+    /// What it serves at a path; an error for any status but 200.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let mut response = ureq::get(format!("http://{}{path}", self.http)).call()?;
+        Ok(response.body_mut().read_to_string()?)
     }
 
     /// Waits until every task is `synchronizing`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
+use metrics::gauge;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -57,8 +58,19 @@ impl States {
     fn tell(&mut self, document: &Document) {
         self.part("capture", &document.source.phase);
         for task in &document.tasks {
-            self.part(&format!("task {}", task.name), &task.phase);
+            let part = format!("task {}", task.name);
+            self.gauge(&task.name, &part, &task.phase.state);
+            self.part(&part, &task.phase);
         }
+    }
+
+    /// 1 for the state that the task is in, 0 for the one that it left: what an alert is written on.
+    fn gauge(&self, task: &str, part: &str, state: &str) {
+        let labels = |state: &str| [("task", task.to_owned()), ("state", state.to_owned())];
+        if let Some((before, _)) = self.told.get(part).filter(|(before, _)| before != state) {
+            gauge!("outrigger_task_state", &labels(before)).set(0.0);
+        }
+        gauge!("outrigger_task_state", &labels(state)).set(1.0);
     }
 
     fn part(&mut self, part: &str, phase: &Phase) {
