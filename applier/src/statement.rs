@@ -10,7 +10,7 @@ use std::sync::Arc;
 use outrigger_protocol::value::Value;
 
 use self::fold::Fold;
-use crate::definition::{ColumnKind, TableDef};
+use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal};
 
 /// Rows per multi-row statement at most: beyond that a longer statement saves nothing and an IN list defeats the optimizer.
@@ -482,12 +482,8 @@ impl Statements {
             }
             let column = &table.def.columns[i];
             write_equals(&mut self.sql, &image[i], column);
-            // Equal by collation is not yet the same row.
-            if let (None, Some(_), Value::Bytes(bytes)) = (&table.def.key, &column.charset, &image[i]) {
-                self.sql.extend_from_slice(b" AND CAST(");
-                self.sql.extend_from_slice(quote_name(&column.name).as_bytes());
-                self.sql.extend_from_slice(b" AS BINARY)=_binary");
-                quoted(&mut self.sql, bytes);
+            if table.def.key.is_none() {
+                write_exactly(&mut self.sql, &image[i], column);
             }
         }
         if table.def.key.is_none() {
@@ -517,6 +513,40 @@ fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
         (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),
         _ => a == b,
+    }
+}
+
+/// Appends what an equal value must have in common besides to be the same one: the bytes of text that a collation takes for
+/// equal, the zero's sign, and the text of a JSON document, where 1 equals 1.0.
+fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
+    let name = quote_name(&column.name);
+    match value {
+        Value::Bytes(bytes) if column.charset.is_some() => {
+            out.extend_from_slice(b" AND CAST(");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b" AS BINARY)=_binary");
+            quoted(out, bytes);
+        }
+        Value::Json(_) => {
+            out.extend_from_slice(b" AND CAST(CAST(");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b" AS CHAR) AS BINARY)=CAST(CAST(CAST(");
+            write_literal(out, value, column);
+            out.extend_from_slice(b" AS JSON) AS CHAR) AS BINARY)");
+        }
+        Value::Float(_) | Value::Double(_) => {
+            let (zero, negative) = match value {
+                Value::Float(v) => (*v == 0.0, v.is_sign_negative()),
+                Value::Double(v) => (*v == 0.0, v.is_sign_negative()),
+                _ => (false, false),
+            };
+            if zero {
+                out.extend_from_slice(b" AND LEFT(");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(if negative { b",1)='-'" } else { b",1)<>'-'" });
+            }
+        }
+        _ => {}
     }
 }
 

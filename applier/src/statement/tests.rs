@@ -143,6 +143,30 @@ fn idempotent_updates_replace_and_remove_the_old_key() {
 }
 
 #[test]
+fn without_a_key_equal_is_not_enough() {
+    let condition = |column: &ColumnDef, value: &Value<'_>| {
+        let mut out = Vec::new();
+        write_exactly(&mut out, value, column);
+        String::from_utf8(out).unwrap()
+    };
+    let (json, float) = (plain("j", ColumnKind::Json), plain("f", ColumnKind::Double));
+    assert_eq!(
+        condition(&json, &Value::Json(Cow::Borrowed(b"[1.0]"))),
+        format!(
+            " AND CAST(CAST(`j` AS CHAR) AS BINARY)=CAST(CAST(CAST({} AS JSON) AS CHAR) AS BINARY)",
+            {
+                let mut out = Vec::new();
+                write_literal(&mut out, &Value::Json(Cow::Borrowed(b"[1.0]")), &json);
+                String::from_utf8(out).unwrap()
+            }
+        )
+    );
+    assert_eq!(condition(&float, &Value::Double(-0.0)), " AND LEFT(`f`,1)='-'");
+    assert_eq!(condition(&float, &Value::Double(0.0)), " AND LEFT(`f`,1)<>'-'");
+    assert_eq!(condition(&float, &Value::Double(0.5)), "");
+}
+
+#[test]
 fn without_a_key_the_whole_row_is_compared_by_bytes() {
     let t = table(false);
     let mut s = Statements::new();

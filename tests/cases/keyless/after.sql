@@ -1,0 +1,8 @@
+UPDATE documents SET n = 2 WHERE JSON_TYPE(j) = 'DOUBLE';
+DELETE FROM documents WHERE JSON_TYPE(j -> '$[0]') = 'DOUBLE' AND JSON_TYPE(j) = 'ARRAY';
+DELETE FROM documents WHERE JSON_TYPE(j) = 'OBJECT' OR j IS NULL;
+UPDATE zeros SET n = 2 WHERE CAST(f AS CHAR) = '-0' AND CAST(d AS CHAR) = '-0';
+UPDATE zeros SET n = 3 WHERE CAST(f AS CHAR) = '0' AND CAST(d AS CHAR) = '-0';
+DELETE FROM zeros WHERE CAST(f AS CHAR) = '-0' AND CAST(d AS CHAR) = '0';
+UPDATE spellings SET v = 'x' WHERE v = BINARY 'A' AND c = BINARY 'á';
+DELETE FROM spellings WHERE v = BINARY 'á';
