@@ -152,6 +152,68 @@ impl TableDef {
     }
 }
 
+impl TableDef {
+    /// Why rows of this table on the source can't be replayed into `theirs` on the target; `None` when they can.
+    ///
+    /// Rows events name columns by their places, and values are written in the column's own type and character set: so
+    /// these must be the same, and the key too, by which rows are found.
+    pub(crate) fn unlike(&self, theirs: &Self) -> Option<String> {
+        if self.columns.len() != theirs.columns.len() {
+            return Some(format!(
+                "it has {} columns, the source's {}",
+                theirs.columns.len(),
+                self.columns.len()
+            ));
+        }
+        let describe = |c: &ColumnDef| {
+            let charset = c
+                .charset
+                .as_deref()
+                .map(|name| if name == "utf8" { "utf8mb3" } else { name });
+            let charset = charset.map_or_else(String::new, |name| format!(" in {name}"));
+            let generated = if c.generated { ", generated" } else { "" };
+            format!(
+                "{} {}{charset}{generated}",
+                quote_name(&c.name),
+                c.without_width()
+            )
+        };
+        let pairs = self.columns.iter().zip(&theirs.columns).enumerate();
+        for (n, (ours, theirs)) in pairs {
+            let (ours, theirs) = (describe(ours), describe(theirs));
+            if ours != theirs {
+                return Some(format!(
+                    "its column {} is {theirs}, the source's is {ours}",
+                    n + 1
+                ));
+            }
+        }
+        let key = |def: &Self| {
+            def.key.as_ref().map(|key| {
+                let mut columns = key.columns.clone();
+                columns.sort_unstable();
+                columns
+            })
+        };
+        (key(self) != key(theirs))
+            .then(|| "its primary key (or the unique key that serves as one) is not the source's".to_owned())
+    }
+}
+
+impl ColumnDef {
+    /// The declared type without the display width that old servers print: `int(11)` is `int`.
+    fn without_width(&self) -> String {
+        use ColumnKind::{BigInt, Int, MediumInt, SmallInt, TinyInt, Year};
+        let declared = self.declared.as_str();
+        match (self.kind, declared.split_once('('), declared.split_once(')')) {
+            (TinyInt | SmallInt | MediumInt | Int | BigInt | Year, Some((before, _)), Some((_, after))) => {
+                format!("{before}{after}")
+            }
+            _ => declared.to_owned(),
+        }
+    }
+}
+
 /// Picks the key by which rows are found: the primary key, else the first unique key that no NULL can hide from.
 fn choose_key(columns: &[ColumnDef], parts: &[(String, Option<String>, bool)]) -> (Option<KeyDef>, usize) {
     let mut indexes: Vec<(&str, Option<Vec<usize>>)> = Vec::new();
@@ -254,6 +316,46 @@ pub(crate) mod tests {
             nullable: true,
             generated: false,
             on_update: false,
+        }
+    }
+
+    #[test]
+    fn a_table_is_like_another_when_rows_mean_the_same_in_both() {
+        let column = |name: &str, kind, declared: &str| ColumnDef {
+            declared: declared.into(),
+            ..plain(name, kind)
+        };
+        let def = |columns: Vec<ColumnDef>, key: Option<Vec<usize>>| TableDef {
+            database: "d".into(),
+            table: "t".into(),
+            columns,
+            key: key.map(|columns| KeyDef {
+                name: "PRIMARY".into(),
+                columns,
+            }),
+            other_unique_keys: 0,
+        };
+        let id = || column("id", ColumnKind::Int, "int unsigned");
+        let v = || column("v", ColumnKind::VarChar, "varchar(9)");
+        let w = || column("w", ColumnKind::VarChar, "varchar(9)");
+        let ours = def(vec![id(), v(), w()], Some(vec![0]));
+        let old = column("id", ColumnKind::Int, "int(10) unsigned");
+        assert_eq!(ours.unlike(&ours), None);
+        assert_eq!(ours.unlike(&def(vec![old, v(), w()], Some(vec![0]))), None);
+        let latin1 = ColumnDef {
+            charset: Some("latin1".into()),
+            ..w()
+        };
+        let wide = column("w", ColumnKind::VarChar, "varchar(10)");
+        for (columns, key) in [
+            (vec![id(), w(), v()], Some(vec![0])),
+            (vec![id(), v()], Some(vec![0])),
+            (vec![id(), v(), latin1], Some(vec![0])),
+            (vec![id(), v(), wide], Some(vec![0])),
+            (vec![id(), v(), w()], None),
+            (vec![id(), v(), w()], Some(vec![0, 1])),
+        ] {
+            assert!(ours.unlike(&def(columns, key)).is_some());
         }
     }
 

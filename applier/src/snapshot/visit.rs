@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use outrigger_storage::Offset;
 
 use crate::config::OnExistingTables;
-use crate::error::Error;
+use crate::definition::TableDef;
+use crate::error::{Error, Side};
 use crate::schema::{Found, ObjectKey, Space, create};
 use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress::{self, ObjectState, State};
@@ -124,7 +125,7 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
     let policy = rounds.context.config.on_existing_tables;
     let mut existing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut visited = Vec::with_capacity(todo.len());
-    let (mut refused, mut missing) = (Vec::new(), Vec::new());
+    let (mut refused, mut missing, mut unlike) = (Vec::new(), Vec::new(), Vec::new());
     for key in todo {
         let prior = rounds.objects.get(key).copied();
         let found = rounds.source.read(key).await?;
@@ -152,6 +153,13 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
                 OnExistingTables::Keep => kept = true,
             }
         }
+        if let (true, true, Found::Table { definition, .. }) = (kept, exists, &found) {
+            let conn = rounds.target.conn();
+            let theirs = TableDef::load(conn, Side::Target, &key.database, &key.name).await?;
+            if let Some(why) = theirs.and_then(|theirs| definition.unlike(&theirs)) {
+                unlike.push(format!("{} ({why})", key.quoted()));
+            }
+        }
         visited.push(Visited {
             key: key.clone(),
             found,
@@ -172,6 +180,13 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
         let what = format!(
             "the schema is not to be copied, and the target lacks {}: create them there",
             missing.join(", ")
+        );
+        return Err(Error::Copy { what });
+    }
+    if !unlike.is_empty() {
+        let what = format!(
+            "the target's own tables can't take the source's rows: {}: make them equal, or drop them on the target",
+            unlike.join(", ")
         );
         return Err(Error::Copy { what });
     }
