@@ -29,7 +29,9 @@ pub fn install(filter: &str) -> anyhow::Result<MultiProgress> {
     let writer = AroundBars { bars: bars.clone() };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer);
+        .with_writer(writer)
+        // It would tell of lines that can't be written on stderr, and panic because stderr can't be written.
+        .log_internal_errors(false);
     let installed = if terminal {
         builder.with_target(false).try_init()
     } else {
