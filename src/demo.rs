@@ -7,6 +7,7 @@ mod shop;
 pub mod sidecar;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -225,7 +226,7 @@ impl Demo {
         ))?;
         say(&format!(
             "copied {} rows in {:.1} s: {:.0} rows/s, with one kill in it",
-            watch.rows_copied,
+            watch.rows(),
             watch.copy_seconds,
             watch.copy_rate()
         ))?;
@@ -266,7 +267,7 @@ impl Demo {
 /// What the status showed over time.
 #[derive(Debug, Default)]
 struct Watch {
-    rows_copied: u64,
+    rows_copied: BTreeMap<String, u64>,
     copy_seconds: f64,
     copied: bool,
     phase: String,
@@ -285,13 +286,14 @@ impl Watch {
             .as_array()
             .cloned()
             .unwrap_or_default();
-        let rows: u64 = tables
-            .iter()
-            .filter_map(|table| table["rows_copied"].as_u64())
-            .sum();
-        let done = !tables.is_empty() && matches!(state.as_str(), "catching_up" | "synchronizing");
+        for table in &tables {
+            // After a restart, a table that is done may not be listed any more.
+            let name = table["table"].as_str().unwrap_or_default().to_owned();
+            let most = self.rows_copied.entry(name).or_default();
+            *most = table["rows_copied"].as_u64().unwrap_or(0).max(*most);
+        }
+        let done = matches!(state.as_str(), "catching_up" | "synchronizing");
         if !self.copied {
-            self.rows_copied = self.rows_copied.max(rows);
             self.copy_seconds = began.elapsed().as_secs_f64();
             self.copied = done;
         }
@@ -307,6 +309,10 @@ impl Watch {
             self.last = Some(now);
         }
         self.phase = state.replace('_', " ");
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows_copied.values().sum()
     }
 
     fn restarted(&mut self) {
@@ -327,7 +333,7 @@ impl Watch {
 
     #[expect(clippy::cast_precision_loss, reason = "a rate to print")]
     fn copy_rate(&self) -> f64 {
-        self.rows_copied as f64 / self.copy_seconds.max(0.001)
+        self.rows() as f64 / self.copy_seconds.max(0.001)
     }
 }
 
