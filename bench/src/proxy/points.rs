@@ -1,0 +1,166 @@
+//! A client that asks for single rows and does next to nothing else, so that what is measured is the way and not the client:
+//! blocking sockets, one thread per connection, text protocol.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use outrigger_protocol::handshake::{Capabilities, HandshakeResponse};
+use outrigger_protocol::packet;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::lab;
+use crate::tables::{DATABASE, TABLES};
+
+/// The command of a query in text.
+const COM_QUERY: u8 = 3;
+/// Replies are a few hundred bytes.
+const LIMIT: usize = 1 << 16;
+/// An answer takes milliseconds at worst.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long each query took, and how long all of them together.
+pub(super) struct Answers {
+    /// One for each query.
+    pub(super) latencies: Vec<Duration>,
+    /// From the first query to the last answer.
+    pub(super) elapsed: Duration,
+}
+
+/// Asks over the given number of connections for the given time.
+pub(super) fn ask(port: u16, connections: usize, time: Duration, rows: u32) -> Result<Answers> {
+    let mut clients = (0..connections)
+        .map(|_| Client::connect(port))
+        .collect::<Result<Vec<_>>>()?;
+    let start = Barrier::new(connections + 1);
+    thread::scope(|scope| {
+        let threads: Vec<_> = clients
+            .iter_mut()
+            .zip(1..)
+            .map(|(client, seed)| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    client.ask(time, rows, seed)
+                })
+            })
+            .collect();
+        start.wait();
+        let began = Instant::now();
+        let mut latencies = Vec::new();
+        for thread in threads {
+            latencies.extend(
+                thread
+                    .join()
+                    .map_err(|_panic| anyhow!("a client has a defect"))??,
+            );
+        }
+        Ok(Answers {
+            latencies,
+            elapsed: began.elapsed(),
+        })
+    })
+}
+
+/// One connection, logged in.
+struct Client {
+    stream: TcpStream,
+    /// What was read and not understood yet.
+    bytes: Vec<u8>,
+    /// The command that is being sent.
+    out: Vec<u8>,
+}
+
+impl Client {
+    fn connect(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = Self {
+            stream,
+            bytes: Vec::with_capacity(LIMIT),
+            out: Vec::new(),
+        };
+        client.packets(|_greeting| true)?;
+        let response = HandshakeResponse {
+            capabilities: Capabilities::LONG_PASSWORD
+                | Capabilities::LONG_FLAG
+                | Capabilities::TRANSACTIONS
+                | Capabilities::DEPRECATE_EOF,
+            max_packet_size: 1 << 24,
+            collation: 45,
+            user: lab::ACCOUNT.as_bytes(),
+            auth_response: b"",
+            database: Some(DATABASE.as_bytes()),
+            auth_plugin: Some(b"caching_sha2_password"),
+            attributes: Vec::new(),
+            zstd_level: None,
+        };
+        packet::put(&mut client.out, &response.encode(), 1);
+        client.stream.write_all(&client.out)?;
+        // An account without a password is let in at once.
+        client
+            .packets(|payload| payload.first() == Some(&0))
+            .context("logging in")?;
+        Ok(client)
+    }
+
+    fn ask(&mut self, time: Duration, rows: u32, seed: u64) -> Result<Vec<Duration>> {
+        let mut dice = StdRng::seed_from_u64(seed);
+        let mut latencies = Vec::with_capacity(1 << 17);
+        let mut now = Instant::now();
+        let until = now + time;
+        while now < until {
+            let (table, id) = (dice.random_range(1..=TABLES), dice.random_range(1..=rows));
+            let mut command = vec![COM_QUERY];
+            write!(command, "SELECT c FROM sbtest{table} WHERE id = {id}")?;
+            self.out.clear();
+            packet::put(&mut self.out, &command, 0);
+            self.stream.write_all(&self.out)?;
+            // The number of columns, one definition, one row, and what ends the reply.
+            let mut packets = 0;
+            self.packets(|payload| {
+                packets += 1;
+                packets > 2 && payload.first() == Some(&0xfe)
+            })?;
+            if packets != 4 {
+                bail!("a query that finds one row had a reply of {packets} packets");
+            }
+            let answered = Instant::now();
+            latencies.push(answered - now);
+            now = answered;
+        }
+        Ok(latencies)
+    }
+
+    /// Reads packets until one is the last, as the caller says, and no byte after it.
+    fn packets(&mut self, mut last: impl FnMut(&[u8]) -> bool) -> Result<()> {
+        let mut chunk = [0; 4096];
+        loop {
+            let mut done = 0;
+            while let Some(joined) = packet::join(&self.bytes[done..], LIMIT)? {
+                done += joined.consumed;
+                if joined.payload.first() == Some(&0xff) {
+                    bail!(
+                        "the server says: {}",
+                        String::from_utf8_lossy(joined.payload.get(3..).unwrap_or_default())
+                    );
+                }
+                if last(&joined.payload) {
+                    self.bytes.drain(..done);
+                    return Ok(());
+                }
+            }
+            self.bytes.drain(..done);
+            let size = self.stream.read(&mut chunk)?;
+            if size == 0 {
+                bail!("the server closed the connection");
+            }
+            self.bytes.extend_from_slice(&chunk[..size]);
+        }
+    }
+}
