@@ -100,13 +100,7 @@ async fn statement_in_statement_format_stops_the_task() {
     rig.start();
     rig.on_source("SET SESSION binlog_format = 'STATEMENT';\nINSERT INTO app.t VALUES (1)")
         .await;
-    let error = loop {
-        let status = rig.sidecar.status().unwrap();
-        if status["tasks"][0]["state"] == "stopped" {
-            break status.to_string();
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
+    let error = stopped(&mut rig).await;
     assert_says(&error, &["statement", "app", "ROW"]);
 }
 
@@ -119,13 +113,7 @@ async fn a_change_made_on_the_target_is_not_passed_over() {
     rig.settle().await;
     run(&mut rig.target_conn().await, "DELETE FROM app.t WHERE id = 2").await;
     rig.on_source("UPDATE app.t SET v = 3 WHERE id = 2").await;
-    let error = loop {
-        let status = rig.sidecar.status().unwrap();
-        if status["tasks"][0]["state"] == "stopped" {
-            break status.to_string();
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
+    let error = stopped(&mut rig).await;
     assert_says(&error, &["target", "app", "`t`"]);
 }
 
@@ -168,4 +156,72 @@ fn the_example_is_a_valid_configuration() {
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{said}");
     assert!(!said.contains("hidden"), "a secret was printed: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cascades_that_the_source_does_not_log_are_not_passed_over() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--innodb-native-foreign-keys=ON"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(
+        "CREATE TABLE app.parent (id INT PRIMARY KEY, v INT);
+         CREATE TABLE app.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE);
+         INSERT INTO app.parent VALUES (1, 1), (2, 2);
+         INSERT INTO app.child VALUES (1, 1), (2, 2)",
+    )
+    .await;
+    rig.start();
+    // What has no effect on children is applied.
+    rig.on_source("UPDATE app.parent SET v = 5;\nINSERT INTO app.parent VALUES (3, 3)")
+        .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    rig.on_source("DELETE FROM app.parent WHERE id = 1").await;
+    assert_says(&stopped(&mut rig).await, &["app", "parent", "binary log", "9.6"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_the_source() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.on_source("CREATE USER outrigger2@'%' IDENTIFIED BY 'x'")
+        .await;
+    let config = rig.path("sidecar/outrigger.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (target, source) = (rig.target.port().to_string(), rig.source.port().to_string());
+    let text = text.replace(&format!("port = {target}"), &format!("port = {source}"));
+    std::fs::write(&config, text.replace("target secret", "source secret")).unwrap();
+    rig.on_source("GRANT ALL ON *.* TO outrigger@'%'").await;
+    rig.sidecar.start().unwrap();
+    assert_says(&stopped(&mut rig).await, &["target", "same server"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_adds_primary_keys() {
+    let mut rig = Rig::new(&Plan {
+        target: &["--sql-generate-invisible-primary-key=ON"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (v INT)").await;
+    rig.sidecar.start().unwrap();
+    assert_says(
+        &stopped(&mut rig).await,
+        &["target", "sql_generate_invisible_primary_key"],
+    );
+}
+
+/// Waits until the task has stopped and returns the status document's text.
+async fn stopped(rig: &mut Rig) -> String {
+    let until = std::time::Instant::now() + PATIENCE;
+    while std::time::Instant::now() < until {
+        if let Ok(status) = rig.sidecar.status()
+            && status["tasks"][0]["state"] == "stopped"
+        {
+            return status.to_string();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the task did not stop:\n{}", rig.sidecar.log_end());
 }

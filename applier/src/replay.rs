@@ -9,6 +9,7 @@
 //! connection left undecided is read there, never guessed.
 
 mod apply;
+mod cascade;
 mod events;
 mod planner;
 mod tables;

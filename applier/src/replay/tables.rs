@@ -11,6 +11,7 @@ use outrigger_protocol::binlog::rows::{ColumnHint, RowPlan};
 use outrigger_protocol::binlog::{ColumnType, TableMap};
 use outrigger_storage::Offset;
 
+use super::cascade::Cascades;
 use crate::config::Selection;
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::error::{Error, Place, Side};
@@ -33,6 +34,8 @@ pub(super) enum Route {
 pub(super) struct Planned {
     /// How its rows are written.
     pub(super) table: Arc<Table>,
+    /// What changes of its rows do to other tables.
+    pub(super) cascades: Arc<Cascades>,
     /// How its rows are decoded.
     pub(super) plan: RowPlan,
 }
@@ -49,7 +52,7 @@ struct Mapped {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     mapped: HashMap<u64, Mapped>,
-    written: HashMap<(String, String), Arc<Table>>,
+    written: HashMap<(String, String), (Arc<Table>, Arc<Cascades>)>,
 }
 
 /// Table maps kept at most: numbers grow with every definition change and server restart.
@@ -109,15 +112,17 @@ impl Tables {
         }
         let route = if selection.table(&mapped.map.database, &mapped.map.table) {
             let name = (mapped.map.database.clone(), mapped.map.table.clone());
-            let table = match self.written.get(&name) {
-                Some(table) => Arc::clone(table),
+            let (table, cascades) = match self.written.get(&name) {
+                Some(known) => known.clone(),
                 None => {
-                    let table = Arc::new(Table::new(load(target, &name, place).await?));
-                    self.written.insert(name, Arc::clone(&table));
-                    table
+                    let def = load(target, &name, place).await?;
+                    let cascades = Arc::new(Cascades::load(target.conn(), &def).await?);
+                    let known = (Arc::new(Table::new(def)), cascades);
+                    self.written.insert(name, known.clone());
+                    known
                 }
             };
-            Route::Use(Arc::new(plan(&mapped.map, table, place)?))
+            Route::Use(Arc::new(plan(&mapped.map, table, cascades, place)?))
         } else {
             Route::Skip
         };
@@ -141,7 +146,7 @@ async fn load(
 }
 
 /// Checks that the event and the definition speak of the same columns, and plans the decoding.
-fn plan(map: &TableMap, table: Arc<Table>, place: &Place) -> Result<Planned, Error> {
+fn plan(map: &TableMap, table: Arc<Table>, cascades: Arc<Cascades>, place: &Place) -> Result<Planned, Error> {
     let columns = &table.def.columns;
     let differ = |what: String| Error::Definition {
         table: table.quoted.clone(),
@@ -187,7 +192,11 @@ fn plan(map: &TableMap, table: Arc<Table>, place: &Place) -> Result<Planned, Err
         place: place.clone(),
         cause,
     })?;
-    Ok(Planned { table, plan })
+    Ok(Planned {
+        table,
+        cascades,
+        plan,
+    })
 }
 
 /// Whether rows of an event's column type can stand in a column. Numbers are MySQL's `enum_field_types`.

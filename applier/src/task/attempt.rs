@@ -106,7 +106,7 @@ impl Attempt<'_> {
             exact_after: None,
             ddl_pending: None,
             xa_prepared: Vec::new(),
-            folds_names: self.folds_names().await?,
+            folds_names: self.folds_names(target).await?,
             epoch: 0,
         };
         metadata.create(target, &first).await?;
@@ -127,16 +127,46 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether the source takes names that differ by case alone for one.
-    async fn folds_names(&self) -> Result<bool, Error> {
+    /// Whether the source takes names that differ by case alone for one. Refuses two servers that can't be a pair.
+    async fn folds_names(&self, target: &mut Target) -> Result<bool, Error> {
         let mut conn = link::connect(&self.config.source, Side::Source, self.config.connect_timeout).await?;
-        let setting: Option<u8> = conn
-            .query_first("SELECT @@lower_case_table_names")
+        let setting: Option<(u8, String)> = conn
+            .query_first("SELECT @@lower_case_table_names, @@server_uuid")
             .await
-            .map_err(|cause| Error::server(Side::Source, "reading lower_case_table_names", cause))?;
+            .map_err(|cause| Error::server(Side::Source, "reading its settings", cause))?;
         // The answer is in hand; how the session ends does not matter.
         conn.disconnect().await.ok();
-        Ok(setting.unwrap_or(0) != 0)
+        let (folds, source) = setting.unwrap_or_default();
+        let doing = |cause| Error::server(Side::Target, "reading its settings", cause);
+        let uuid: Option<String> = target
+            .conn()
+            .query_first("SELECT @@server_uuid")
+            .await
+            .map_err(doing)?;
+        if uuid.as_ref() == Some(&source) {
+            let what =
+                "it is the same server as the source (by server_uuid): correct the address of one of them"
+                    .to_owned();
+            return Err(Error::Unsuitable {
+                side: Side::Target,
+                what,
+            });
+        }
+        let invisible: Option<(String, String)> = target
+            .conn()
+            .query_first("SHOW VARIABLES LIKE 'sql_generate_invisible_primary_key'")
+            .await
+            .map_err(doing)?;
+        if invisible.is_some_and(|(_, value)| value == "ON") {
+            let what = "it adds a column to tables without a primary key, so they would differ from the source's: SET PERSIST \
+                        sql_generate_invisible_primary_key = OFF there"
+                .to_owned();
+            return Err(Error::Unsuitable {
+                side: Side::Target,
+                what,
+            });
+        }
+        Ok(folds != 0)
     }
 
     async fn store_exact_after(

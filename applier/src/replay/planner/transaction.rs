@@ -154,6 +154,12 @@ impl Planner {
                 .after
                 .map(|image| whole(image, &planned, place))
                 .transpose()?;
+            if planned
+                .cascades
+                .unlogged(rows, before.as_deref(), after.as_deref())
+            {
+                return Err(unlogged_cascade(&planned, place));
+            }
             let change = match (rows.kind, &before, &after) {
                 (RowsKind::Insert, _, Some(after)) => Change::Insert(after),
                 (RowsKind::Update, Some(before), Some(after)) => Change::Update(before, after),
@@ -313,6 +319,17 @@ fn refuse(place: &Place, what: &str) -> Halt {
         what: what.to_owned(),
     }
     .into()
+}
+
+/// A parent row was changed on a source that does not log what follows from it.
+fn unlogged_cascade(planned: &Planned, place: &Place) -> Halt {
+    let what = format!(
+        "rows of other tables follow {} by ON DELETE or ON UPDATE, and this source does not write that to its binary log (only \
+         MySQL 9.6 and later with innodb_native_foreign_keys = OFF do): nothing was applied of it. Upgrade the source, or drop \
+         those foreign keys on the source and let the application change the rows; then copy these tables anew",
+        planned.table.quoted
+    );
+    refuse(place, &what)
 }
 
 /// A row's image with every column that is written; generated ones may be left out, nobody writes them.

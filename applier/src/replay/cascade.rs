@@ -1,0 +1,74 @@
+//! Foreign keys that change rows of other tables: where the source's storage engine did so, its binary log does not say it.
+//!
+//! MySQL 9.6 and later carry cascades out in the SQL layer and log them, unless `innodb_native_foreign_keys` is ON. Older
+//! servers leave them to InnoDB, which logs nothing: a replica cascades by itself. A rows event says which it was by its flags.
+//! Replay writes with foreign key checks off, so it can follow the first kind only; the second must never pass in silence.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use outrigger_protocol::binlog::{RowsEvent, RowsKind};
+use outrigger_protocol::value::Value;
+
+use crate::definition::TableDef;
+use crate::error::{Error, Side};
+use crate::literal::quote_text;
+
+/// What a table's foreign key children do when its rows change.
+#[derive(Debug, Default)]
+pub(super) struct Cascades {
+    /// Children are deleted or lose their parent when a row is deleted.
+    on_delete: bool,
+    /// Places of the columns that children follow.
+    on_update: Vec<usize>,
+}
+
+impl Cascades {
+    /// Reads the foreign keys that name the table as their parent.
+    pub(super) async fn load(conn: &mut Conn, def: &TableDef) -> Result<Self, Error> {
+        let (database, table) = (quote_text(&def.database), quote_text(&def.table));
+        let query = format!(
+            "SELECT r.delete_rule IN ('CASCADE', 'SET NULL'), r.update_rule IN ('CASCADE', 'SET NULL'), \
+             CAST(k.referenced_column_name AS CHAR) \
+             FROM information_schema.referential_constraints r JOIN information_schema.key_column_usage k \
+             ON k.constraint_schema = r.constraint_schema AND k.constraint_name = r.constraint_name AND k.table_name = r.table_name \
+             WHERE r.unique_constraint_schema = {database} AND r.referenced_table_name = {table}"
+        );
+        let rows: Vec<(bool, bool, String)> = conn
+            .query(query)
+            .await
+            .map_err(|cause| Error::server(Side::Target, "reading foreign keys", cause))?;
+        let place = |name: &str| {
+            def.columns
+                .iter()
+                .position(|column| column.name.eq_ignore_ascii_case(name))
+        };
+        Ok(Self {
+            on_delete: rows.iter().any(|row| row.0),
+            on_update: rows
+                .iter()
+                .filter(|row| row.1)
+                .filter_map(|row| place(&row.2))
+                .collect(),
+        })
+    }
+
+    /// True when the event is of a source that keeps its cascades to itself, and this row's change has some.
+    pub(super) fn unlogged(
+        &self,
+        rows: &RowsEvent<'_>,
+        before: Option<&[Value<'_>]>,
+        after: Option<&[Value<'_>]>,
+    ) -> bool {
+        if rows.flags & (RowsEvent::NO_FOREIGN_KEY_CHECKS | RowsEvent::USE_SQL_FOREIGN_KEY) != 0 {
+            return false;
+        }
+        match (rows.kind, before, after) {
+            (RowsKind::Delete, ..) => self.on_delete,
+            (RowsKind::Update, Some(before), Some(after)) => self
+                .on_update
+                .iter()
+                .any(|column| before.get(*column) != after.get(*column)),
+            _ => false,
+        }
+    }
+}
