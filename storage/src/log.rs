@@ -175,10 +175,12 @@ impl Log {
     /// A view of the log now. Cheap.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
+        // On its own: a borrow that lives while `unsynced` takes the sync thread's lock would deadlock with publishing.
+        let last = *shared.sync.durable().borrow();
         Stats {
             id: shared.id,
             first: shared.retention.trimmed().next(),
-            last: *shared.sync.durable().borrow(),
+            last,
             bytes: ByteSize(shared.retention.bytes()),
             quota: ByteSize(shared.retention.quota()),
             paused: shared.retention.is_paused(),

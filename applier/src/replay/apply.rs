@@ -88,7 +88,8 @@ impl Apply {
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         let applied = self.context.status.applied().borrow().offset;
-        self.show_phase(applied, *self.context.log.durable().borrow() <= applied);
+        let durable = *self.context.log.durable().borrow();
+        self.show_phase(applied, durable <= applied);
         loop {
             // A planner that has ended does not read any more; what it sent before still counts.
             ask.try_send(()).ok();

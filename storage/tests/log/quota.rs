@@ -184,3 +184,30 @@ async fn a_log_trimmed_to_its_end_goes_on_where_it_was() {
     )
     .await;
 }
+
+/// `stats` held the durable offset's read lock while it asked the sync thread's state, which publishes under the other order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_at_the_log_does_not_stop_it() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let lookers: Vec<_> = (0..2)
+        .map(|_| {
+            let (log, stop) = (log.clone(), std::sync::Arc::clone(&stop));
+            std::thread::spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert!(log.stats().last <= Offset(2000));
+                }
+            })
+        })
+        .collect();
+    for number in 1..=2000 {
+        append(&mut appender, number, &[100]).await;
+        soon(appender.sync()).await.unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for looker in lookers {
+        looker.join().unwrap();
+    }
+}
