@@ -1,3 +1,5 @@
+//! What statements look like, and what they count.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
