@@ -87,7 +87,7 @@ impl Intake<'_> {
 
     /// Appends a piece, however long the log makes it wait; a wait for the quota is shown in the status.
     async fn append(&mut self, piece: Piece) -> Result<(), Error> {
-        fail::fail_point!("capture-append", |_| std::process::abort());
+        fail::fail_point!("capture-append", |_| outrigger_storage::failpoint::kill());
         let bytes = u64::try_from(piece.events.len()).unwrap_or(u64::MAX);
         let commit_micros = piece.begin.as_ref().map(|begin| begin.commit_micros);
         let position = piece.end.as_ref().map(|end| end.position.clone());

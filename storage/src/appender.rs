@@ -214,7 +214,7 @@ impl Shared {
             .as_ref()
             .map(|end| encode_position(offset, &end.position));
         let position = position.transpose().map_err(refused)?;
-        fail::fail_point!("log-append", |_| std::process::abort());
+        fail::fail_point!("log-append", |_| crate::failpoint::kill());
         self.engine
             .write(&key, &value, position.as_deref(), stall)
             .inspect_err(|error| {

@@ -11,6 +11,8 @@ mod appender;
 mod config;
 mod engine;
 mod error;
+#[doc(hidden)]
+pub mod failpoint;
 mod format;
 mod log;
 mod metrics;

@@ -237,7 +237,7 @@ impl Durability {
     /// The sync thread's work, until [`stop`](Self::stop) or a failure.
     pub(crate) fn run(&self, engine: &Engine, metrics: &Metrics) {
         while let Some(batch) = self.next_batch() {
-            fail::fail_point!("log-sync", |_| std::process::abort());
+            fail::fail_point!("log-sync", |_| crate::failpoint::kill());
             let began = Instant::now();
             match engine.sync() {
                 Ok(()) => {

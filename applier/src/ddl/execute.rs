@@ -125,13 +125,13 @@ impl Session {
     /// Runs the statement under its event's settings. The session ends with it.
     pub(crate) async fn run(mut self, change: &Change, place: &Place) -> Result<(), Error> {
         self.settle(change).await?;
-        fail::fail_point!("ddl-before", |_| std::process::abort());
+        fail::fail_point!("ddl-before", |_| outrigger_storage::failpoint::kill());
         let mut outcome = self.conn.query_drop(text(change, false)).await;
         // The account may not set this definer: then it is the definer itself.
         if code(&outcome) == Some(MISSING_PRIVILEGE) && change.statement.definer.is_some() {
             outcome = self.conn.query_drop(text(change, true)).await;
         }
-        fail::fail_point!("ddl-after", |_| std::process::abort());
+        fail::fail_point!("ddl-after", |_| outrigger_storage::failpoint::kill());
         let code = code(&outcome);
         match outcome {
             Ok(()) => {}

@@ -109,7 +109,7 @@ impl Apply {
 
     async fn batch(&mut self, batch: Batch) -> Result<(), Error> {
         if batch.commit.is_some() {
-            fail::fail_point!("checkpoint", |_| std::process::abort());
+            fail::fail_point!("checkpoint", |_| outrigger_storage::failpoint::kill());
         }
         if batch.opens {
             self.began = Some(Instant::now());
@@ -143,7 +143,7 @@ impl Apply {
         self.counts.deleted += batch.counts.deleted;
         self.bytes += u64::try_from(batch.sql.len()).unwrap_or(u64::MAX);
         if let Some(commit) = batch.commit {
-            fail::fail_point!("group-commit", |_| std::process::abort());
+            fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
             self.target.execute("COMMIT", "committing a group").await?;
             self.committed(commit);
         }

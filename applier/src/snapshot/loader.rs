@@ -94,7 +94,7 @@ impl Loader<'_> {
         if held.is_empty() || found != 1 {
             return Err(self.metadata.fenced(target, self.context.epoch).await);
         }
-        fail::fail_point!("chunk-commit", |_| std::process::abort());
+        fail::fail_point!("chunk-commit", |_| outrigger_storage::failpoint::kill());
         target.conn().query_drop("COMMIT").await.map_err(fail)
     }
 }

@@ -121,9 +121,9 @@ async fn a_damaged_last_record_is_found_at_opening() {
     );
 }
 
-/// Not a test of its own: what the child process of [`aborted`] does.
+/// Not a test of its own: what the child process of [`killed`] does.
 #[tokio::test]
-async fn child_appends_until_it_is_aborted() {
+async fn child_appends_until_it_is_killed() {
     let Some(path) = std::env::var_os("OUTRIGGER_LOG_TEST_CHILD") else {
         return;
     };
@@ -134,18 +134,18 @@ async fn child_appends_until_it_is_aborted() {
     let from = durable.borrow().0 + 1;
     for number in from.. {
         append(&mut appender, number, &PIECES).await;
-        // One write: the abort comes from another thread at any time.
+        // One write: the signal comes from another thread at any time.
         let line = format!("durable {}\n", *durable.borrow());
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
 }
 
 /// Runs a child on `path` until its failpoint ends it; the last offset that it saw advertised.
-fn aborted(path: &Path, failpoints: &str) -> u64 {
+fn killed(path: &Path, failpoints: &str) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "crash::child_appends_until_it_is_aborted",
+            "crash::child_appends_until_it_is_killed",
             "--nocapture",
         ])
         .env("OUTRIGGER_LOG_TEST_CHILD", path)
@@ -166,7 +166,7 @@ fn aborted(path: &Path, failpoints: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_process_aborted_at_any_write_or_sync_leaves_a_whole_log() {
+async fn a_process_killed_at_any_write_or_sync_leaves_a_whole_log() {
     let dir = tempdir().unwrap();
     let mut last = 0;
     // Before each piece of a transaction, before syncs early and late; one log goes through it all.
@@ -181,7 +181,7 @@ async fn a_process_aborted_at_any_write_or_sync_leaves_a_whole_log() {
         "log-sync=9*off->return",
     ];
     for failpoints in points.into_iter().chain(syncs) {
-        let durable = aborted(dir.path(), failpoints);
+        let durable = killed(dir.path(), failpoints);
         assert!(durable >= last || durable == 0, "{failpoints}");
         last = expect_whole(dir.path(), durable.max(last)).await + 1;
     }
