@@ -10,7 +10,6 @@
 
 mod apply;
 mod cascade;
-mod events;
 mod planner;
 mod tables;
 

@@ -8,6 +8,8 @@
 
 mod checksum;
 mod error;
+mod events;
+mod file;
 mod format;
 mod gtid;
 mod header;
@@ -23,6 +25,8 @@ mod xa;
 
 pub use checksum::ChecksumAlg;
 pub use error::Error;
+pub use events::Events;
+pub use file::{FileHead, FileWriter, Placed};
 pub use format::{FormatDescription, Heartbeat, Incident, Rotate};
 pub use gtid::GtidEvent;
 pub use header::{

@@ -67,6 +67,18 @@ impl EventHeader {
         })
     }
 
+    /// The header as it stands before an event.
+    pub fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let mut head = [0; HEADER_LEN];
+        head[0..4].copy_from_slice(&self.timestamp.to_le_bytes());
+        head[4] = self.kind.0;
+        head[5..9].copy_from_slice(&self.server_id.to_le_bytes());
+        head[9..13].copy_from_slice(&self.size.to_le_bytes());
+        head[13..17].copy_from_slice(&self.log_pos.to_le_bytes());
+        head[17..19].copy_from_slice(&self.flags.to_le_bytes());
+        head
+    }
+
     /// Whether the event was made up by the sender of a dump and stands in no file.
     pub fn is_artificial(&self) -> bool {
         self.flags & FLAG_ARTIFICIAL != 0

@@ -3,6 +3,7 @@
 
 mod damage;
 mod events;
+mod file;
 mod values;
 
 use super::{Body, ChecksumAlg, Event, EventHeader, FILE_MAGIC};

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use outrigger_protocol::binlog::{Body, ChecksumAlg, Event, QueryEvent, RowsEvent, RowsKind, XaPrepare};
+use outrigger_protocol::binlog::{
+    Body, ChecksumAlg, Event, Events, QueryEvent, RowsEvent, RowsKind, XaPrepare,
+};
 use outrigger_protocol::position::FilePosition;
 use outrigger_protocol::sql::SqlMode;
 use outrigger_protocol::sql::ddl::{self, Kind};
@@ -14,7 +16,6 @@ use super::xa::{self, Xa};
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
 use crate::error::{Error, Place};
-use crate::replay::events::Events;
 use crate::replay::tables::{Planned, Route};
 use crate::statement::{Change, Mode};
 

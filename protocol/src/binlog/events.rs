@@ -1,16 +1,16 @@
-//! Cuts the bytes of a record into events.
+//! Cuts bytes that hold one event after the other into events.
 
-use outrigger_protocol::binlog::{Error, EventHeader};
+use super::{Error, EventHeader};
 
-/// The events in a record, each as the bytes that its header says it has.
-#[derive(Debug)]
-pub(super) struct Events<'a> {
+/// Events that stand one after the other, each as the bytes that its header says it has. After an error the iterator ends.
+#[derive(Debug, Clone)]
+pub struct Events<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Events<'a> {
     /// All events in `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 }
