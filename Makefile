@@ -6,8 +6,10 @@ SHELL := bash
 ENV := . scripts/env;
 CARGO := $(ENV) cargo
 DEMO ?=
+SECONDS ?= 60
+DECODER ?=
 
-.PHONY: help setup demo test lint doc
+.PHONY: help setup demo test lint doc fuzz
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +23,9 @@ demo: setup ## the main job on real servers: copy, replay, a crash in the middle
 
 test: setup ## all tests, against real servers
 	@scripts/test
+
+fuzz: setup ## damaged and invented bytes for every decoder: SECONDS=3600, DECODER=json for one of them
+	@$(ENV) OUTRIGGER_FUZZ_SECONDS=$(SECONDS) OUTRIGGER_FUZZ_DECODER=$(DECODER) cargo test --locked -p outrigger-protocol --test fuzz -- --nocapture
 
 lint: setup ## formatting, clippy and rustdoc, warnings are errors
 	@cargo fmt --all -- --check

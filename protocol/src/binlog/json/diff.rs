@@ -38,6 +38,7 @@ impl<'a> Node<'a> {
                 budget.spend(members.len())?;
                 let nodes = (0..members.len()).map(|index| {
                     let key = members.key(index)?;
+                    budget.spend(key.len())?;
                     Ok((
                         Cow::Borrowed(key),
                         Self::build(members.value(index)?, depth + 1, budget)?,
@@ -45,7 +46,15 @@ impl<'a> Node<'a> {
                 });
                 Self::Object(nodes.collect::<Result<_, Error>>()?)
             }
-            scalar => Self::Scalar(scalar),
+            scalar => {
+                // Written later, maybe after a diff has removed it: what it takes is counted where it is found.
+                budget.spend(match scalar {
+                    Shape::String(text) => text.len(),
+                    Shape::Opaque(_, bytes) => bytes.len(),
+                    _ => 0,
+                })?;
+                Self::Scalar(scalar)
+            }
         })
     }
 

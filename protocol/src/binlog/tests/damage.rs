@@ -100,6 +100,24 @@ fn a_document_that_grows_without_bound_is_refused() {
     assert!(json::to_text(&document).is_err());
 }
 
+/// An array of a thousand items that are all the same long string: a megabyte of text out of four kilobytes, by either way.
+#[test]
+fn items_that_share_their_bytes_are_refused() {
+    let (count, length) = (1000_u16, 1000_u16);
+    let start = 4 + 3 * count;
+    let mut document = vec![2];
+    document.extend_from_slice(&count.to_le_bytes());
+    document.extend_from_slice(&(start + 2 + length).to_le_bytes());
+    for _ in 0..count {
+        document.push(0x0c);
+        document.extend_from_slice(&start.to_le_bytes());
+    }
+    document.extend_from_slice(&[0xe8, 0x07]);
+    document.resize(document.len() + usize::from(length), b'x');
+    assert!(json::to_text(&document).is_err());
+    assert!(json::apply_diffs(&document, &[]).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
