@@ -6,20 +6,23 @@
 
 mod directory;
 mod options;
+mod tables;
+mod view;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions,
-};
+use bytes::Bytes;
+use rocksdb::{Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, WriteBatch, WriteOptions};
 
-use self::directory::{families, take_lock};
+use self::directory::{disk_bytes, families, take_lock};
 use self::options::{db_options, events_options, small_options, to_usize};
-use crate::format::{FORMAT, FormatError, Key, Position, decode_position, decode_record, key, parse_key};
+pub(crate) use self::tables::Meta;
+use self::tables::{Tables, describe};
+pub use self::view::{Info, Records, View};
+use crate::format::{FORMAT, FormatError, Key, decode_record, key, parse_key};
 use crate::{Config, EngineError, Error, LogId, Offset, Record};
 
 const EVENTS: &str = "events";
@@ -35,15 +38,6 @@ pub(crate) struct Engine {
     db: DB,
     path: PathBuf,
     _lock: File,
-}
-
-/// What `meta` holds.
-#[derive(Debug, Clone)]
-pub(crate) struct Meta {
-    pub(crate) id: LogId,
-    pub(crate) position: Option<Position>,
-    /// Everything up to here is gone.
-    pub(crate) trimmed: Offset,
 }
 
 /// Whether a write may wait for RocksDB to catch up.
@@ -186,17 +180,7 @@ impl Engine {
 
     /// Bytes of all files in the directory.
     pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
-        let failed = |e| io_error(&self.path, "measuring", e);
-        let mut total = 0;
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            match entry.and_then(|entry| entry.metadata()) {
-                Ok(metadata) => total += metadata.len(),
-                // RocksDB deleted it meanwhile.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(failed(e)),
-            }
-        }
-        Ok(total)
+        disk_bytes(&self.path)
     }
 
     /// Records from `from` on, none beyond `through`: at least one, then as many as fit `budget` bytes. Every record is
@@ -207,57 +191,7 @@ impl Engine {
         through: Offset,
         budget: usize,
     ) -> Result<Vec<Record>, Error> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(key(through.next(), 0));
-        options.set_readahead_size(512 << 10);
-        options.fill_cache(false);
-        let mut iterator = self.db.raw_iterator_cf_opt(self.family(EVENTS)?, options);
-        let mut values = BytesMut::new();
-        let mut ends = Vec::new();
-        iterator.seek(key(from.0, from.1));
-        while let Some((key, value)) = iterator.item() {
-            if !ends.is_empty() && values.len() + value.len() > budget {
-                break;
-            }
-            values.extend_from_slice(value);
-            ends.push((key.to_vec(), values.len()));
-            iterator.next();
-        }
-        iterator.status().map_err(|e| self.failed("reading", e))?;
-        drop(iterator);
-        self.check(from, &ends, &values.freeze())
-    }
-
-    /// Decodes consecutive values and makes sure that none is missing.
-    fn check(
-        &self,
-        from: (Offset, u32),
-        ends: &[(Vec<u8>, usize)],
-        values: &Bytes,
-    ) -> Result<Vec<Record>, Error> {
-        let mut records: Vec<Record> = Vec::with_capacity(ends.len());
-        let (mut wanted, mut begin) = (from, 0);
-        for (key, end) in ends {
-            let record = decode_record(key, &values.slice(begin..*end))
-                .map_err(|e| self.damaged(&describe(key), &e))?;
-            if (record.offset, record.piece) != wanted || (record.piece == 0) != record.begin.is_some() {
-                break;
-            }
-            wanted = match record.end {
-                Some(_) => (wanted.0.next(), 0),
-                None => (wanted.0, wanted.1.saturating_add(1)),
-            };
-            begin = *end;
-            records.push(record);
-        }
-        if records.is_empty() || records.len() < ends.len() {
-            let what = format!("piece {} of offset {} is missing", wanted.1, wanted.0);
-            return Err(Error::Corrupt {
-                path: self.path.clone(),
-                what,
-            });
-        }
-        Ok(records)
+        self.tables().records(from, through, budget)
     }
 
     /// Puts the end of the log right after a crash: removes what follows the last whole transaction, and checks that one.
@@ -296,44 +230,12 @@ impl Engine {
     }
 
     fn load_meta(&self) -> Result<Meta, Error> {
-        let fixed = |value: Option<Vec<u8>>, what: &str| -> Result<Option<u64>, Error> {
-            let Some(value) = value else { return Ok(None) };
-            let bytes = <[u8; 8]>::try_from(value.as_slice());
-            bytes
-                .map(|bytes| Some(u64::from_be_bytes(bytes)))
-                .map_err(|_length| Error::Corrupt {
-                    path: self.path.clone(),
-                    what: format!("its {what} is not eight bytes"),
-                })
-        };
-        match fixed(self.meta(META_FORMAT)?, "format version")? {
-            Some(version) if version == u64::from(FORMAT) => {}
-            Some(version) => {
-                let found = u32::try_from(version).unwrap_or(u32::MAX);
-                return Err(Error::Version {
-                    path: self.path.clone(),
-                    found,
-                    supported: FORMAT,
-                });
-            }
-            None => self.create_meta()?,
+        if let Some(meta) = self.tables().meta()? {
+            return Ok(meta);
         }
-        let id = self.meta(META_ID)?.and_then(|bytes| LogId::from_slice(&bytes));
-        let id = id.ok_or_else(|| Error::Corrupt {
-            path: self.path.clone(),
-            what: "its identity is missing".into(),
-        })?;
-        let position = self
-            .meta(META_POSITION)?
-            .map(|value| decode_position(&value))
-            .transpose();
-        let position = position.map_err(|e| self.damaged("the stored position", &e))?;
-        let trimmed = Offset(fixed(self.meta(META_TRIMMED)?, "trim mark")?.unwrap_or(0));
-        Ok(Meta {
-            id,
-            position,
-            trimmed,
-        })
+        self.create_meta()?;
+        let created = self.tables().meta()?;
+        created.ok_or_else(|| self.not_a_log("what was written into it is not there".into()))
     }
 
     /// Makes an empty database a log.
@@ -355,23 +257,19 @@ impl Engine {
         self.sync()
     }
 
-    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.db
-            .get_cf(self.family(META)?, key)
-            .map_err(|e| self.failed("reading its metadata", e))
+    fn tables(&self) -> Tables<'_> {
+        Tables {
+            db: &self.db,
+            path: &self.path,
+        }
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily, Error> {
-        self.db
-            .cf_handle(name)
-            .ok_or_else(|| self.not_a_log(format!("it has no column family {name:?}")))
+        self.tables().family(name)
     }
 
     fn not_a_log(&self, why: String) -> Error {
-        Error::NotALog {
-            path: self.path.clone(),
-            why,
-        }
+        not_a_log(&self.path, why)
     }
 
     fn no_end(&self, last: Offset) -> Error {
@@ -382,10 +280,7 @@ impl Engine {
     }
 
     fn damaged(&self, where_: &str, error: &FormatError) -> Error {
-        Error::Corrupt {
-            path: self.path.clone(),
-            what: format!("{where_}: {error}"),
-        }
+        damaged(&self.path, where_, error)
     }
 
     fn failed(&self, doing: &'static str, source: rocksdb::Error) -> Error {
@@ -393,10 +288,17 @@ impl Engine {
     }
 }
 
-fn describe(key: &[u8]) -> String {
-    match parse_key(key) {
-        Ok((offset, piece)) => format!("piece {piece} of offset {offset}"),
-        Err(_) => format!("the record under key {key:02x?}"),
+fn not_a_log(path: &Path, why: String) -> Error {
+    Error::NotALog {
+        path: path.to_path_buf(),
+        why,
+    }
+}
+
+fn damaged(path: &Path, where_: &str, error: &FormatError) -> Error {
+    Error::Corrupt {
+        path: path.to_path_buf(),
+        what: format!("{where_}: {error}"),
     }
 }
 

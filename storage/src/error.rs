@@ -51,8 +51,8 @@ pub enum Error {
     },
     /// The log was written by a version with another format.
     #[error(
-        "log: {} has format {found}, this program reads format {supported}; use the version that wrote it, or an empty directory \
-         (targets are then copied anew)", path.display()
+        "log: {} has format {found}, written by {} of outrigger; this one reads format {supported}. Use that version, or an empty \
+         directory (targets are then copied anew)", path.display(), age(*found, *supported)
     )]
     Version {
         /// The log's directory.
@@ -63,7 +63,7 @@ pub enum Error {
         supported: u32,
     },
     /// The directory holds something else.
-    #[error("log: {} is not a log: {why}; name an empty directory", path.display())]
+    #[error("log: {} is not a log: {why}; name a log's own directory, or an empty one for a new log", path.display())]
     NotALog {
         /// The directory.
         path: PathBuf,
@@ -131,6 +131,14 @@ pub enum Error {
     /// The log was closed.
     #[error("log: it was closed")]
     Closed,
+}
+
+fn age(found: u32, supported: u32) -> &'static str {
+    if found < supported {
+        "an older version"
+    } else {
+        "a newer version"
+    }
 }
 
 /// RocksDB's own error, opaque: callers show it, nothing else.

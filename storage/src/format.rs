@@ -1,4 +1,4 @@
-//! How keys and values are laid out on disk, version 1. Pure; arbitrary bytes are an error, never a panic.
+//! How keys and values are laid out on disk, version 2. Pure; arbitrary bytes are an error, never a panic.
 //!
 //! ```text
 //! key       offset u64 BE, piece u32 BE
@@ -22,7 +22,7 @@ use crate::record::{Begin, Piece, Record};
 use crate::{Error, Offset};
 
 /// The layout that this version writes and reads, of keys, values and column families.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 const VALUE_VERSION: u8 = 1;
 const BEGIN: u8 = 1;

@@ -26,6 +26,7 @@ mod tail;
 
 pub use appender::Appender;
 pub use config::Config;
+pub use engine::{Info, Records, View};
 pub use error::{EngineError, Error};
 pub use log::Log;
 pub use offset::{LogId, Offset};

@@ -116,10 +116,7 @@ impl Reader {
 
     fn advance(&mut self) {
         if let Some(last) = self.ready.back() {
-            self.wanted = match last.end {
-                Some(_) => (last.offset.next(), 0),
-                None => (last.offset, last.piece.saturating_add(1)),
-            };
+            self.wanted = last.follower();
         }
     }
 

@@ -53,3 +53,13 @@ pub struct Record {
     /// On the last piece only: the place after the transaction in the source's binlog.
     pub end: Option<FilePosition>,
 }
+
+impl Record {
+    /// Offset and piece of the record that comes after this one.
+    pub(crate) fn follower(&self) -> (Offset, u32) {
+        match self.end {
+            Some(_) => (self.offset.next(), 0),
+            None => (self.offset, self.piece.saturating_add(1)),
+        }
+    }
+}

@@ -11,5 +11,7 @@ mod quota;
 mod reading;
 #[path = "log/support.rs"]
 mod support;
+#[path = "log/view.rs"]
+mod view;
 #[path = "log/writing.rs"]
 mod writing;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::Path;
 
 use rocksdb::{DB, Options};
 
-use super::{EVENTS, META, engine_error, io_error};
+use super::{EVENTS, META, engine_error, io_error, not_a_log};
 use crate::Error;
 
 const LOCK_FILE: &str = "outrigger.lock";
@@ -60,6 +61,41 @@ pub(super) fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
         path: path.to_path_buf(),
         why: why.into(),
     })
+}
+
+/// The column families of a database that is looked at and not touched.
+pub(super) fn existing_families(path: &Path) -> Result<Vec<String>, Error> {
+    // Told apart from a directory that is merely no log.
+    fs::read_dir(path).map_err(|e| io_error(path, "reading", e))?;
+    if !path.join("CURRENT").exists() {
+        return Err(not_a_log(path, "it holds no database".into()));
+    }
+    let found = DB::list_cf(&Options::default(), path)
+        .map_err(|e| engine_error(path, "listing column families", e))?;
+    if [EVENTS, META]
+        .iter()
+        .all(|ours| found.iter().any(|name| name == ours))
+    {
+        Ok(found)
+    } else {
+        let why = "it is a RocksDB database of another program, or of a log whose creation was interrupted";
+        Err(not_a_log(path, why.into()))
+    }
+}
+
+/// Bytes of all files in the directory.
+pub(super) fn disk_bytes(path: &Path) -> Result<u64, Error> {
+    let failed = |e| io_error(path, "measuring", e);
+    let mut total = 0;
+    for entry in fs::read_dir(path).map_err(failed)? {
+        match entry.and_then(|entry| entry.metadata()) {
+            Ok(metadata) => total += metadata.len(),
+            // RocksDB deleted it meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
+    Ok(total)
 }
 
 /// Refuses a directory that is neither empty nor a database whose creation was interrupted.

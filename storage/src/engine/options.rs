@@ -26,6 +26,16 @@ pub(super) fn db_options(config: &Config) -> Options {
     options
 }
 
+/// For looking at a database that another process may write.
+pub(super) fn view_options() -> Options {
+    let mut options = Options::default();
+    // A file that goes before it was read is noticed; keeping all of them open could take more descriptors than there are.
+    options.set_max_open_files(256);
+    options.set_log_level(LogLevel::Warn);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
 /// Keys ascend and are written once: with one compression on all levels, files move down without being rewritten.
 pub(super) fn events_options(config: &Config, cache: &Cache) -> Options {
     let mut options = Options::default();

@@ -180,25 +180,21 @@ async fn another_format_or_another_database_is_refused() {
         b"b"
     );
 
-    let newer = tempdir().unwrap();
-    drop(open(newer.path()));
-    let families = ["default", "events", "meta"];
-    let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), newer.path(), families).unwrap();
-    db.put_cf(db.cf_handle("meta").unwrap(), b"format", 2_u64.to_be_bytes())
-        .unwrap();
-    drop(db);
-    let refused = Log::open(config(newer.path())).unwrap_err();
-    assert!(
-        matches!(
-            refused,
-            Error::Version {
-                found: 2,
-                supported: 1,
-                ..
-            }
-        ),
-        "{refused}"
-    );
+    for (stranger, who) in [(1_u64, "an older version"), (3, "a newer version")] {
+        let other = tempdir().unwrap();
+        drop(open(other.path()));
+        let families = ["default", "events", "meta"];
+        let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), other.path(), families).unwrap();
+        db.put_cf(db.cf_handle("meta").unwrap(), b"format", stranger.to_be_bytes())
+            .unwrap();
+        drop(db);
+        let refused = Log::open(config(other.path())).unwrap_err();
+        assert!(
+            matches!(refused, Error::Version { found, supported: 2, .. } if u64::from(found) == stranger),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains(who), "{refused}");
+    }
 }
 
 #[tokio::test]
