@@ -115,6 +115,7 @@ mod tests {
                 transactions_per_second: 0.0,
                 bytes_per_second: 0.0,
                 silent_seconds: None,
+                delay_seconds: 0.0,
             },
             log: LogPart {
                 path: "/l".to_owned(),

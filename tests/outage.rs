@@ -76,9 +76,18 @@ async fn source_restarted() {
     rig.on_source("INSERT INTO app.t (v) VALUES (11)").await;
     rig.settle().await;
     rig.source.stop().unwrap();
-    wait_for(&mut rig, "retrying the source", |status| {
-        status.to_string().contains("retrying")
-    })
+    // The task has nothing to apply, but nobody knows how far the source has gone on: it must not look level.
+    wait_for(
+        &mut rig,
+        "waiting for the source, with a delay that grows",
+        |status| {
+            let (source, task) = (&status["source"], &status["tasks"][0]);
+            source["state"] == "retrying"
+                && task["state"] == "waiting_for_source"
+                && task["side"] == "source"
+                && task["delay_seconds"].as_f64().is_some_and(|delay| delay > 1.0)
+        },
+    )
     .await;
     rig.source.launch().unwrap();
     rig.on_source("INSERT INTO app.t (v) VALUES (12)").await;

@@ -204,7 +204,7 @@ async fn status_and_metrics_say_what_is_going_on() {
     assert_eq!(task["tables"].as_array().unwrap().len(), 4, "{status:#}");
     let wanted = [
         "outrigger_task_state{task=\"test\",state=\"synchronizing\"} 1",
-        "outrigger_apply_delay_seconds{task=\"test\"}",
+        "outrigger_task_delay_seconds{task=\"test\"}",
         "outrigger_log_bytes",
     ];
     // Gauges are set once a second.

@@ -21,8 +21,6 @@ pub struct Metrics {
     pub bytes: Counter,
     /// `outrigger_apply_retries_total`: groups sent again, and connections made again.
     pub retries: Counter,
-    /// `outrigger_apply_delay_seconds`: see [`TaskStatus::delay`](crate::TaskStatus::delay).
-    pub delay: Gauge,
     /// `outrigger_apply_offset`: the last applied offset of the change log.
     pub offset: Gauge,
     /// `outrigger_apply_group_seconds`: from sending a group to its commit.
@@ -48,7 +46,6 @@ impl Metrics {
             ddl: counter!("outrigger_apply_ddl_total", "task" => task()),
             bytes: counter!("outrigger_apply_bytes_total", "task" => task()),
             retries: counter!("outrigger_apply_retries_total", "task" => task()),
-            delay: gauge!("outrigger_apply_delay_seconds", "task" => task()),
             offset: gauge!("outrigger_apply_offset", "task" => task()),
             group_seconds: histogram!("outrigger_apply_group_seconds", "task" => task()),
             copied_rows: counter!("outrigger_copy_rows_total", "task" => task()),

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::metrics::Metrics;
 use crate::reconnect::Outages;
 use crate::status::Progress;
-use crate::transaction::{Assembler, Fault, Step};
+use crate::transaction::{Assembler, Fault, Meaning, Step};
 use crate::{Error, State, Status, stream};
 
 /// How often a waiting append looks whether the log's quota is why.
@@ -57,7 +57,11 @@ impl Intake<'_> {
             let event = self.connection.event(self.patience).await?;
             let checksum = self.assembler.checksum();
             let step = match stream::read(event, checksum) {
-                Ok((header, meaning)) => self.assembler.push(header, event, meaning),
+                Ok((header, meaning)) => {
+                    self.progress.heard = true;
+                    self.progress.level = matches!(meaning, Meaning::Heartbeat(_));
+                    self.assembler.push(header, event, meaning)
+                }
                 Err(source) => return Err(self.untrusted(source)),
             };
             let step = step.map_err(|fault| self.explain(fault))?;

@@ -1,7 +1,7 @@
 //! What a capture is doing, for whoever asks: written by the capture, read by anyone at any time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use serde::Serialize;
@@ -52,6 +52,8 @@ struct Inner {
     connects: u64,
     last_commit_micros: u64,
     last_event: Option<SystemTime>,
+    behind: Duration,
+    begun: SystemTime,
 }
 
 /// What happened since a status was last told.
@@ -67,6 +69,10 @@ pub(crate) struct Progress {
     pub(crate) file: Option<FilePosition>,
     /// When the newest transaction was committed; 0: none was.
     pub(crate) commit_micros: u64,
+    /// True when anything came at all.
+    pub(crate) heard: bool,
+    /// True when the newest event said that the source has nothing more.
+    pub(crate) level: bool,
 }
 
 /// A copy of everything in a [`Status`].
@@ -89,6 +95,10 @@ pub struct Snapshot {
     pub last_commit_micros: u64,
     /// When anything (a heartbeat too) last came from the source.
     pub last_event: Option<SystemTime>,
+    /// How far the log may be behind the source. While streaming: the age that the newest transaction had when it came,
+    /// nothing once the source said that it has no more. Otherwise growing since the source was last heard, or since this
+    /// process began.
+    pub delay: Duration,
 }
 
 impl Default for Status {
@@ -103,6 +113,8 @@ impl Default for Status {
                 connects: 0,
                 last_commit_micros: 0,
                 last_event: None,
+                behind: Duration::ZERO,
+                begun: SystemTime::now(),
             }),
         }
     }
@@ -135,6 +147,7 @@ impl Status {
             connects: inner.connects,
             last_commit_micros: inner.last_commit_micros,
             last_event: inner.last_event,
+            delay: inner.delay(SystemTime::now()),
         }
     }
 
@@ -164,13 +177,88 @@ impl Status {
         if let Some(file) = progress.file {
             inner.file = Some(file);
         }
+        let now = SystemTime::now();
         if progress.commit_micros != 0 {
             inner.last_commit_micros = progress.commit_micros;
+            let committed = SystemTime::UNIX_EPOCH + Duration::from_micros(progress.commit_micros);
+            // A source whose clock is ahead of ours commits in our future: that counts as now.
+            inner.behind = now.duration_since(committed).unwrap_or_default();
         }
-        inner.last_event = Some(SystemTime::now());
+        if progress.level {
+            inner.behind = Duration::ZERO;
+        }
+        if progress.heard {
+            inner.last_event = Some(now);
+        }
+    }
+
+    #[cfg(test)]
+    fn set_last_event(&self, at: SystemTime) {
+        self.lock().last_event = Some(at);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn delay(&self, now: SystemTime) -> Duration {
+        let silence = match self.state {
+            State::Streaming | State::Paused { .. } => Duration::ZERO,
+            State::Connecting | State::Retrying { .. } | State::Stopped { .. } => now
+                .duration_since(self.last_event.unwrap_or(self.begun))
+                .unwrap_or_default(),
+        };
+        self.behind.saturating_add(silence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn came(commit_micros: u64, level: bool) -> Progress {
+        Progress {
+            commit_micros,
+            heard: true,
+            level,
+            ..Progress::default()
+        }
+    }
+
+    fn micros(at: SystemTime) -> u64 {
+        u64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros()).unwrap()
+    }
+
+    #[test]
+    fn old_transactions_mean_a_delay_until_the_source_has_no_more() {
+        let status = Status::new();
+        status.set(State::Streaming);
+        status.advance(came(micros(SystemTime::now() - HOUR), false));
+        assert!(status.snapshot().delay >= HOUR);
+        status.advance(came(micros(SystemTime::now() + HOUR), false));
+        assert_eq!(status.snapshot().delay, Duration::ZERO, "a clock ahead of ours");
+        status.advance(came(micros(SystemTime::now() - HOUR), false));
+        status.advance(came(0, true));
+        assert_eq!(status.snapshot().delay, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_source_that_is_not_heard_is_an_hour_ahead_after_an_hour() {
+        let status = Status::new();
+        for state in [State::Connecting, State::Stopped { why: None }] {
+            status.set(State::Streaming);
+            status.advance(came(0, true));
+            status.set_last_event(SystemTime::now() - HOUR);
+            assert_eq!(status.snapshot().delay, Duration::ZERO);
+            status.set(state);
+            assert!(status.snapshot().delay >= HOUR);
+            // A connection's end is told too, but nothing came.
+            status.advance(Progress::default());
+            assert!(status.snapshot().delay >= HOUR);
+        }
     }
 }

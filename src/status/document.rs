@@ -24,7 +24,7 @@ pub struct Document {
 /// What a part is doing, and why when it is not what it should be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// One or two words: `streaming`, `copying_rows`, `synchronizing`, `retrying`, `stopped`…
+    /// One or two words: `streaming`, `copying_rows`, `synchronizing`, `waiting_for_source`, `retrying`, `stopped`…
     pub state: String,
     /// The last error with what to do about it, while it matters.
     pub why: Option<String>,
@@ -82,6 +82,8 @@ pub struct SourcePart {
     pub bytes_per_second: f64,
     /// Seconds since anything came from the source, heartbeats included.
     pub silent_seconds: Option<f64>,
+    /// Seconds that the log may be behind the source; grows while the source is out of reach.
+    pub delay_seconds: f64,
 }
 
 /// The change log.
@@ -129,7 +131,7 @@ pub struct TaskPart {
     pub offset: u64,
     /// The same place on the source.
     pub position: Option<String>,
-    /// Seconds that the target is behind the source.
+    /// Seconds that the target may be behind the source; grows while the source is out of reach.
     pub delay_seconds: f64,
     /// Transactions in the log that are not applied.
     pub transactions_behind: u64,

@@ -129,17 +129,18 @@ impl Observer {
     pub fn document(&self) -> Document {
         let log = self.log_part();
         let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = self.source_part(&rates);
         let tasks = self
             .tasks
             .iter()
             .zip(&rates.tasks)
-            .map(|(task, rates)| task.part(rates, &log))
+            .map(|(task, rates)| task.part(rates, &log, &source))
             .collect();
         Document {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             resident_bytes: process::usage().map_or(0, |usage| usage.resident_bytes),
-            source: self.source_part(&rates),
+            source,
             proxy: self.proxy.as_ref().map(|proxy| ProxyPart {
                 listen: proxy.listen.clone(),
                 phase: ended(&proxy.ended).unwrap_or_else(|| Phase::plain("listening")),
@@ -173,6 +174,7 @@ impl Observer {
             transactions_per_second: rates.captured_transactions.per_second(),
             bytes_per_second: rates.captured_bytes.per_second(),
             silent_seconds: capture.last_event.map(since),
+            delay_seconds: capture.delay.as_secs_f64(),
         }
     }
 }
@@ -213,13 +215,13 @@ impl TaskRates {
 }
 
 impl ObservedTask {
-    fn part(&self, rates: &TaskRates, log: &LogPart) -> TaskPart {
+    fn part(&self, rates: &TaskRates, log: &LogPart, source: &SourcePart) -> TaskPart {
         let task = self.status.snapshot();
         let behind = log.last.saturating_sub(task.offset);
         TaskPart {
             name: self.name.clone(),
             target: self.target.clone(),
-            phase: ended(&self.ended).unwrap_or_else(|| task_phase(task.state)),
+            phase: ended(&self.ended).unwrap_or_else(|| following(task_phase(task.state), &source.phase)),
             tables: task
                 .tables
                 .into_iter()
@@ -227,7 +229,7 @@ impl ObservedTask {
                 .collect(),
             offset: task.offset,
             position: task.position,
-            delay_seconds: task.delay_seconds,
+            delay_seconds: task.delay_seconds.max(source.delay_seconds),
             transactions_behind: behind,
             log_bytes_behind: share(log, behind),
             transactions_per_second: rates.transactions.per_second(),
@@ -329,6 +331,23 @@ fn task_phase(state: TaskState) -> Phase {
     }
 }
 
+/// The phase of a task that would be level with its source, if that were heard of.
+fn following(task: Phase, source: &Phase) -> Phase {
+    if task.state != "synchronizing" || matches!(source.state.as_str(), "streaming" | "paused") {
+        return task;
+    }
+    Phase {
+        why: Some(format!(
+            "everything that was captured is applied, and capture is {}: the source's own line says why",
+            source.state
+        )),
+        side: Some(Side::Source.to_string()),
+        for_seconds: source.for_seconds,
+        gives_up_in_seconds: source.gives_up_in_seconds,
+        ..Phase::plain("waiting_for_source")
+    }
+}
+
 fn unix(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_secs(seconds))
@@ -372,6 +391,25 @@ mod tests {
             table_part(50.0, TableCopy { done: true, ..copy }).seconds_left,
             None
         );
+    }
+
+    #[test]
+    fn a_level_task_is_not_synchronizing_without_its_source() {
+        let source = Phase {
+            for_seconds: Some(60.0),
+            ..Phase::plain("retrying")
+        };
+        let waiting = following(Phase::plain("synchronizing"), &source);
+        assert_eq!(waiting.state, "waiting_for_source");
+        assert_eq!(waiting.for_seconds, Some(60.0));
+        assert_eq!(
+            following(Phase::plain("catching_up"), &source).state,
+            "catching_up"
+        );
+        for state in ["streaming", "paused"] {
+            let task = following(Phase::plain("synchronizing"), &Phase::plain(state));
+            assert_eq!(task.state, "synchronizing");
+        }
     }
 
     #[test]

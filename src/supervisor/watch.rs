@@ -60,6 +60,7 @@ impl States {
         for task in &document.tasks {
             let part = format!("task {}", task.name);
             self.gauge(&task.name, &part, &task.phase.state);
+            gauge!("outrigger_task_delay_seconds", "task" => task.name.clone()).set(task.delay_seconds);
             self.part(&part, &task.phase);
         }
     }

@@ -232,7 +232,6 @@ impl Apply {
         let offset = commit.offset;
         let caught_up = *self.context.log.durable().borrow() <= offset;
         status.committed(commit.commit_micros, caught_up);
-        metrics.delay.set(status.delay().as_secs_f64());
         metrics.offset.set(offset.0 as f64);
         status.set_applied(Applied {
             offset,

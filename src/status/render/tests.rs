@@ -17,6 +17,7 @@ fn document() -> Document {
             transactions_per_second: 1234.4,
             bytes_per_second: 2_202_009.6,
             silent_seconds: Some(0.1),
+            delay_seconds: 0.0,
         },
         log: LogPart {
             path: "/var/lib/outrigger/log".to_owned(),
