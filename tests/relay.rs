@@ -15,6 +15,13 @@ fn text(output: &std::process::Output) -> String {
     )
 }
 
+/// The `mysql` command as the application's account over TCP.
+fn mysql(rig: &Rig, port: u16, arguments: &[&str]) -> std::process::Command {
+    let mut command = rig.mysql(&["-h127.0.0.1", "-P", &port.to_string(), "-uapp"]);
+    command.args(arguments);
+    command
+}
+
 async fn through(port: u16) -> Conn {
     let opts = OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
@@ -51,19 +58,8 @@ async fn the_mysql_command_sees_the_same_through_the_proxy() {
     ];
     for script in scripts {
         let run = |port: u16| {
-            let port = port.to_string();
-            let arguments = [
-                "-h127.0.0.1",
-                "-P",
-                &port,
-                "-uapp",
-                "-papp",
-                "--default-character-set=utf8mb4",
-                "-t",
-                "app",
-            ];
-            let mut child = rig
-                .mysql(&arguments)
+            let arguments = ["-papp", "--default-character-set=utf8mb4", "-t", "app"];
+            let mut child = mysql(&rig, port, &arguments)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
@@ -75,18 +71,9 @@ async fn the_mysql_command_sees_the_same_through_the_proxy() {
         assert_eq!(run(rig.source.port()), run(rig.proxy), "{script}");
     }
     let run = |port: u16| {
-        let port = port.to_string();
         let input = std::fs::File::open(&big).unwrap();
-        let arguments = [
-            "-h127.0.0.1",
-            "-P",
-            &port,
-            "-uapp",
-            "-papp",
-            "--max-allowed-packet=64M",
-            "app",
-        ];
-        text(&rig.mysql(&arguments).stdin(input).output().unwrap())
+        let arguments = ["-papp", "--max-allowed-packet=64M", "app"];
+        text(&mysql(&rig, port, &arguments).stdin(input).output().unwrap())
     };
     assert_eq!(run(rig.source.port()), run(rig.proxy));
     assert!(run(rig.proxy).contains("20000000"));
@@ -97,22 +84,14 @@ async fn wrong_credentials_get_the_servers_own_answer() {
     let mut rig = Rig::with("SELECT 1").await;
     rig.start();
     let run = |port: u16| {
-        let port = port.to_string();
-        text(
-            &rig.mysql(&[
-                "-h127.0.0.1",
-                "-P",
-                &port,
-                "-uapp",
-                "-pwrong",
-                "--ssl-mode=DISABLED",
-                "--get-server-public-key",
-                "-e",
-                "SELECT 1",
-            ])
-            .output()
-            .unwrap(),
-        )
+        let arguments = [
+            "-pwrong",
+            "--ssl-mode=DISABLED",
+            "--get-server-public-key",
+            "-e",
+            "SELECT 1",
+        ];
+        text(&mysql(&rig, port, &arguments).output().unwrap())
     };
     assert_eq!(run(rig.source.port()), run(rig.proxy));
     assert!(run(rig.proxy).contains("ERROR 1045"));
@@ -248,16 +227,21 @@ async fn one_connection_too_many_is_refused_as_mysql_does() {
     rig.start();
     let first = through(rig.proxy).await;
     let _second = through(rig.proxy).await;
-    let port = rig.proxy.to_string();
-    let arguments = ["-h127.0.0.1", "-P", &port, "-uapp", "-papp", "-e", "SELECT 1"];
-    let said = text(&rig.mysql(&arguments).output().unwrap());
+    let ask = || {
+        text(
+            &mysql(&rig, rig.proxy, &["-papp", "-e", "SELECT 1"])
+                .output()
+                .unwrap(),
+        )
+    };
+    let said = ask();
     assert!(
         said.contains("1040") && said.contains("Too many connections"),
         "{said}"
     );
     first.disconnect().await.unwrap();
     let until = std::time::Instant::now() + crate::support::PATIENCE;
-    while !text(&rig.mysql(&arguments).output().unwrap()).contains("\n1") {
+    while !ask().contains("\n1") {
         assert!(
             std::time::Instant::now() < until,
             "the place was never free again"
@@ -270,31 +254,14 @@ async fn a_source_that_is_down_is_said_at_once() {
     let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
     rig.start();
     rig.source.kill().unwrap();
-    let port = rig.proxy.to_string();
-    let arguments = [
-        "-h127.0.0.1",
-        "-P",
-        &port,
-        "-uapp",
-        "-papp",
-        "-N",
-        "-e",
-        "SELECT 5",
-    ];
-    let said = text(&rig.mysql(&arguments).output().unwrap());
+    let said = text(
+        &mysql(&rig, rig.proxy, &["-papp", "-e", "SELECT 5"])
+            .output()
+            .unwrap(),
+    );
     assert!(said.contains("2003"), "{said}");
     rig.source.launch().unwrap();
-    let arguments = [
-        "-h127.0.0.1",
-        "-P",
-        &port,
-        "-uapp",
-        "-papp",
-        "--get-server-public-key",
-        "-N",
-        "-e",
-        "SELECT 5",
-    ];
-    let said = text(&rig.mysql(&arguments).output().unwrap());
+    let arguments = ["-papp", "--get-server-public-key", "-N", "-e", "SELECT 5"];
+    let said = text(&mysql(&rig, rig.proxy, &arguments).output().unwrap());
     assert!(said.contains('5'), "{said}");
 }

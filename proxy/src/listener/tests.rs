@@ -1,5 +1,7 @@
 //! A whole proxy between clients and a source that the test plays.
 
+mod native_password;
+
 use std::path::PathBuf;
 
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
@@ -21,11 +23,20 @@ struct Rig {
 
 impl Rig {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::before(change, play_source).await
+    }
+
+    /// A proxy before a source that `play` plays on each connection.
+    async fn before<P, F>(change: impl FnOnce(&mut Config), play: P) -> Self
+    where
+        P: Fn(UnixStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let folder = tempfile::tempdir().expect("a folder");
         let source = UnixListener::bind(folder.path().join("source")).expect("a source");
         tokio::spawn(async move {
             while let Ok((stream, _)) = source.accept().await {
-                tokio::spawn(play_source(stream));
+                tokio::spawn(play(stream));
             }
         });
         let mut config = Config {
@@ -123,12 +134,17 @@ async fn respond(client: &mut UnixStream, wanted: Capabilities) {
 
 /// The next packet's sequence number and payload.
 async fn receive(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+    try_receive(stream).await.expect("a packet")
+}
+
+/// `None` when the other side has closed.
+async fn try_receive(stream: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(found) = join(&bytes, 1 << 20).expect("packets") {
-            return (found.next_seq.wrapping_sub(1), found.payload.into_owned());
+            return Some((found.next_seq.wrapping_sub(1), found.payload.into_owned()));
         }
-        bytes.push(stream.read_u8().await.expect("a byte"));
+        bytes.push(stream.read_u8().await.ok()?);
     }
 }
 
