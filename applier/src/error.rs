@@ -4,11 +4,9 @@ use std::fmt;
 
 use outrigger_protocol::position::FilePosition;
 use outrigger_storage::Offset;
-use serde::Serialize;
 
 /// The server an error comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The server that is copied and followed.
     Source,

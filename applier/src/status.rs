@@ -5,18 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::Offset;
-use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::error::Side;
 
 /// The phase a task is in.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TaskState {
     /// Connecting, checking, creating the metadata tables.
     #[default]
@@ -48,7 +46,7 @@ pub enum TaskState {
 }
 
 /// How far one table's copy is.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TableCopy {
     /// The database.
     pub database: String,
@@ -62,15 +60,6 @@ pub struct TableCopy {
     pub rows_copied: u64,
     /// Bytes copied so far, as sent to the target.
     pub bytes_copied: u64,
-    /// Rows per second since this process began to copy it.
-    pub rows_per_second: f64,
-}
-
-#[derive(Debug, Default)]
-struct TableEntry {
-    shown: TableCopy,
-    /// When this process began, and with how many rows.
-    began: Option<(Instant, u64)>,
 }
 
 /// How far the target is. `offset` is durable on the target.
@@ -89,7 +78,7 @@ pub struct Applied {
 pub struct TaskStatus {
     name: String,
     state: Mutex<TaskState>,
-    tables: Mutex<BTreeMap<(String, String), TableEntry>>,
+    tables: Mutex<BTreeMap<(String, String), TableCopy>>,
     applied: watch::Sender<Applied>,
     /// When the source committed the oldest transaction that is not applied yet (or the youngest that is); 0: nothing waits.
     waiting_since_micros: AtomicU64,
@@ -119,12 +108,11 @@ pub struct Counters {
 }
 
 /// [`TaskStatus`] at one moment, for `status` and the HTTP API.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct TaskSnapshot {
     /// The task's name.
     pub name: String,
     /// The phase.
-    #[serde(flatten)]
     pub state: TaskState,
     /// The copy, table by table.
     pub tables: Vec<TableCopy>,
@@ -199,10 +187,7 @@ impl TaskStatus {
         TaskSnapshot {
             name: self.name.clone(),
             state: self.state(),
-            tables: lock(&self.tables)
-                .values()
-                .map(|entry| entry.shown.clone())
-                .collect(),
+            tables: lock(&self.tables).values().cloned().collect(),
             offset: applied.offset.0,
             position: applied.position.map(|p| p.to_string()),
             delay_seconds: self.delay().as_secs_f64(),
@@ -230,7 +215,7 @@ impl TaskStatus {
         rows: u64,
         bytes: u64,
     ) {
-        let shown = TableCopy {
+        let found = TableCopy {
             database: database.to_owned(),
             table: table.to_owned(),
             rows_estimated,
@@ -238,10 +223,7 @@ impl TaskStatus {
             bytes_copied: bytes,
             ..TableCopy::default()
         };
-        lock(&self.tables).insert(
-            (database.to_owned(), table.to_owned()),
-            TableEntry { shown, began: None },
-        );
+        lock(&self.tables).insert((database.to_owned(), table.to_owned()), found);
     }
 
     /// A chunk of the table was committed.
@@ -250,21 +232,14 @@ impl TaskStatus {
         let Some(entry) = tables.get_mut(&(database.to_owned(), table.to_owned())) else {
             return;
         };
-        let (began, first) = *entry
-            .began
-            .get_or_insert((Instant::now(), entry.shown.rows_copied));
-        entry.shown.rows_copied += rows;
-        entry.shown.bytes_copied += bytes;
-        let seconds = began.elapsed().as_secs_f64().max(0.001);
-        let copied = u32::try_from(entry.shown.rows_copied - first).unwrap_or(u32::MAX);
-        entry.shown.rows_per_second = f64::from(copied) / seconds;
+        entry.rows_copied += rows;
+        entry.bytes_copied += bytes;
     }
 
     /// All of the table's rows are copied.
     pub(crate) fn table_done(&self, database: &str, table: &str) {
         if let Some(entry) = lock(&self.tables).get_mut(&(database.to_owned(), table.to_owned())) {
-            entry.shown.done = true;
-            entry.shown.rows_per_second = 0.0;
+            entry.done = true;
         }
     }
 
@@ -290,10 +265,7 @@ impl TaskStatus {
 
     /// Grows whenever something durable was achieved.
     pub(crate) fn work_done(&self) -> u64 {
-        let copied: u64 = lock(&self.tables)
-            .values()
-            .map(|entry| entry.shown.rows_copied)
-            .sum();
+        let copied: u64 = lock(&self.tables).values().map(|table| table.rows_copied).sum();
         self.counters.groups.load(Ordering::Relaxed).wrapping_add(copied)
     }
 
@@ -328,12 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tables_rate_counts_this_process_only() {
+    fn a_tables_copy_goes_on_from_what_was_copied_before() {
         let status = TaskStatus::new("t");
         status.table_found("d", "t", 10, 5, 50);
         status.table_copied("d", "t", 5, 50);
         let shown = &status.snapshot().tables[0];
         assert_eq!((shown.rows_copied, shown.bytes_copied), (10, 100));
-        assert!(shown.rows_per_second > 0.0);
     }
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
-use serde::Serialize;
 
 use crate::Error;
 use crate::connection::Connection;
 use crate::error::gtids_in_words;
 
 /// What a source is, as far as capturing it matters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceInfo {
     /// The version as the server prints it (`8.0.36-0ubuntu0.22.04.1`).
     pub version: String,

@@ -4,11 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use outrigger_protocol::position::{FilePosition, SourcePosition};
-use serde::Serialize;
 
 /// What the capture is doing right now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Reaching the source, or not started yet.
     Connecting,
@@ -76,10 +74,9 @@ pub(crate) struct Progress {
 }
 
 /// A copy of everything in a [`Status`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// What the capture is doing.
-    #[serde(flatten)]
     pub state: State,
     /// How far the source's binlog has been read.
     pub file: Option<FilePosition>,

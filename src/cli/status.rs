@@ -1,12 +1,11 @@
 //! `outrigger status`: asks a running sidecar over HTTP and prints the answer.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::print;
+use super::{ConfigArg, print};
 use crate::config;
 use crate::status::{Document, render};
 
@@ -16,15 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Whom to ask, and how to print.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// The configuration file; its [http] section says where to ask.
-    #[arg(
-        long,
-        short,
-        env = "OUTRIGGER_CONFIG",
-        default_value = "outrigger.toml",
-        value_name = "FILE"
-    )]
-    config: PathBuf,
+    /// Its [http] section says where to ask.
+    #[command(flatten)]
+    config: ConfigArg,
     /// Where to ask, instead of what the configuration file says: `http://HOST:PORT`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -37,7 +30,7 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
     let base = match &args.url {
         Some(url) if url.contains("://") => url.trim_end_matches('/').to_owned(),
         Some(address) => format!("http://{address}"),
-        None => local_url(config::http_address(&args.config)?),
+        None => local_url(config::http_address(&args.config.config)?),
     };
     let document = fetch(&base)?;
     if args.json {
