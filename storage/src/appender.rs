@@ -8,9 +8,9 @@ use bytesize::ByteSize;
 use outrigger_protocol::position::FilePosition;
 
 use crate::engine::{Stall, WriteError};
-use crate::format::{encode_position, encode_record, key};
+use crate::format::{HEAD_ROOM, Key, encode_position, encode_record, key};
 use crate::log::Shared;
-use crate::{Error, Log, Offset, Piece, Record};
+use crate::{End, Error, Log, Offset, Piece, Record};
 
 /// How long an append that waits for room sleeps before it measures the directory again, unless a trim wakes it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -36,29 +36,42 @@ impl Appender {
         Ok(Self { log, generation })
     }
 
-    /// Appends a piece; some milliseconds later it is durable. Waits while the quota is used up (C4), or while much is not
-    /// synced yet.
+    /// Appends a piece; see [`append_all`](Self::append_all).
     ///
-    /// If the future is dropped, the piece was appended or it was not: drop the appender then, and go on from
+    /// # Errors
+    /// Those of `append_all`.
+    pub async fn append(&mut self, piece: Piece) -> Result<(), Error> {
+        self.append_all(vec![piece]).await
+    }
+
+    /// Appends pieces that follow each other, of one transaction or several, all or none; some milliseconds later they are
+    /// durable. Waits while the quota is used up (C4), or while much is not synced yet. Together they should not be much
+    /// larger than one piece may be.
+    ///
+    /// If the future is dropped, the pieces were appended or they were not: drop the appender then, and go on from
     /// [`Log::position`].
     ///
     /// # Errors
-    /// [`Error::Sequence`] if the piece doesn't follow the one before, [`Error::TransactionTooLarge`], [`Error::Closed`], and
+    /// [`Error::Sequence`] if a piece doesn't follow the one before, [`Error::TransactionTooLarge`], [`Error::Closed`], and
     /// whatever made the log fail, which only opening it again can mend.
-    pub async fn append(&mut self, piece: Piece) -> Result<(), Error> {
+    pub async fn append_all(&mut self, pieces: Vec<Piece>) -> Result<(), Error> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
         let shared = self.log.shared();
         shared.sync.room().await?;
-        let size = u64::try_from(piece.events.len()).unwrap_or(u64::MAX);
+        let size = u64::try_from(pieces.iter().map(|piece| piece.events.len()).sum::<usize>());
+        let size = size.unwrap_or(u64::MAX);
         if !shared.retention.fits(size) {
             self.wait_for_quota(size).await?;
         }
-        match shared.write(self.generation, &piece, Stall::Refuse) {
+        match shared.write(self.generation, &pieces, Stall::Refuse) {
             Ok(()) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),
             Err(WriteError::WouldStall) => {
                 shared.metrics.stalled();
                 let (shared, generation) = (Arc::clone(shared), self.generation);
-                let write = move || shared.write(generation, &piece, Stall::Wait);
+                let write = move || shared.write(generation, &pieces, Stall::Wait);
                 match tokio::task::spawn_blocking(write).await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(WriteError::Failed(error))) => Err(error),
@@ -153,7 +166,7 @@ impl Drop for Appender {
 }
 
 /// What comes next in the log.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Writer {
     /// The last whole transaction.
     pub(crate) last: Offset,
@@ -183,67 +196,126 @@ impl Writer {
         }
     }
 
-    /// Which number `piece` gets; an error if it doesn't follow what was appended.
-    fn number(&self, piece: &Piece) -> Result<u32, Error> {
+    /// Which offset and number `piece` gets, and what is then open; an error if it doesn't follow what was appended.
+    fn place(&mut self, piece: &Piece) -> Result<(Offset, u32), Error> {
         let refuse = |what| Err(Error::Sequence { what });
-        match (self.open, &piece.begin) {
-            (None, Some(_)) => Ok(0),
-            (Some(open), None) if open.pieces < u32::MAX => Ok(open.pieces),
-            (None, None) => refuse("a transaction began without its first piece"),
-            (Some(_), Some(_)) => refuse("a transaction began before the one before it had ended"),
-            (Some(_), None) => refuse("a transaction has more pieces than can be counted"),
+        let open = match (self.open, &piece.begin) {
+            (None, Some(_)) => Open { pieces: 0, bytes: 0 },
+            (Some(open), None) if open.pieces < u32::MAX => open,
+            (None, None) => return refuse("a transaction began without its first piece"),
+            (Some(_), Some(_)) => return refuse("a transaction began before the one before it had ended"),
+            (Some(_), None) => return refuse("a transaction has more pieces than can be counted"),
+        };
+        let offset = self.last.next();
+        if piece.end.is_some() {
+            self.last = offset;
+            self.open = None;
+        } else {
+            let bytes = u64::try_from(piece.events.len()).unwrap_or(u64::MAX);
+            self.open = Some(Open {
+                pieces: open.pieces + 1,
+                bytes: open.bytes.saturating_add(bytes),
+            });
         }
+        Ok((offset, open.pieces))
+    }
+}
+
+/// Pieces on their way: how they are stored.
+struct Encoded<'a> {
+    /// All values, one after the other, so that a batch is one allocation.
+    values: Vec<u8>,
+    /// Where each begins, where its events do, and which piece it is.
+    places: Vec<(usize, usize, Offset, u32)>,
+    /// The last transaction that ends.
+    whole: Option<(Offset, &'a End)>,
+    /// The position after that, as it is stored.
+    position: Option<Vec<u8>>,
+}
+
+impl<'a> Encoded<'a> {
+    fn new(pieces: &'a [Piece], writer: &mut Writer) -> Result<Self, Error> {
+        let room = pieces.iter().map(|piece| piece.events.len() + HEAD_ROOM).sum();
+        let mut encoded = Self {
+            values: Vec::with_capacity(room),
+            places: Vec::with_capacity(pieces.len()),
+            whole: None,
+            position: None,
+        };
+        for piece in pieces {
+            let (offset, number) = writer.place(piece)?;
+            let start = encoded.values.len();
+            let head = encode_record(&mut encoded.values, &key(offset, number), piece);
+            encoded
+                .places
+                .push((start, head.map_err(|e| e.refused())?, offset, number));
+            if let Some(end) = &piece.end {
+                encoded.whole = Some((offset, end));
+            }
+        }
+        if let Some((offset, end)) = encoded.whole {
+            encoded.position = Some(encode_position(offset, &end.position).map_err(|e| e.refused())?);
+        }
+        Ok(encoded)
+    }
+
+    /// Where the value after the `nth` begins.
+    fn end(&self, nth: usize) -> usize {
+        self.places
+            .get(nth + 1)
+            .map_or(self.values.len(), |(start, ..)| *start)
+    }
+
+    fn records(&self) -> Vec<(Key, &[u8])> {
+        let record = |(nth, (start, _, offset, number)): (usize, &(usize, usize, Offset, u32))| {
+            (key(*offset, *number), &self.values[*start..self.end(nth)])
+        };
+        self.places.iter().enumerate().map(record).collect()
+    }
+
+    /// The same as readers get them.
+    fn into_records(self, pieces: &[Piece]) -> Vec<Record> {
+        let ends: Vec<usize> = (0..self.places.len()).map(|nth| self.end(nth)).collect();
+        let values = Bytes::from(self.values);
+        let parts = self.places.iter().zip(ends).zip(pieces);
+        parts
+            .map(|(((_, head, offset, number), end), piece)| Record {
+                offset: *offset,
+                piece: *number,
+                begin: piece.begin.clone(),
+                events: values.slice(*head..end),
+                end: piece.end.as_ref().map(|end| end.position.file.clone()),
+            })
+            .collect()
     }
 }
 
 impl Shared {
-    /// Writes one piece and tells everyone whom it concerns.
-    fn write(&self, generation: u64, piece: &Piece, stall: Stall) -> Result<(), WriteError> {
+    /// Writes pieces and tells everyone whom it concerns.
+    fn write(&self, generation: u64, pieces: &[Piece], stall: Stall) -> Result<(), WriteError> {
         let mut writer = self.lock_writer();
         self.sync.check().map_err(WriteError::Failed)?;
         if writer.generation != generation {
             return Err(WriteError::Failed(Error::Closed));
         }
-        let number = writer.number(piece).map_err(WriteError::Failed)?;
-        let offset = writer.last.next();
-        let key = key(offset, number);
-        let refused = |e: crate::format::FormatError| WriteError::Failed(e.refused());
-        let (value, head) = encode_record(&key, piece).map_err(refused)?;
-        let position = piece
-            .end
-            .as_ref()
-            .map(|end| encode_position(offset, &end.position));
-        let position = position.transpose().map_err(refused)?;
+        let mut next = *writer;
+        let encoded = Encoded::new(pieces, &mut next).map_err(WriteError::Failed)?;
         fail::fail_point!("log-append", |_| crate::failpoint::kill());
         self.engine
-            .write(&key, &value, position.as_deref(), stall)
+            .write(&encoded.records(), encoded.position.as_deref(), stall)
             .inspect_err(|error| {
                 if let WriteError::Failed(error) = error {
                     self.sync.fail(error);
                 }
             })?;
-        let size =
-            u64::try_from(value.len() + position.map_or(0, |position| position.len())).unwrap_or(u64::MAX);
-        self.lock_tail().push(Record {
-            offset,
-            piece: number,
-            begin: piece.begin.clone(),
-            events: Bytes::from(value).slice(head..),
-            end: piece.end.as_ref().map(|end| end.position.file.clone()),
-        });
-        if piece.end.is_some() {
-            writer.last = offset;
-            writer.open = None;
-        } else {
-            let bytes = writer.open.map_or(0, |open| open.bytes).saturating_add(size);
-            writer.open = Some(Open {
-                pieces: number + 1,
-                bytes,
-            });
-        }
-        self.metrics.appended(size, piece.end.is_some());
-        self.sync
-            .appended(size, piece.end.as_ref().map(|end| (offset, end.position.clone())));
+        *writer = next;
+        let size = encoded.values.len() + encoded.position.as_ref().map_or(0, Vec::len);
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let whole = encoded.whole.map(|(offset, end)| (offset, end.position.clone()));
+        self.lock_tail().extend(encoded.into_records(pieces));
+        let transactions = pieces.iter().filter(|piece| piece.end.is_some()).count();
+        self.metrics.appended(size, transactions);
+        self.sync.appended(size, whole);
         let measured = self.retention.appended(size, &self.engine, &self.metrics);
         measured
             .inspect_err(|error| self.sync.fail(error))

@@ -74,6 +74,11 @@ impl Config {
         }
     }
 
+    /// Bytes of one in-memory table: as configured, but never more than a sixteenth of the quota.
+    pub(crate) fn memory_table(&self) -> u64 {
+        self.write_buffer.0.min(self.quota.0 / 16).max(1 << 20)
+    }
+
     /// What is out of bounds, as a sentence; [`Log::open`](crate::Log::open) asks too.
     pub fn validate(&self) -> Result<(), crate::Error> {
         let mib = |n: u64| n << 20;

@@ -1,10 +1,12 @@
 //! RocksDB as this log uses it: two column families, one lock file, sequential keys. Nothing outside this module
 //! names it, errors aside.
 //!
-//! `events` holds records, `meta` the format, the log's identity, the position and the trim mark. Writes go to the write-ahead
-//! log without a sync ([`Engine::sync`] is the sync thread's); a batch is all or nothing, also across a crash.
+//! `events` holds records, `meta` the format, the log's identity, the position and the trim mark. A batch is all or nothing,
+//! also across a crash. Writes go to the write-ahead log, or past it while much comes in ([`mode`]); either way only
+//! [`Engine::sync`], which is the sync thread's, makes them durable.
 
 mod directory;
+mod mode;
 mod options;
 mod tables;
 mod view;
@@ -13,11 +15,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use rocksdb::{Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, WriteBatch, WriteOptions};
+use rocksdb::{
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions,
+};
 
 use self::directory::{disk_bytes, families, take_lock};
+use self::mode::ModeLock;
 use self::options::{db_options, events_options, small_options, to_usize};
 pub(crate) use self::tables::Meta;
 use self::tables::{Tables, describe};
@@ -28,6 +34,9 @@ use crate::{Config, EngineError, Error, LogId, Offset, Record};
 const EVENTS: &str = "events";
 const META: &str = "meta";
 
+/// What is written in one batch, and what is flushed together: all of them but the unused default family.
+const FAMILIES: [&str; 2] = [EVENTS, META];
+
 const META_FORMAT: &[u8] = b"format";
 const META_ID: &[u8] = b"id";
 const META_POSITION: &[u8] = b"position";
@@ -36,6 +45,9 @@ const META_TRIMMED: &[u8] = b"trimmed";
 /// An open database. Dropping it closes RocksDB first and releases the directory after.
 pub(crate) struct Engine {
     db: DB,
+    mode: ModeLock,
+    /// Whether [`Engine::announce`] did its work in this rush.
+    announced: AtomicBool,
     path: PathBuf,
     _lock: File,
 }
@@ -67,7 +79,7 @@ impl Engine {
         let families = families(&path)?;
         let unknown = families
             .iter()
-            .find(|name| ![EVENTS, META, "default"].contains(&name.as_str()))
+            .find(|name| *name != "default" && !FAMILIES.contains(&name.as_str()))
             .cloned();
         let cache = Cache::new_lru_cache(to_usize(config.cache.0));
         let descriptors = families.into_iter().map(|name| {
@@ -82,6 +94,8 @@ impl Engine {
             .map_err(|e| engine_error(&path, "opening the database", e))?;
         let engine = Self {
             db,
+            mode: ModeLock::default(),
+            announced: AtomicBool::new(false),
             path,
             _lock: lock,
         };
@@ -97,54 +111,130 @@ impl Engine {
         &self.path
     }
 
-    /// Writes one record and, with a transaction's last, the position, in one batch.
+    /// Writes records and, with a transaction's last, the position, in one batch.
     pub(crate) fn write(
         &self,
-        key: &Key,
-        value: &[u8],
+        records: &[(Key, &[u8])],
         position: Option<&[u8]>,
         stall: Stall,
     ) -> Result<(), WriteError> {
-        let mut batch = WriteBatch::default();
         let families = || Ok((self.family(EVENTS)?, self.family(META)?));
         let (events, meta) = families().map_err(WriteError::Failed)?;
-        batch.put_cf(events, key, value);
+        // The values, and what RocksDB puts before each.
+        let bytes: usize = records.iter().map(|(_, value)| value.len() + 64).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes + position.map_or(0, |value| value.len() + 64));
+        for (key, value) in records {
+            batch.put_cf(events, key, value);
+        }
         if let Some(position) = position {
             batch.put_cf(meta, META_POSITION, position);
         }
+        self.commit(batch, stall, "appending")
+    }
+
+    /// Every write goes through here, so that none goes past the mode.
+    fn commit(&self, batch: WriteBatch, stall: Stall, doing: &'static str) -> Result<(), WriteError> {
+        let mode = match stall {
+            Stall::Refuse => self.mode.try_hold().ok_or(WriteError::WouldStall)?,
+            Stall::Wait => self.mode.hold(),
+        };
         let mut options = WriteOptions::default();
         options.set_no_slowdown(stall == Stall::Refuse);
+        options.disable_wal(mode.is_unlogged());
         self.db.write_opt(batch, &options).map_err(|e| match e.kind() {
             ErrorKind::Incomplete if stall == Stall::Refuse => WriteError::WouldStall,
-            _ => WriteError::Failed(self.failed("appending", e)),
+            _ => WriteError::Failed(self.failed(doing, e)),
         })
+    }
+
+    /// The same for what may wait.
+    fn commit_patiently(&self, batch: WriteBatch, doing: &'static str) -> Result<(), Error> {
+        match self.commit(batch, Stall::Wait, doing) {
+            Ok(()) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+            // RocksDB contradicts itself: nothing was written.
+            Err(WriteError::WouldStall) => Err(Error::Closed),
+        }
     }
 
     /// Makes everything written durable. Blocks for the disk.
     pub(crate) fn sync(&self) -> Result<(), Error> {
+        let mode = self.mode.hold();
+        if !mode.is_unlogged() {
+            return self.sync_wal(true);
+        }
+        self.flush()?;
+        if !self.announced.load(Ordering::Relaxed) {
+            self.announce()?;
+            self.announced.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn sync_wal(&self, sync: bool) -> Result<(), Error> {
         self.db
-            .flush_wal(true)
+            .flush_wal(sync)
             .map_err(|e| self.failed("syncing the write-ahead log", e))
+    }
+
+    /// From here on writes go past the write-ahead log.
+    pub(crate) fn unlog(&self) {
+        self.mode.set_unlogged();
+        self.announced.store(false, Ordering::Relaxed);
+    }
+
+    /// A logged write of no consequence to every family, after the first flush of a rush. Whoever follows this database
+    /// ([`View`]) keeps what it read from the write-ahead log, and takes it for newer than any table, until the next file of that
+    /// log has something for the same family.
+    fn announce(&self) -> Result<(), Error> {
+        let (events, meta) = (self.family(EVENTS)?, self.family(META)?);
+        let mut iterator = self.db.raw_iterator_cf(events);
+        iterator.seek_to_last();
+        let newest = iterator.key().map(parse_key).transpose();
+        let newest = newest.map_err(|e| self.damaged("the last record", &e))?;
+        let (offset, _) = newest.unwrap_or((Offset::ZERO, 0));
+        let mut batch = WriteBatch::default();
+        // Neither key is ever used, and the first is near others, so that tables keep to their own range.
+        batch.delete_cf(events, key(offset, u32::MAX));
+        batch.delete_cf(meta, b"");
+        self.db
+            .write_opt(batch, &WriteOptions::default())
+            .map_err(|e| self.failed("appending", e))?;
+        self.sync_wal(false)
+    }
+
+    /// From here on writes go to the write-ahead log. Everything before becomes durable; writes wait for that.
+    pub(crate) fn relog(&self) -> Result<(), Error> {
+        self.mode.set_logged(|| self.flush())
+    }
+
+    /// Writes the memory tables to files and syncs those: all families at once, so that a crash finds all of a batch or nothing.
+    fn flush(&self) -> Result<(), Error> {
+        let families = FAMILIES.into_iter().map(|name| self.family(name));
+        let families: Vec<&ColumnFamily> = families.collect::<Result<_, _>>()?;
+        self.db
+            .flush_cfs_opt(&families, &FlushOptions::default())
+            .map_err(|e| self.failed("flushing", e))
     }
 
     /// Stores the position alone. Not durable before a sync.
     pub(crate) fn put_position(&self, value: &[u8]) -> Result<(), Error> {
-        let meta = self.family(META)?;
-        self.db
-            .put_cf(meta, META_POSITION, value)
-            .map_err(|e| self.failed("storing the start position", e))
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META)?, META_POSITION, value);
+        self.commit_patiently(batch, "storing the position")
     }
 
     /// Removes `pieces` pieces of transaction `offset`, which will not be finished, and whatever else lies between `first` and it.
     pub(crate) fn discard(&self, first: Offset, offset: Offset, pieces: u32) -> Result<(), Error> {
-        let failed = |e| self.failed("discarding an unfinished transaction", e);
         let events = self.family(EVENTS)?;
         let (from, to) = (key(first, 0), key(offset, pieces));
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(events, from, to);
-        self.db.write(batch).map_err(failed)?;
+        self.commit_patiently(batch, "discarding an unfinished transaction")?;
         // Safe before a sync: after a crash whatever is left lies behind the stored position and goes then.
-        self.db.delete_file_in_range_cf(events, from, to).map_err(failed)
+        self.db
+            .delete_file_in_range_cf(events, from, to)
+            .map_err(|e| self.failed("discarding an unfinished transaction", e))
     }
 
     /// Removes `(after, through]` and marks `through` as trimmed, durably and before any file goes. Blocks.
@@ -153,7 +243,7 @@ impl Engine {
         let mut batch = WriteBatch::default();
         batch.put_cf(meta, META_TRIMMED, through.0.to_be_bytes());
         batch.delete_range_cf(events, key(after.next(), 0), key(through.next(), 0));
-        self.db.write(batch).map_err(|e| self.failed("trimming", e))?;
+        self.commit_patiently(batch, "trimming")?;
         self.sync()?;
         self.delete_files(through)
     }
@@ -169,10 +259,8 @@ impl Engine {
 
     /// Gives back what trimming left in memory tables, write-ahead logs and level 0. Blocks, possibly for seconds.
     pub(crate) fn reclaim(&self, through: Offset) -> Result<(), Error> {
-        let (events, meta) = (self.family(EVENTS)?, self.family(META)?);
-        for family in [events, meta] {
-            self.db.flush_cf(family).map_err(|e| self.failed("flushing", e))?;
-        }
+        self.flush()?;
+        let events = self.family(EVENTS)?;
         self.db
             .compact_range_cf(events, Some(key(Offset::ZERO, 0)), Some(key(through, u32::MAX)));
         Ok(())
@@ -251,9 +339,7 @@ impl Engine {
         let mut batch = WriteBatch::default();
         batch.put_cf(meta, META_FORMAT, u64::from(FORMAT).to_be_bytes());
         batch.put_cf(meta, META_ID, LogId::random().as_bytes());
-        self.db
-            .write(batch)
-            .map_err(|e| self.failed("creating the log", e))?;
+        self.commit_patiently(batch, "creating the log")?;
         self.sync()
     }
 

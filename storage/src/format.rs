@@ -6,7 +6,7 @@
 //!           [BEGIN: commit_micros u64 LE, start, checksum u8, [GTID: source 16 bytes, tag, number u64 LE]],
 //!           [END: file position after the transaction],
 //!           events
-//! position  1 u8, flags u8, crc32 u32 LE, last offset u64 LE, file position, [GTIDS: GTID set as text]
+//! position  1 u8, flags u8, crc32 u32 LE, last offset u64 LE, file position, [GTIDS: GTID set as in COM_BINLOG_DUMP_GTID]
 //! start, file position: offset u64 LE, file name;   tag: u8 length, bytes;   file name: u16 LE length, bytes
 //! ```
 //!
@@ -82,15 +82,18 @@ pub(crate) fn parse_key(key: &[u8]) -> Result<(Offset, u32), FormatError> {
     ))
 }
 
-/// A record's value, and how much of it comes before the events. `Err` if a file name can't be stored.
-pub(crate) fn encode_record(key: &Key, piece: &Piece) -> Result<(Vec<u8>, usize), FormatError> {
-    let mut out = Vec::with_capacity(160 + piece.events.len());
+/// Room that a record's value takes besides its events, nearly always.
+pub(crate) const HEAD_ROOM: usize = 160;
+
+/// Adds a record's value to `out`; where in `out` its events begin. `Err` if a file name can't be stored.
+pub(crate) fn encode_record(out: &mut Vec<u8>, key: &Key, piece: &Piece) -> Result<usize, FormatError> {
+    let start = out.len();
     let mut flags = 0;
     out.extend_from_slice(&[VALUE_VERSION, 0, 0, 0, 0, 0]);
     if let Some(begin) = &piece.begin {
         flags |= BEGIN;
         out.extend_from_slice(&begin.commit_micros.to_le_bytes());
-        put_file(&mut out, &begin.start)?;
+        put_file(out, &begin.start)?;
         out.push(begin.checksum.number());
         if let Some(gtid) = &begin.gtid {
             flags |= GTID;
@@ -106,13 +109,13 @@ pub(crate) fn encode_record(key: &Key, piece: &Piece) -> Result<(Vec<u8>, usize)
     }
     if let Some(end) = &piece.end {
         flags |= END;
-        put_file(&mut out, &end.position.file)?;
+        put_file(out, &end.position.file)?;
     }
     let head = out.len();
     out.extend_from_slice(&piece.events);
-    out[1] = flags;
-    seal(key, &mut out);
-    Ok((out, head))
+    out[start + 1] = flags;
+    seal(key, &mut out[start..]);
+    Ok(head)
 }
 
 /// The record under `key`; its events share `value`'s memory.
@@ -184,7 +187,7 @@ pub(crate) fn encode_position(last: Offset, source: &SourcePosition) -> Result<V
     put_file(&mut out, &source.file)?;
     if let Some(gtids) = &source.gtids {
         out[1] = GTIDS;
-        out.extend_from_slice(gtids.to_string().as_bytes());
+        out.extend_from_slice(&gtids.encode());
     }
     seal(b"", &mut out);
     Ok(out)
@@ -198,9 +201,8 @@ pub(crate) fn decode_position(value: &[u8]) -> Result<Position, FormatError> {
     let gtids = match flags {
         0 => None,
         GTIDS => {
-            let wrong = FormatError::Malformed("its GTID set is none");
-            let text = std::str::from_utf8(cursor.rest()).map_err(|_not_utf8| wrong.clone())?;
-            Some(text.parse::<GtidSet>().map_err(|_no_set| wrong)?)
+            let wrong = |_| FormatError::Malformed("its GTID set is none");
+            Some(GtidSet::decode(cursor.rest()).map_err(wrong)?)
         }
         _ => return Err(FormatError::Malformed("its flags are not of this version")),
     };
@@ -326,8 +328,9 @@ mod tests {
         #[test]
         fn a_record_comes_back_as_it_went(piece in piece(), offset: u64, number: u32) {
             let key = key(Offset(offset), number);
-            let (value, head) = encode_record(&key, &piece).unwrap();
-            let value = Bytes::from(value);
+            let mut value = b"another".to_vec();
+            let head = encode_record(&mut value, &key, &piece).unwrap() - b"another".len();
+            let value = Bytes::from(value).slice(b"another".len()..);
             let record = decode_record(&key, &value).unwrap();
             prop_assert_eq!(&value[head..], &piece.events);
             let end = piece.end.map(|end| end.position.file);
@@ -340,7 +343,8 @@ mod tests {
         #[test]
         fn a_flipped_bit_or_another_key_is_found_out(piece in piece(), at: prop::sample::Index, bit in 0..8_u8) {
             let (here, there) = (key(Offset(7), 1), key(Offset(8), 1));
-            let (mut value, _) = encode_record(&here, &piece).unwrap();
+            let mut value = Vec::new();
+            encode_record(&mut value, &here, &piece).unwrap();
             prop_assert!(decode_record(&there, &value.clone().into()).is_err());
             let at = at.index(value.len());
             value[at] ^= 1 << bit;

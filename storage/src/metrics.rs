@@ -29,9 +29,10 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn appended(&self, bytes: u64, whole: bool) {
+    pub(crate) fn appended(&self, bytes: u64, transactions: usize) {
         self.appended_bytes.increment(bytes);
-        self.transactions.increment(u64::from(whole));
+        self.transactions
+            .increment(u64::try_from(transactions).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn stalled(&self) {

@@ -2,7 +2,9 @@
 //!
 //! One thread syncs the write-ahead log for everyone: as soon as something was appended, but not again before `sync_interval`
 //! has passed since the last sync began, unless `sync_bytes` are waiting or somebody asked. Without anything to sync it
-//! sleeps. A failed sync is final: what RocksDB and the kernel still hold is then unknown, so the log takes nothing more.
+//! sleeps. In a rush it syncs tables instead ([`pace`]). A failed sync is final: what RocksDB and the kernel still hold is then unknown, so the log takes nothing more.
+
+mod pace;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use tokio::sync::watch;
 
+use self::pace::{Change, Pace};
 use crate::engine::Engine;
 use crate::format::Position;
 use crate::metrics::Metrics;
@@ -26,11 +29,6 @@ pub(crate) struct Durability {
     reached: watch::Sender<Option<FilePosition>>,
     /// Wakes those who wait for a sync within a runtime.
     progress: watch::Sender<u64>,
-    interval: Duration,
-    /// A sync begins at once when this much is waiting.
-    enough: u64,
-    /// Appends wait when this much is waiting.
-    too_much: u64,
 }
 
 struct State {
@@ -48,6 +46,7 @@ struct State {
     asked: bool,
     /// When the last sync began.
     began: Option<Instant>,
+    pace: Pace,
     stopping: bool,
     failed: Option<Error>,
 }
@@ -81,6 +80,7 @@ impl Durability {
             reached: None,
             asked: false,
             began: None,
+            pace: Pace::new(config),
             stopping: false,
             failed: None,
         };
@@ -91,9 +91,6 @@ impl Durability {
             durable: watch::Sender::new(offset),
             reached: watch::Sender::new(reached),
             progress: watch::Sender::new(0),
-            interval: config.sync_interval,
-            enough: config.sync_bytes.0,
-            too_much: config.sync_bytes.0.saturating_mul(16),
         }
     }
 
@@ -142,7 +139,8 @@ impl Durability {
             };
         }
         // The thread sleeps without a deadline while nothing waits, else until the interval has passed.
-        if before == 0 || (before < self.enough && state.unsynced() >= self.enough) {
+        let enough = state.pace.enough();
+        if before == 0 || (before < enough && state.unsynced() >= enough) {
             self.work.notify_one();
         }
     }
@@ -162,11 +160,11 @@ impl Durability {
         {
             let state = self.lock();
             state.check()?;
-            if state.unsynced() < self.too_much {
+            if state.has_room() {
                 return Ok(());
             }
         }
-        self.wait(|state| state.unsynced() < self.too_much).await
+        self.wait(|state| state.has_room()).await
     }
 
     /// Waits until everything appended so far is durable.
@@ -239,12 +237,19 @@ impl Durability {
         while let Some(batch) = self.next_batch() {
             fail::fail_point!("log-sync", |_| crate::failpoint::kill());
             let began = Instant::now();
-            match engine.sync() {
-                Ok(()) => {
-                    metrics.synced(began.elapsed(), batch.last.offset.0);
-                    self.publish(batch);
+            let outcome = engine.sync().and_then(|()| {
+                metrics.synced(began.elapsed(), batch.last.offset.0);
+                match self.publish(batch) {
+                    Change::None => Ok(()),
+                    Change::Unlog => {
+                        engine.unlog();
+                        Ok(())
+                    }
+                    Change::Relog => engine.relog(),
                 }
-                Err(error) => self.fail(&error),
+            });
+            if let Err(error) = outcome {
+                self.fail(&error);
             }
         }
     }
@@ -257,13 +262,19 @@ impl Durability {
                 return None;
             }
             if state.unsynced() == 0 {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
+                let Some(wait) = state.pace.rest(Instant::now()) else {
+                    state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                };
+                if wait > Duration::ZERO {
+                    state = self.pause(state, wait);
+                    continue;
+                }
             }
             let left = state.began.map_or(Duration::ZERO, |began| {
-                self.interval.saturating_sub(began.elapsed())
+                state.pace.interval().saturating_sub(began.elapsed())
             });
-            if state.stopping || state.asked || state.unsynced() >= self.enough || left.is_zero() {
+            if state.stopping || state.asked || state.unsynced() >= state.pace.enough() || left.is_zero() {
                 state.asked = false;
                 state.began = Some(Instant::now());
                 let (appended, last) = (state.appended, state.last.clone());
@@ -273,17 +284,20 @@ impl Durability {
                     reached: state.reached.take(),
                 });
             }
-            state = self
-                .work
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.pause(state, left);
         }
     }
 
+    /// Sleeps until there is something to look at, at most for `time`.
+    fn pause<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        let woken = self.work.wait_timeout(state, time);
+        woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// Everything in `batch` is durable now.
-    fn publish(&self, batch: Batch) {
+    fn publish(&self, batch: Batch) -> Change {
         let mut state = self.lock();
+        let bytes = batch.appended - state.synced;
         state.synced = batch.appended;
         if batch.last.offset > state.durable.offset {
             self.durable.send_replace(batch.last.offset);
@@ -300,6 +314,7 @@ impl Durability {
         }
         self.progress.send_replace(state.synced);
         self.done.notify_all();
+        state.pace.synced(bytes, Instant::now())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -311,6 +326,10 @@ impl Durability {
 impl State {
     fn unsynced(&self) -> u64 {
         self.appended - self.synced
+    }
+
+    fn has_room(&self) -> bool {
+        self.unsynced() < self.pace.too_much()
     }
 
     fn check(&self) -> Result<(), Error> {

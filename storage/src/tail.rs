@@ -25,8 +25,15 @@ impl Tail {
         }
     }
 
+    /// Adds the records that follow all others.
+    pub(crate) fn extend(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.push(record);
+        }
+    }
+
     /// Adds the record that follows all others.
-    pub(crate) fn push(&mut self, record: Record) {
+    fn push(&mut self, record: Record) {
         self.bytes += cost(&record);
         self.records.push_back(record);
         while self.bytes > self.limit {

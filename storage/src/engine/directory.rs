@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rocksdb::{DB, Options};
 
-use super::{EVENTS, META, engine_error, io_error, not_a_log};
+use super::{FAMILIES, META, engine_error, io_error, not_a_log};
 use crate::Error;
 
 const LOCK_FILE: &str = "outrigger.lock";
@@ -34,7 +34,11 @@ pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
 /// The column families to open: ours, and those that the database has besides (it is then refused, after its version was
 /// looked at). A directory that holds something else is refused untouched.
 pub(super) fn families(path: &Path) -> Result<BTreeSet<String>, Error> {
-    let ours = BTreeSet::from(["default", EVENTS, META].map(str::to_owned));
+    let ours: BTreeSet<String> = FAMILIES
+        .into_iter()
+        .chain(["default"])
+        .map(str::to_owned)
+        .collect();
     if !path.join("CURRENT").exists() {
         refuse_foreign_files(path)?;
         return Ok(ours);
@@ -72,10 +76,7 @@ pub(super) fn existing_families(path: &Path) -> Result<Vec<String>, Error> {
     }
     let found = DB::list_cf(&Options::default(), path)
         .map_err(|e| engine_error(path, "listing column families", e))?;
-    if [EVENTS, META]
-        .iter()
-        .all(|ours| found.iter().any(|name| name == ours))
-    {
+    if FAMILIES.iter().all(|ours| found.iter().any(|name| name == ours)) {
         Ok(found)
     } else {
         let why = "it is a RocksDB database of another program, or of a log whose creation was interrupted";

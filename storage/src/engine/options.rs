@@ -12,7 +12,9 @@ pub(super) fn db_options(config: &Config) -> Options {
     options.create_missing_column_families(true);
     // Appends fill a buffer that the sync thread writes out; RocksDB does so itself whenever it is full.
     options.set_manual_wal_flush(true);
-    options.set_max_total_wal_size(4 * write_buffer(config));
+    // What went past the write-ahead log must reach the disk with its position or not at all.
+    options.set_atomic_flush(true);
+    options.set_max_total_wal_size(4 * config.memory_table());
     options.set_max_open_files(256);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1 << 20);
@@ -41,11 +43,11 @@ pub(super) fn events_options(config: &Config, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&table_options(cache));
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(to_usize(write_buffer(config)));
+    options.set_write_buffer_size(to_usize(config.memory_table()));
     options.set_max_write_buffer_number(3);
-    options.set_target_file_size_base(write_buffer(config));
+    options.set_target_file_size_base(config.memory_table());
     // Bounds what a compaction needs besides its input.
-    options.set_max_compaction_bytes(8 * write_buffer(config));
+    options.set_max_compaction_bytes(8 * config.memory_table());
     options
 }
 
@@ -63,11 +65,6 @@ fn table_options(cache: &Cache) -> BlockBasedOptions {
     table.set_cache_index_and_filter_blocks(true);
     table.set_block_size(32 << 10);
     table
-}
-
-/// The size of one memory table: as configured, but never more than a sixteenth of the quota.
-fn write_buffer(config: &Config) -> u64 {
-    config.write_buffer.0.min(config.quota.0 / 16).max(1 << 20)
 }
 
 /// Sizes from the config are far below what a 64-bit `usize` holds; a smaller machine gets the most it can address.

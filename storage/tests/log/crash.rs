@@ -3,17 +3,36 @@
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use outrigger_storage::{Error, Log, Offset};
+use bytesize::ByteSize;
+use outrigger_storage::{Config, Error, Log, Offset};
 use tempfile::tempdir;
 
-use crate::support::{append, config, copy, expect, open, piece_of, position, soon};
+use crate::support::{DEADLINE, append, config, copy, expect, open, piece_of, position, soon};
 
 /// Sizes of each transaction's pieces in these tests.
 const PIECES: [usize; 3] = [3000, 2000, 1000];
 
+/// Files of the write-ahead log.
+fn write_ahead_logs(path: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "log"))
+        .collect()
+}
+
+/// Sizes that make a rush: writes go past the write-ahead log.
+const RUSH: [usize; 3] = [300_000, 200_000, 100_000];
+
 /// Opens what a crash left: everything up to `durable` is there, whole, and the position fits; then the log goes on.
 async fn expect_whole(path: &Path, durable: u64) -> u64 {
+    expect_whole_of(path, durable, &PIECES).await
+}
+
+async fn expect_whole_of(path: &Path, durable: u64, sizes: &[usize]) -> u64 {
     let log = open(path);
     let last = log.durable().borrow().0;
     assert!(
@@ -22,10 +41,10 @@ async fn expect_whole(path: &Path, durable: u64) -> u64 {
     );
     assert_eq!(log.position(), (last > 0).then(|| position(last)));
     let mut reader = log.reader(Offset::ZERO).unwrap();
-    expect(&mut reader, 1, last, &PIECES).await;
+    expect(&mut reader, 1, last, sizes).await;
     let mut appender = log.appender().unwrap();
-    append(&mut appender, last + 1, &PIECES).await;
-    expect(&mut reader, last + 1, last + 1, &PIECES).await;
+    append(&mut appender, last + 1, sizes).await;
+    expect(&mut reader, last + 1, last + 1, sizes).await;
     soon(appender.sync()).await.unwrap();
     assert_eq!(reader.try_next().unwrap(), None);
     last
@@ -71,14 +90,7 @@ async fn a_torn_write_ahead_log_ends_at_a_whole_transaction() {
         append(&mut appender, number, &PIECES).await;
     }
     soon(appender.sync()).await.unwrap();
-    let wal = |path: &Path| -> PathBuf {
-        let logs = std::fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        logs.filter(|path| path.extension().is_some_and(|kind| kind == "log"))
-            .max()
-            .unwrap()
-    };
+    let wal = |path: &Path| write_ahead_logs(path).into_iter().max().unwrap();
     let size = std::fs::metadata(wal(dir.path())).unwrap().len();
     let mut seen = std::collections::BTreeSet::new();
     for cut in 1..40 {
@@ -128,12 +140,18 @@ async fn child_appends_until_it_is_killed() {
         return;
     };
     let _scenario = fail::FailScenario::setup();
-    let log = open(Path::new(&path));
+    let rush = std::env::var_os("OUTRIGGER_LOG_TEST_RUSH").is_some();
+    let sizes = if rush { RUSH } else { PIECES };
+    let log = if rush {
+        Log::open(rushing(Path::new(&path))).unwrap()
+    } else {
+        open(Path::new(&path))
+    };
     let durable = log.durable();
     let mut appender = log.appender().unwrap();
     let from = durable.borrow().0 + 1;
     for number in from.. {
-        append(&mut appender, number, &PIECES).await;
+        append(&mut appender, number, &sizes).await;
         // One write: the signal comes from another thread at any time.
         let line = format!("durable {}\n", *durable.borrow());
         std::io::stderr().write_all(line.as_bytes()).unwrap();
@@ -141,8 +159,12 @@ async fn child_appends_until_it_is_killed() {
 }
 
 /// Runs a child on `path` until its failpoint ends it; the last offset that it saw advertised.
-fn killed(path: &Path, failpoints: &str) -> u64 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn killed(path: &Path, failpoints: &str, rush: bool) -> u64 {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if rush {
+        command.env("OUTRIGGER_LOG_TEST_RUSH", "1");
+    }
+    let mut child = command
         .args([
             "--exact",
             "crash::child_appends_until_it_is_killed",
@@ -181,11 +203,80 @@ async fn a_process_killed_at_any_write_or_sync_leaves_a_whole_log() {
         "log-sync=9*off->return",
     ];
     for failpoints in points.into_iter().chain(syncs) {
-        let durable = killed(dir.path(), failpoints);
+        let durable = killed(dir.path(), failpoints, false);
         assert!(durable >= last || durable == 0, "{failpoints}");
         last = expect_whole(dir.path(), durable.max(last)).await + 1;
     }
     assert!(last > 100, "only {last} transactions were written");
+}
+
+/// Tables of 1 MiB, so that little makes a rush.
+fn rushing(path: &Path) -> Config {
+    let mut config = config(path);
+    config.write_buffer = ByteSize::mib(1);
+    config
+}
+
+#[tokio::test]
+async fn a_process_killed_in_a_rush_leaves_a_whole_log() {
+    let dir = tempdir().unwrap();
+    let mut last = 0;
+    for failpoints in [
+        "log-sync=3*off->return",
+        "log-append=100*off->return",
+        "log-sync=9*off->return",
+        "log-append=301*off->return",
+        "log-append=302*off->return",
+        "log-sync=14*off->return",
+    ] {
+        let durable = killed(dir.path(), failpoints, true);
+        assert!(durable >= last || durable == 0, "{failpoints}");
+        let before = last;
+        if failpoints.starts_with("log-sync=14") {
+            // Deep in the rush the write-ahead log holds nothing that counts.
+            let without = tempdir().unwrap();
+            copy(dir.path(), without.path());
+            for log in write_ahead_logs(without.path()) {
+                std::fs::File::create(log).unwrap();
+            }
+            expect_whole_of(without.path(), durable, &RUSH).await;
+        }
+        last = expect_whole_of(dir.path(), durable.max(last), &RUSH).await + 1;
+        assert!(last > before, "{failpoints}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_rush_the_write_ahead_log_is_used_again() {
+    let dir = tempdir().unwrap();
+    let log = Log::open(rushing(dir.path())).unwrap();
+    let mut appender = log.appender().unwrap();
+    for number in 1..=100 {
+        append(&mut appender, number, &[300_000]).await;
+    }
+    assert_eq!(soon(appender.sync()).await.unwrap(), Offset(100));
+    let logged = || -> u64 {
+        let logs = write_ahead_logs(dir.path()).into_iter();
+        logs.filter_map(|path| Some(std::fs::metadata(path).ok()?.len()))
+            .sum()
+    };
+    let bytes = logged();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut last = 100;
+    while logged() < bytes + 200_000 {
+        assert!(tokio::time::Instant::now() < deadline, "the rush never ends");
+        last += 1;
+        append(&mut appender, last, &[20_000]).await;
+        soon(appender.sync()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(appender);
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(log.position(), Some(position(last)));
+    let mut reader = log.reader(Offset::ZERO).unwrap();
+    expect(&mut reader, 1, 100, &[300_000]).await;
+    expect(&mut reader, 101, last, &[20_000]).await;
 }
 
 #[tokio::test]

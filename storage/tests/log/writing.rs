@@ -4,7 +4,7 @@ use bytesize::ByteSize;
 use outrigger_storage::{Error, Log, Offset};
 use tempfile::tempdir;
 
-use crate::support::{append, config, expect, file, open, piece_of, position, soon};
+use crate::support::{append, config, copy, expect, file, open, piece_of, position, soon};
 
 #[tokio::test]
 async fn transactions_come_back_in_order_also_after_reopening() {
@@ -147,6 +147,41 @@ async fn reached_waits_for_what_was_appended_before() {
         .clone();
     assert_eq!(position, Some(file(9)));
     assert_eq!(*log.durable().borrow(), Offset(1));
+}
+
+#[tokio::test]
+async fn pieces_appended_together_are_stored_together_or_not_at_all() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    let mut pieces = vec![piece_of(1, 0, 500, true), piece_of(2, 0, 600, false)];
+    soon(appender.append_all(pieces.clone())).await.unwrap();
+    pieces = vec![
+        piece_of(2, 1, 700, false),
+        piece_of(2, 2, 0, true),
+        piece_of(3, 0, 800, true),
+    ];
+    let mut torn = pieces.clone();
+    torn.push(piece_of(3, 1, 900, true));
+    assert!(matches!(
+        soon(appender.append_all(torn)).await,
+        Err(Error::Sequence { .. })
+    ));
+    soon(appender.append_all(Vec::new())).await.unwrap();
+    soon(appender.append_all(pieces)).await.unwrap();
+    drop(appender);
+    assert_eq!(log.position(), Some(position(3)));
+    let crashed = tempdir().unwrap();
+    for log in [log, {
+        copy(dir.path(), crashed.path());
+        open(crashed.path())
+    }] {
+        let mut reader = log.reader(Offset::ZERO).unwrap();
+        expect(&mut reader, 1, 1, &[500]).await;
+        expect(&mut reader, 2, 2, &[600, 700, 0]).await;
+        expect(&mut reader, 3, 3, &[800]).await;
+        assert_eq!(reader.try_next().unwrap(), None);
+    }
 }
 
 #[tokio::test]
