@@ -21,7 +21,7 @@ use outrigger_protocol::endpoint::{Endpoint, Secret};
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
 pub use file::HttpConfig;
-use file::{Problem, Reading, Server, TaskSettings, between, sized, within};
+use file::{Keeping, Problem, Reading, Server, TaskSettings, between, sized, within};
 use password::Password;
 
 /// Everything a sidecar is told, validated and with passwords fetched. `Debug` shows passwords as `***`.
@@ -31,6 +31,8 @@ pub struct Config {
     pub capture: outrigger_capture::Config,
     /// The change log.
     pub log: outrigger_storage::Config,
+    /// Whether the log keeps what no task selects.
+    pub keep_all: bool,
     /// The proxy, where one is wanted.
     pub proxy: Option<outrigger_proxy::Config>,
     /// One or more tasks, each with a name of its own.
@@ -76,6 +78,7 @@ impl Config {
         };
         let capture = reader.capture()?;
         let log = reader.log()?;
+        let keeping: Keeping = document.read(reader.required("log")?)?;
         let proxy = reader.proxy()?;
         let tasks = reader.tasks(&capture.source)?;
         let http = document
@@ -86,6 +89,7 @@ impl Config {
         Ok(Self {
             capture,
             log,
+            keep_all: keeping.keep_all,
             proxy,
             tasks,
             http,

@@ -112,6 +112,8 @@ mod tests {
                 phase,
                 file: None,
                 gtids: None,
+                transactions: 0,
+                passed: 0,
                 transactions_per_second: 0.0,
                 bytes_per_second: 0.0,
                 silent_seconds: None,

@@ -6,6 +6,7 @@
 //! the log last; stopping harder is always safe too (W3).
 
 mod parts;
+mod selection;
 mod signals;
 mod start;
 mod trim;
@@ -28,6 +29,7 @@ use crate::http::{self, Pages};
 use crate::status::{Ending, ObservedProxy, ObservedTask, Observer};
 use crate::telemetry::metrics::Recorder;
 use parts::{Part, Parts};
+use selection::Wanted;
 use signals::Signals;
 
 /// Why a sidecar did not start, or did not stop as it should. Each sentence says what to do.
@@ -117,6 +119,8 @@ impl Sidecar {
         let log_path = config.log.path.display().to_string();
         let log = open(config.log).await?;
         let source_info = start::prepare(&config.capture.source, &log).await?;
+        let wanted = (!config.keep_all).then(|| Wanted::of(&config.tasks));
+        start::note_what_is_kept(&log, wanted.as_ref()).await?;
         let (cancel, cancel_http) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = Parts::default();
         let mut stopping = STOPPING;
@@ -172,7 +176,9 @@ impl Sidecar {
                 proxy.run(cancel.child_token()),
             );
         }
-        let capturer = Capturer::new(config.capture, log.clone(), capture_status);
+        let mut capture = config.capture;
+        capture.selection = wanted.map(|wanted| Arc::new(wanted) as _);
+        let capturer = Capturer::new(capture, log.clone(), capture_status);
         parts.spawn(Part::Capture, capture_ended, capturer.run(cancel.child_token()));
         for ((config, status), observed) in config.tasks.into_iter().zip(statuses).zip(observer.tasks()) {
             let task = Task::new(config, log.clone(), status);

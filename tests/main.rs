@@ -9,5 +9,6 @@ mod outage;
 mod refusal;
 mod relay;
 mod replay;
+mod selection;
 mod support;
 mod workspace;

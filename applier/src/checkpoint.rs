@@ -37,6 +37,8 @@ pub struct Checkpoint {
     pub xa_prepared: Vec<PreparedXa>,
     /// The source takes `T` and `t` for one table (its `lower_case_table_names`).
     pub folds_names: bool,
+    /// What the task selected when it last ran, in [`crate::coverage::words`].
+    pub selection: String,
     /// Raised by each process that takes the task over.
     pub epoch: u64,
 }
@@ -104,6 +106,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS {}.checkpoint (\
        ddl_pending LONGTEXT NULL COMMENT 'a definition statement about to be run', \
        xa_prepared JSON NOT NULL COMMENT 'prepared XA transactions', \
        folds_names BOOLEAN NOT NULL COMMENT 'the source takes T and t for one table', \
+       selection LONGTEXT NOT NULL COMMENT 'what the task selected when it last ran', \
        epoch BIGINT UNSIGNED NOT NULL COMMENT 'who may write: the process that raised it last', \
        changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), \
        PRIMARY KEY (task)\
@@ -148,7 +151,8 @@ impl Metadata {
     /// The task's row; `None` when there is none, or no table.
     pub(crate) async fn load(&self, conn: &mut Conn) -> Result<Option<Checkpoint>, Error> {
         let query = format!(
-            "SELECT log_id, log_offset, gtids, file, file_offset, exact_after, ddl_pending, CAST(xa_prepared AS CHAR), folds_names, epoch \
+            "SELECT log_id, log_offset, gtids, file, file_offset, exact_after, ddl_pending, CAST(xa_prepared AS CHAR), folds_names, \
+             selection, epoch \
              FROM {}.checkpoint WHERE task = {}",
             self.database, self.task
         );
@@ -172,6 +176,7 @@ impl Metadata {
             Option<String>,
             String,
             bool,
+            String,
             u64,
         );
         let unsuitable = |what: String| Error::Unsuitable {
@@ -182,8 +187,19 @@ impl Metadata {
             ),
         };
         let columns: Columns = mysql_async::from_row_opt(row).map_err(|e| unsuitable(e.to_string()))?;
-        let (log_id, offset, gtids, file, file_offset, exact_after, ddl_pending, xa, folds_names, epoch) =
-            columns;
+        let (
+            log_id,
+            offset,
+            gtids,
+            file,
+            file_offset,
+            exact_after,
+            ddl_pending,
+            xa,
+            folds_names,
+            selection,
+            epoch,
+        ) = columns;
         let gtids: Option<GtidSet> = gtids
             .map(|text| text.parse())
             .transpose()
@@ -199,6 +215,7 @@ impl Metadata {
             ddl_pending,
             xa_prepared: serde_json::from_str(&xa).map_err(|e| unsuitable(format!("xa_prepared: {e}")))?,
             folds_names,
+            selection,
             epoch,
         })
     }
@@ -206,11 +223,13 @@ impl Metadata {
     /// Writes the first row of a task.
     pub(crate) async fn create(&self, target: &mut Target, first: &Checkpoint) -> Result<(), Error> {
         let mut sql = format!(
-            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, xa_prepared = '[]', folds_names = {}, ",
+            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, xa_prepared = '[]', folds_names = {}, \
+             selection = {}, ",
             self.database,
             self.task,
             quote_text(&first.log_id),
-            first.folds_names
+            first.folds_names,
+            quote_text(&first.selection)
         )
         .into_bytes();
         write_place(&mut sql, first.offset, &first.position);
@@ -218,12 +237,14 @@ impl Metadata {
         ended.map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))
     }
 
-    /// Takes the task over: whoever had it can't write any more.
-    pub(crate) async fn take_over(&self, target: &mut Target) -> Result<u64, Error> {
+    /// Takes the task over: whoever had it can't write any more. Notes what it selects from now on.
+    pub(crate) async fn take_over(&self, target: &mut Target, selection: &str) -> Result<u64, Error> {
         let doing = "taking the task over";
         let sql = format!(
-            "UPDATE {}.checkpoint SET epoch = LAST_INSERT_ID(epoch + 1) WHERE task = {}",
-            self.database, self.task
+            "UPDATE {}.checkpoint SET epoch = LAST_INSERT_ID(epoch + 1), selection = {} WHERE task = {}",
+            self.database,
+            quote_text(selection),
+            self.task
         );
         target.execute(&sql, doing).await?;
         target

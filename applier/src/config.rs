@@ -178,9 +178,21 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// True when every table that `inner` names is one that `outer` names.
+pub(crate) fn contains(outer: &Pattern, inner: &Pattern) -> bool {
+    let any = [Glob::Any];
+    let table = |pattern: &'_ Pattern| pattern.table.clone().unwrap_or_else(|| any.to_vec());
+    glob_matches(&outer.database, &inner.database) && glob_matches(&table(outer), &table(inner))
+}
+
 /// Wildcard match, linear in both lengths' product at worst; names have 64 characters at most.
 fn glob(pattern: &[Glob], name: &str) -> bool {
-    let name: Vec<char> = name.chars().collect();
+    let name: Vec<Glob> = name.chars().map(Glob::Char).collect();
+    glob_matches(pattern, &name)
+}
+
+/// The same for a name that may itself have wildcards: each is matched by a wildcard only, so that whatever it stands for is.
+fn glob_matches(pattern: &[Glob], name: &[Glob]) -> bool {
     let (mut p, mut n, mut star, mut mark) = (0, 0, None, 0);
     while n < name.len() {
         match pattern.get(p) {
@@ -189,7 +201,7 @@ fn glob(pattern: &[Glob], name: &str) -> bool {
                 mark = n;
                 p += 1;
             }
-            Some(Glob::Char(c)) if *c == name[n] => {
+            Some(c) if *c == name[n] => {
                 p += 1;
                 n += 1;
             }

@@ -123,6 +123,43 @@ pub enum Error {
         metadata: String,
     },
 
+    /// The task selects more than what was copied.
+    #[error(
+        "task {task} selects more than before, and what was added has no copy: it had {before}, now it has {now}. Give what was \
+         added to a task of its own, or take it out again; or drop the selected databases and the task's rows in \
+         {metadata}.checkpoint and {metadata}.copy_progress on the target to copy everything anew"
+    )]
+    Widened {
+        /// The task.
+        task: String,
+        /// What it selected when it last ran.
+        before: String,
+        /// What it selects.
+        now: String,
+        /// The metadata database.
+        metadata: String,
+    },
+
+    /// The log left out what the task selects.
+    #[error(
+        "log: has not kept all that task {task} selects: after offset {after} {until} it kept only {kept}, because no task of this \
+         process selected more then, so changes are missing. Drop the selected databases and the task's rows in \
+         {metadata}.checkpoint and {metadata}.copy_progress on the target to copy anew ([log] keep_all = true keeps everything \
+         from now on)"
+    )]
+    NotKept {
+        /// The task.
+        task: String,
+        /// Up to here nothing is missing.
+        after: Offset,
+        /// Until where, in words.
+        until: String,
+        /// What was kept there.
+        kept: String,
+        /// The metadata database.
+        metadata: String,
+    },
+
     /// Another process took the task over (its checkpoint row has a newer epoch).
     #[error(
         "target: task {task} was taken over by another process (epoch {theirs}, ours {ours}): run only one"

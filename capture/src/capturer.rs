@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::check::{self, SourceInfo};
 use crate::connection::{Connection, Replica};
+use crate::filter::Filter;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::reconnect::{Outages, Verdict};
@@ -119,7 +120,8 @@ impl Capturer {
         self.metrics.connects.increment(1);
         self.metrics.streaming.set(1.0);
         self.status.connected(position.clone());
-        let mut assembler = Assembler::new(position.clone(), info.gtids, checksum);
+        let filter = self.config.selection.clone().map(Filter::new);
+        let mut assembler = Assembler::new(position.clone(), info.gtids, checksum).filtered(filter);
         if gtids.is_none() {
             assembler = assembler.passing_until(position.file);
         }
@@ -135,6 +137,7 @@ impl Capturer {
             patience: self.config.heartbeat * 3 + self.config.connect_timeout,
             progress: Progress::default(),
             events: 0,
+            passed: None,
         };
         intake.run().await
     }

@@ -1,8 +1,11 @@
 //! What a capture needs to know, with defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::endpoint::Endpoint;
+
+use crate::Selection;
 
 /// How to capture one source.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a source may stay out of reach before the capture gives up. Default 720 minutes.
     pub retry_window: Duration,
+    /// What is wanted: statements that touch nothing of it are left out of the log. Absent: everything is kept.
+    pub selection: Option<Arc<dyn Selection>>,
 }
 
 impl Config {
@@ -31,6 +36,7 @@ impl Config {
             heartbeat: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
             retry_window: Duration::from_secs(720 * 60),
+            selection: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use outrigger_protocol::position::FilePosition;
 use outrigger_storage::{Appender, Log, Piece};
@@ -19,6 +19,9 @@ const PAUSE_CHECK: Duration = Duration::from_millis(250);
 
 /// The status is told when the stream pauses, and at the latest after so many events.
 const EVENTS_PER_REPORT: u64 = 4096;
+
+/// How often the position is stored while nothing that passes is wanted.
+const PASSED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Events with which every stream begins, whatever the server's health: two rotations, format, previous GTIDs.
 const PREAMBLE: u64 = 4;
@@ -45,6 +48,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) progress: Progress,
     /// Events so far.
     pub(crate) events: u64,
+    /// When the first of the transactions passed by that the log's position does not cover yet was.
+    pub(crate) passed: Option<Instant>,
 }
 
 impl Intake<'_> {
@@ -74,14 +79,44 @@ impl Intake<'_> {
                     self.outages.progressed();
                     self.reached(place);
                 }
+                Step::Passed { place, commit_micros } => {
+                    self.outages.progressed();
+                    self.progress.passed += 1;
+                    self.progress.commit_micros = commit_micros;
+                    self.passed.get_or_insert_with(Instant::now);
+                    self.cover_passed()?;
+                    self.reached(place);
+                }
                 Step::Reached(place) => {
                     if self.events > PREAMBLE {
                         self.outages.progressed();
                     }
+                    self.cover_passed()?;
                     self.reached(place);
                 }
             }
         }
+    }
+
+    /// Stores the position past transactions that were left out (everything before them is appended by then), about once a second: a purge of the source's binlogs, or
+    /// a start after a crash, must not find the log far behind because nothing was wanted.
+    fn cover_passed(&mut self) -> Result<(), Error> {
+        if self
+            .passed
+            .is_some_and(|since| since.elapsed() >= PASSED_INTERVAL)
+        {
+            self.store_passed()?;
+        }
+        Ok(())
+    }
+
+    fn store_passed(&mut self) -> Result<(), Error> {
+        if let (Some(_), Some(position)) = (self.passed, self.assembler.between()) {
+            self.appender.pass(&position)?;
+            self.progress.position = Some(position);
+            self.passed = None;
+        }
+        Ok(())
     }
 
     fn reached(&mut self, place: FilePosition) {
@@ -128,6 +163,7 @@ impl Intake<'_> {
         if position.is_some() {
             self.progress.transactions += 1;
             self.progress.position = position;
+            self.passed = None;
         }
         Ok(())
     }
@@ -135,6 +171,7 @@ impl Intake<'_> {
     fn report(&mut self) {
         let progress = std::mem::take(&mut self.progress);
         self.metrics.transactions.increment(progress.transactions);
+        self.metrics.passed.increment(progress.passed);
         if progress.commit_micros != 0 {
             self.metrics
                 .commit_timestamp
@@ -171,6 +208,9 @@ impl Intake<'_> {
 
 impl Drop for Intake<'_> {
     fn drop(&mut self) {
+        if let Err(error) = self.store_passed() {
+            tracing::debug!(%error, "what was passed last will be read again");
+        }
         self.report();
     }
 }

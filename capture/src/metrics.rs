@@ -6,6 +6,8 @@ use metrics::{Counter, Gauge, counter, gauge};
 pub(crate) struct Metrics {
     /// `outrigger_capture_transactions_total`: transactions appended to the log.
     pub(crate) transactions: Counter,
+    /// `outrigger_capture_passed_total`: transactions left out, because nothing in them is selected.
+    pub(crate) passed: Counter,
     /// `outrigger_capture_bytes_total`: bytes of events appended to the log.
     pub(crate) bytes: Counter,
     /// `outrigger_capture_connects_total`: replication connections made.
@@ -21,6 +23,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             transactions: counter!("outrigger_capture_transactions_total"),
+            passed: counter!("outrigger_capture_passed_total"),
             bytes: counter!("outrigger_capture_bytes_total"),
             connects: counter!("outrigger_capture_connects_total"),
             streaming: gauge!("outrigger_capture_streaming"),

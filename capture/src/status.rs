@@ -46,6 +46,7 @@ struct Inner {
     /// The newest place read, when it is past `position`: a rotation or a heartbeat.
     file: Option<FilePosition>,
     transactions: u64,
+    passed: u64,
     bytes: u64,
     connects: u64,
     last_commit_micros: u64,
@@ -59,6 +60,8 @@ struct Inner {
 pub(crate) struct Progress {
     /// Transactions appended.
     pub(crate) transactions: u64,
+    /// Transactions left out: nobody wants anything in them.
+    pub(crate) passed: u64,
     /// Bytes of events appended.
     pub(crate) bytes: u64,
     /// The place after the newest transaction.
@@ -84,6 +87,8 @@ pub struct Snapshot {
     pub gtids: Option<String>,
     /// Transactions appended to the log since the process started.
     pub transactions: u64,
+    /// Transactions left out of the log since the process started, because no task selects anything in them.
+    pub passed: u64,
     /// Bytes of events appended to the log since the process started.
     pub bytes: u64,
     /// Times the source was connected to since the process started.
@@ -106,6 +111,7 @@ impl Default for Status {
                 position: None,
                 file: None,
                 transactions: 0,
+                passed: 0,
                 bytes: 0,
                 connects: 0,
                 last_commit_micros: 0,
@@ -140,6 +146,7 @@ impl Status {
                 .and_then(|p| p.gtids.as_ref())
                 .map(ToString::to_string),
             transactions: inner.transactions,
+            passed: inner.passed,
             bytes: inner.bytes,
             connects: inner.connects,
             last_commit_micros: inner.last_commit_micros,
@@ -167,6 +174,7 @@ impl Status {
     pub(crate) fn advance(&self, progress: Progress) {
         let mut inner = self.lock();
         inner.transactions += progress.transactions;
+        inner.passed += progress.passed;
         inner.bytes += progress.bytes;
         if let Some(position) = progress.position {
             inner.position = Some(position);

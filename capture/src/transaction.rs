@@ -12,6 +12,8 @@ use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use outrigger_storage::{Begin, End, Piece};
 
+use crate::filter::{Fate, Filter};
+
 /// A piece leaves as soon as it holds this many bytes.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
@@ -51,6 +53,13 @@ pub(crate) enum Step {
     Piece(Piece),
     /// Append this last piece of a transaction; the binlog has been read up to its end.
     Whole(Piece, FilePosition),
+    /// A whole transaction in which nothing is wanted: nothing to append, but the position is past it.
+    Passed {
+        /// The binlog has been read up to its end.
+        place: FilePosition,
+        /// When the source committed it, in microseconds since 1970.
+        commit_micros: u64,
+    },
     /// Nothing to append, but the binlog has been read up to here.
     Reached(FilePosition),
 }
@@ -76,6 +85,10 @@ pub(crate) struct Assembler {
     checksum: ChecksumAlg,
     open: Option<Open>,
     events: BytesMut,
+    /// Bytes at the end of `events` of which is not known yet whether they stay.
+    held: usize,
+    /// What is left out; absent: nothing.
+    filter: Option<Filter>,
     /// Transactions that end at or before this place are in the log already.
     passing_until: Option<FilePosition>,
 }
@@ -90,6 +103,8 @@ struct Open {
     passed: bool,
     /// True after BEGIN or XA START: only COMMIT and its like end it. False: the first statement does.
     group: bool,
+    /// True once it holds something that is wanted.
+    wanted: bool,
 }
 
 impl Assembler {
@@ -102,8 +117,16 @@ impl Assembler {
             checksum,
             open: None,
             events: BytesMut::new(),
+            held: 0,
+            filter: None,
             passing_until: None,
         }
+    }
+
+    /// The same machine, leaving out what `filter` says nobody wants.
+    pub(crate) fn filtered(mut self, filter: Option<Filter>) -> Self {
+        self.filter = filter;
+        self
     }
 
     /// The same machine for a stream that starts earlier in the same file: what ends at or before `place` is in the log
@@ -116,6 +139,18 @@ impl Assembler {
     /// How events are protected at this point of the stream.
     pub(crate) fn checksum(&self) -> ChecksumAlg {
         self.checksum
+    }
+
+    /// The place after the newest transaction, for one that was passed; `None` inside a transaction.
+    pub(crate) fn between(&self) -> Option<SourcePosition> {
+        self.open.is_none().then(|| self.position())
+    }
+
+    fn position(&self) -> SourcePosition {
+        SourcePosition {
+            gtids: self.gtids.clone(),
+            file: self.place.clone(),
+        }
     }
 
     /// The place after the newest event.
@@ -168,8 +203,8 @@ impl Assembler {
                 Ok(Step::Wait)
             }
             Meaning::Statement(text) => self.statement(bytes, text),
-            Meaning::Last => self.end(bytes),
-            Meaning::Inner => self.inner(bytes),
+            Meaning::Last => self.last(header.kind, bytes),
+            Meaning::Inner => self.inner(header.kind, bytes),
             Meaning::Heartbeat(at) => {
                 // Sent while the dump skips or waits. Inside a transaction it only says that the source lives.
                 if self.open.is_none() {
@@ -182,7 +217,7 @@ impl Assembler {
                 Ok(self.reached(stands))
             }
             Meaning::Incident(words) => Err(Fault::Incident(words)),
-            Meaning::Ignorable if self.open.is_some() => self.inner(bytes),
+            Meaning::Ignorable if self.open.is_some() => self.inner(header.kind, bytes),
             Meaning::Ignorable => Ok(self.reached(stands)),
         }
     }
@@ -234,7 +269,11 @@ impl Assembler {
             gtid: event,
             group: false,
             passed,
+            wanted: self.filter.is_none(),
         });
+        if let Some(filter) = &mut self.filter {
+            filter.restart();
+        }
         if !passed {
             self.passing_until = None;
             self.events.extend_from_slice(bytes);
@@ -246,30 +285,72 @@ impl Assembler {
         let Some(open) = &mut self.open else {
             return Err(stray("a statement"));
         };
-        match (Boundary::of(text), open.group) {
+        let boundary = Boundary::of(text);
+        let fate = match (boundary, &mut self.filter) {
+            (Boundary::None, Some(filter)) if !open.passed => filter.statement(bytes, self.checksum),
+            // Whoever replays the log follows XA transactions from their start to their end, also empty ones.
+            _ if is_xa(text) => Fate::Keep,
+            _ => Fate::Frame,
+        };
+        match (boundary, open.group) {
             (Boundary::Begin, false) => {
                 open.group = true;
-                self.inner(bytes)
+                self.take(bytes, fate)
             }
             (Boundary::Begin, true) => {
                 Err(Fault::Order("a transaction begins inside another one".to_owned()))
             }
-            (Boundary::End, _) | (Boundary::None, false) => self.end(bytes),
-            (Boundary::None, true) => self.inner(bytes),
+            (Boundary::End, _) | (Boundary::None, false) => self.end(bytes, fate),
+            (Boundary::None, true) => self.take(bytes, fate),
         }
     }
 
-    fn inner(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
+    /// An event that ends a transaction by itself.
+    fn last(&mut self, kind: EventKind, bytes: &[u8]) -> Result<Step, Fault> {
+        let fate = match &mut self.filter {
+            Some(filter) if kind == EventKind::TRANSACTION_PAYLOAD => filter.payload(bytes, self.checksum),
+            _ => Fate::Frame,
+        };
+        self.end(bytes, fate)
+    }
+
+    /// An event inside a transaction that is no statement in text.
+    fn inner(&mut self, kind: EventKind, bytes: &[u8]) -> Result<Step, Fault> {
+        let fate = match &mut self.filter {
+            Some(filter) => filter.inner(kind, bytes),
+            None => Fate::Frame,
+        };
+        self.take(bytes, fate)
+    }
+
+    /// Takes an event over, or leaves it out.
+    fn take(&mut self, bytes: &[u8], fate: Fate) -> Result<Step, Fault> {
         let Some(open) = &mut self.open else {
             return Err(stray("a change"));
         };
         if open.passed {
             return Ok(Step::Wait);
         }
+        match fate {
+            Fate::Drop => {
+                self.events.truncate(self.events.len() - self.held);
+                self.held = 0;
+                return Ok(Step::Wait);
+            }
+            Fate::Hold => self.held += bytes.len(),
+            Fate::Keep => {
+                self.held = 0;
+                open.wanted = true;
+            }
+            Fate::Frame if self.held > 0 => self.held += bytes.len(),
+            Fate::Frame => {}
+        }
         self.events.extend_from_slice(bytes);
-        if self.events.len() < PIECE_BYTES {
+        if self.held > 0 || self.events.len() < PIECE_BYTES {
             return Ok(Step::Wait);
         }
+        // A transaction of a million savepoints: what it holds is kept rather than gathered.
+        open.wanted = true;
         let begin = open.begin.take();
         Ok(Step::Piece(Piece {
             begin,
@@ -278,28 +359,38 @@ impl Assembler {
         }))
     }
 
-    fn end(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
+    fn end(&mut self, bytes: &[u8], fate: Fate) -> Result<Step, Fault> {
         let Some(open) = self.open.take() else {
             return Err(stray("the end of a transaction"));
         };
         if open.passed {
             return Ok(Step::Reached(self.place.clone()));
         }
-        self.events.extend_from_slice(bytes);
+        // A statement without its rows: nothing in it was wanted.
+        self.events.truncate(self.events.len() - self.held);
+        self.held = 0;
         match (open.gtid.gtid, &mut self.gtids) {
             (Some(gtid), Some(set)) => set.insert(gtid),
             // From here on only file and offset can name the place.
             (None, gtids) => *gtids = None,
             (Some(_), None) => {}
         }
-        let position = SourcePosition {
-            gtids: self.gtids.clone(),
-            file: self.place.clone(),
-        };
+        if !open.wanted && fate != Fate::Keep {
+            self.events.clear();
+            return Ok(Step::Passed {
+                place: self.place.clone(),
+                commit_micros: open.begin.map_or(0, |begin| begin.commit_micros),
+            });
+        }
+        if fate != Fate::Drop {
+            self.events.extend_from_slice(bytes);
+        }
         let piece = Piece {
             begin: open.begin,
             events: self.take_events(),
-            end: Some(End { position }),
+            end: Some(End {
+                position: self.position(),
+            }),
         };
         Ok(Step::Whole(piece, self.place.clone()))
     }
@@ -311,6 +402,12 @@ impl Assembler {
 
 fn stray(what: &str) -> Fault {
     Fault::Order(format!("{what} stands outside any transaction"))
+}
+
+/// True for the statements of XA transactions.
+fn is_xa(text: &[u8]) -> bool {
+    text.get(..3)
+        .is_some_and(|head| head.eq_ignore_ascii_case(b"XA "))
 }
 
 /// What a statement does to the transaction it stands in, by the rules of the server's own boundary parser.

@@ -69,6 +69,13 @@ pub(super) struct Reading {
     pub retry_window: Option<Duration>,
 }
 
+/// The rest of `[log]`: what goes in.
+#[derive(Debug, Deserialize)]
+pub(super) struct Keeping {
+    #[serde(default)]
+    pub keep_all: bool,
+}
+
 /// The rest of `[[task]]`, beside its selection and its inner sections.
 #[derive(Debug, Deserialize)]
 pub(super) struct TaskSettings {

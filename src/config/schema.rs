@@ -149,6 +149,12 @@ const LOG: Section = Section {
             "The most the log may take on disk. When it is full, capture pauses until targets have applied enough.",
         ),
         key(
+            "keep_all",
+            Value::Default("false"),
+            "true or false",
+            "Whether changes that no task selects are kept, too. Without them the log is smaller; a task that is to select more than\nwas kept has to be copied anew.",
+        ),
+        key(
             "sync_interval",
             Value::Default("\"5ms\""),
             "0 to 1s",

@@ -23,6 +23,7 @@ pub(super) fn render(config: &Config) -> String {
     lines.section("log");
     lines.add("path", config.log.path.display());
     lines.add("quota", config.log.quota);
+    lines.add("keep_all", config.keep_all);
     lines.duration("sync_interval", config.log.sync_interval);
     lines.add("sync_bytes", config.log.sync_bytes);
     lines.add("cache", config.log.cache);

@@ -48,7 +48,10 @@ fn with(line: &str, replacement: &str) -> String {
 fn the_schema_has_exactly_the_fields_of_the_structs() {
     let structs: [(&str, Vec<&[&str]>); 8] = [
         ("source", vec![fields::of::<Server>(), fields::of::<Reading>()]),
-        ("log", vec![fields::of::<outrigger_storage::Config>()]),
+        (
+            "log",
+            vec![fields::of::<outrigger_storage::Config>(), fields::of::<Keeping>()],
+        ),
         ("proxy", vec![fields::of::<outrigger_proxy::Config>()]),
         (
             "task",

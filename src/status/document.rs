@@ -76,6 +76,10 @@ pub struct SourcePart {
     pub file: Option<String>,
     /// Every transaction received, as a GTID set; absent without GTIDs.
     pub gtids: Option<String>,
+    /// Transactions captured since the process started.
+    pub transactions: u64,
+    /// Transactions left out since then, because no task selects anything in them.
+    pub passed: u64,
     /// Transactions captured per second, over the last ten.
     pub transactions_per_second: f64,
     /// Bytes of events captured per second, over the last ten.

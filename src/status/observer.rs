@@ -171,6 +171,8 @@ impl Observer {
             phase: ended(&self.capture_ended).unwrap_or_else(|| capture_phase(capture.state)),
             file: capture.file.map(|file| file.to_string()),
             gtids: capture.gtids,
+            transactions: capture.transactions,
+            passed: capture.passed,
             transactions_per_second: rates.captured_transactions.per_second(),
             bytes_per_second: rates.captured_bytes.per_second(),
             silent_seconds: capture.last_event.map(since),

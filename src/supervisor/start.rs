@@ -1,10 +1,12 @@
 //! Before anything runs: whether the source can be captured, and where a new log starts.
 
+use outrigger_applier::coverage;
 use outrigger_capture::SourceInfo;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_storage::Log;
 use tracing::{info, warn};
 
+use super::selection::Wanted;
 use super::{Error, blocking};
 
 /// Checks the source, and gives a new log its start. A log that has a position resumes there, and then a source that is
@@ -44,4 +46,11 @@ pub(super) async fn prepare(source: &Endpoint, log: &Log) -> Result<Option<Sourc
         }
     }
     Ok(info)
+}
+
+/// Notes in the log what is kept from here on (`None`: everything), so that a task which wants more of it finds out.
+pub(super) async fn note_what_is_kept(log: &Log, wanted: Option<&Wanted>) -> Result<(), Error> {
+    let words = wanted.map_or_else(|| coverage::EVERYTHING.to_owned(), Wanted::words);
+    let log = log.clone();
+    Ok(blocking("noting what the log keeps", move || log.keep(&words)).await??)
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
-use outrigger_protocol::position::FilePosition;
+use outrigger_protocol::position::{FilePosition, SourcePosition};
 
 use crate::engine::{Stall, WriteError};
-use crate::format::{HEAD_ROOM, Key, encode_position, encode_record, key};
+use crate::format::{HEAD_ROOM, Key, encode_passed, encode_position, encode_record, key};
 use crate::log::Shared;
 use crate::{End, Error, Log, Offset, Piece, Record};
 
@@ -80,6 +80,15 @@ impl Appender {
                 }
             }
         }
+    }
+
+    /// Moves [`Log::position`] past transactions that are not kept: what is appended next comes after `position`. Durable some
+    /// milliseconds later.
+    ///
+    /// # Errors
+    /// [`Error::Sequence`] inside a transaction, and whatever made the log fail.
+    pub fn pass(&mut self, position: &SourcePosition) -> Result<(), Error> {
+        self.log.shared().pass(position)
     }
 
     /// Says that the source's binlog was read up to `position`; [`Log::reached`] shows it once everything appended before is
@@ -291,6 +300,24 @@ impl<'a> Encoded<'a> {
 }
 
 impl Shared {
+    /// Stores a position without a transaction.
+    fn pass(&self, position: &SourcePosition) -> Result<(), Error> {
+        let writer = self.lock_writer();
+        self.sync.check()?;
+        if writer.open.is_some() {
+            return Err(Error::Sequence {
+                what: "the position moved on inside a transaction",
+            });
+        }
+        let value = encode_passed(writer.last, position).map_err(|e| e.refused())?;
+        self.engine
+            .put_position(&value)
+            .inspect_err(|error| self.sync.fail(error))?;
+        let size = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        self.sync.appended(size, Some((writer.last, position.clone())));
+        Ok(())
+    }
+
     /// Writes pieces and tells everyone whom it concerns.
     fn write(&self, generation: u64, pieces: &[Piece], stall: Stall) -> Result<(), WriteError> {
         let mut writer = self.lock_writer();

@@ -28,7 +28,7 @@ use self::options::{db_options, events_options, small_options, to_usize};
 pub(crate) use self::tables::Meta;
 use self::tables::{Tables, describe};
 pub use self::view::{Info, Records, View};
-use crate::format::{FORMAT, FormatError, Key, decode_record, key, parse_key};
+use crate::format::{FORMAT, FormatError, Kept, Key, META_KEPT, decode_record, key, parse_key};
 use crate::{Config, EngineError, Error, LogId, Offset, Record};
 
 const EVENTS: &str = "events";
@@ -224,6 +224,18 @@ impl Engine {
         self.commit_patiently(batch, "storing the position")
     }
 
+    /// Stores what is kept. Not durable before a sync.
+    pub(crate) fn put_kept(&self, value: &[u8]) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META)?, META_KEPT, value);
+        self.commit_patiently(batch, "storing what is kept")
+    }
+
+    /// What is kept, from which offset on; empty: nothing was ever said about it.
+    pub(crate) fn kept(&self) -> Result<Vec<Kept>, Error> {
+        self.tables().kept()
+    }
+
     /// Removes `pieces` pieces of transaction `offset`, which will not be finished, and whatever else lies between `first` and it.
     pub(crate) fn discard(&self, first: Offset, offset: Offset, pieces: u32) -> Result<(), Error> {
         let events = self.family(EVENTS)?;
@@ -310,8 +322,14 @@ impl Engine {
         };
         let record = decode_record(key, &Bytes::copy_from_slice(value))
             .map_err(|e| self.damaged(&describe(key), &e))?;
-        let end = meta.position.as_ref().map(|position| &position.source.file);
-        if record.offset != last || record.end.as_ref() != end {
+        let ends = meta.position.as_ref().is_some_and(|position| {
+            let end = &position.source.file;
+            record
+                .end
+                .as_ref()
+                .is_some_and(|found| position.passed || found == end)
+        });
+        if record.offset != last || !ends {
             return Err(self.no_end(last));
         }
         Ok(())

@@ -6,7 +6,10 @@
 //!           [BEGIN: commit_micros u64 LE, start, checksum u8, [GTID: source 16 bytes, tag, number u64 LE]],
 //!           [END: file position after the transaction],
 //!           events
-//! position  1 u8, flags u8, crc32 u32 LE, last offset u64 LE, file position, [GTIDS: GTID set as in COM_BINLOG_DUMP_GTID]
+//! position  1 u8, flags u8 (PASSED: later than the end of the last transaction), crc32 u32 LE, last offset u64 LE,
+//!           file position, [GTIDS: GTID set as in COM_BINLOG_DUMP_GTID]
+//! kept      1 u8, 0 u8, crc32 u32 LE, for each: from u64 LE, file position, 1 u8 if there are GTIDs, GTID set, words
+//! GTID set, words in kept: length u32 LE, text;
 //! start, file position: offset u64 LE, file name;   tag: u8 length, bytes;   file name: u16 LE length, bytes
 //! ```
 //!
@@ -29,8 +32,12 @@ const BEGIN: u8 = 1;
 const END: u8 = 2;
 const GTID: u8 = 4;
 const GTIDS: u8 = 1;
+const PASSED: u8 = 2;
 /// Where the CRC stands in a value, and where it ends.
 const CRC: std::ops::Range<usize> = 2..6;
+
+/// The key of what is kept, in the column family of what is known about the log.
+pub(crate) const META_KEPT: &[u8] = b"kept";
 
 /// Bytes of a record's key.
 pub(crate) const KEY_LEN: usize = 12;
@@ -176,17 +183,28 @@ fn read_begin(cursor: &mut Cursor<'_>, has_gtid: bool) -> Result<Begin, FormatEr
 pub(crate) struct Position {
     /// The last whole transaction; zero if there was none yet.
     pub(crate) last: Offset,
-    /// The place after it.
+    /// The place after it, and after what was not kept behind it.
     pub(crate) source: SourcePosition,
+    /// True when transactions that were not kept stand between the last one's end and `source`.
+    pub(crate) passed: bool,
 }
 
 /// The value that holds `source` as the place after `last`.
 pub(crate) fn encode_position(last: Offset, source: &SourcePosition) -> Result<Vec<u8>, FormatError> {
-    let mut out = vec![VALUE_VERSION, 0, 0, 0, 0, 0];
+    put_position(last, source, 0)
+}
+
+/// The value that holds `source` as a place further on than the end of `last`, with nothing kept in between.
+pub(crate) fn encode_passed(last: Offset, source: &SourcePosition) -> Result<Vec<u8>, FormatError> {
+    put_position(last, source, PASSED)
+}
+
+fn put_position(last: Offset, source: &SourcePosition, flags: u8) -> Result<Vec<u8>, FormatError> {
+    let mut out = vec![VALUE_VERSION, flags, 0, 0, 0, 0];
     out.extend_from_slice(&last.0.to_le_bytes());
     put_file(&mut out, &source.file)?;
     if let Some(gtids) = &source.gtids {
-        out[1] = GTIDS;
+        out[1] |= GTIDS;
         out.extend_from_slice(&gtids.encode());
     }
     seal(b"", &mut out);
@@ -198,7 +216,7 @@ pub(crate) fn decode_position(value: &[u8]) -> Result<Position, FormatError> {
     let (flags, mut cursor) = open(b"", value)?;
     let last = Offset(cursor.u64()?);
     let file = read_file(&mut cursor)?;
-    let gtids = match flags {
+    let gtids = match flags & !PASSED {
         0 => None,
         GTIDS => {
             let wrong = |_| FormatError::Malformed("its GTID set is none");
@@ -209,7 +227,73 @@ pub(crate) fn decode_position(value: &[u8]) -> Result<Position, FormatError> {
     Ok(Position {
         last,
         source: SourcePosition { gtids, file },
+        passed: flags & PASSED != 0,
     })
+}
+
+/// What a log keeps from a place on, in its owner's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The first offset for which it holds.
+    pub from: Offset,
+    /// Where the source had been read up to when it began to hold: behind the end of the offset before, if transactions were
+    /// left out there.
+    pub since: SourcePosition,
+    /// The words.
+    pub what: String,
+}
+
+/// The value that holds the whole list.
+pub(crate) fn encode_kept(kept: &[Kept]) -> Result<Vec<u8>, FormatError> {
+    fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), FormatError> {
+        let too_long = |_| FormatError::Malformed("what is kept is longer than can be stored");
+        let length = u32::try_from(text.len()).map_err(too_long)?;
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+    let mut out = vec![VALUE_VERSION, 0, 0, 0, 0, 0];
+    for entry in kept {
+        out.extend_from_slice(&entry.from.0.to_le_bytes());
+        put_file(&mut out, &entry.since.file)?;
+        out.push(u8::from(entry.since.gtids.is_some()));
+        let gtids = entry.since.gtids.as_ref().map(ToString::to_string);
+        put_text(&mut out, gtids.as_deref().unwrap_or_default())?;
+        put_text(&mut out, &entry.what)?;
+    }
+    seal(META_KEPT, &mut out);
+    Ok(out)
+}
+
+/// Reads what [`encode_kept`] wrote.
+pub(crate) fn decode_kept(value: &[u8]) -> Result<Vec<Kept>, FormatError> {
+    fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, FormatError> {
+        let length = usize::try_from(cursor.u32()?).unwrap_or(usize::MAX);
+        let wrong = |_| FormatError::Malformed("a text is not UTF-8");
+        std::str::from_utf8(cursor.bytes(length)?).map_err(wrong)
+    }
+    let (_, mut cursor) = open(META_KEPT, value)?;
+    let mut kept = Vec::new();
+    while !cursor.is_empty() {
+        let from = Offset(cursor.u64()?);
+        let file = read_file(&mut cursor)?;
+        let has_gtids = cursor.u8()? != 0;
+        let gtids = text(&mut cursor)?;
+        let gtids = match has_gtids {
+            true => {
+                let wrong = |_| FormatError::Malformed("its GTID set is none");
+                Some(gtids.parse::<GtidSet>().map_err(wrong)?)
+            }
+            false => None,
+        };
+        let what = text(&mut cursor)?.to_owned();
+        kept.push(Kept {
+            from,
+            since: SourcePosition { gtids, file },
+            what,
+        });
+    }
+    Ok(kept)
 }
 
 fn put_file(out: &mut Vec<u8>, position: &FilePosition) -> Result<(), FormatError> {
@@ -341,6 +425,13 @@ mod tests {
         }
 
         #[test]
+        fn what_is_kept_comes_back(list in prop::collection::vec((any::<u64>(), source(), ".{0,40}"), 0..4)) {
+            let list: Vec<Kept> =
+                list.into_iter().map(|(from, since, what)| Kept { from: Offset(from), since, what }).collect();
+            prop_assert_eq!(decode_kept(&encode_kept(&list).unwrap()), Ok(list));
+        }
+
+        #[test]
         fn a_flipped_bit_or_another_key_is_found_out(piece in piece(), at: prop::sample::Index, bit in 0..8_u8) {
             let (here, there) = (key(Offset(7), 1), key(Offset(8), 1));
             let mut value = Vec::new();
@@ -363,6 +454,9 @@ mod tests {
                 position[1] &= 1;
                 seal(b"", &mut position);
                 drop(decode_position(&position));
+                let mut kept = bytes.clone();
+                seal(META_KEPT, &mut kept);
+                drop(decode_kept(&kept));
                 seal(&key, &mut bytes);
             }
             drop(decode_position(&bytes));
@@ -373,7 +467,9 @@ mod tests {
         #[test]
         fn a_position_comes_back_as_it_went(source in source(), last: u64) {
             let value = encode_position(Offset(last), &source).unwrap();
-            prop_assert_eq!(decode_position(&value), Ok(Position { last: Offset(last), source }));
+            prop_assert_eq!(decode_position(&value), Ok(Position { last: Offset(last), source: source.clone(), passed: false }));
+            let value = encode_passed(Offset(last), &source).unwrap();
+            prop_assert_eq!(decode_position(&value), Ok(Position { last: Offset(last), source, passed: true }));
         }
     }
 }

@@ -28,6 +28,7 @@ pub use appender::Appender;
 pub use config::Config;
 pub use engine::{Info, Records, View};
 pub use error::{EngineError, Error};
+pub use format::Kept;
 pub use log::Log;
 pub use offset::{LogId, Offset};
 pub use reader::Reader;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::appender::Writer;
 use crate::engine::Engine;
-use crate::format::encode_position;
+use crate::format::{Kept, encode_kept, encode_position};
 use crate::metrics::Metrics;
 use crate::retention::Retention;
 use crate::sync::Durability;
@@ -157,6 +157,46 @@ impl Log {
         stored.inspect_err(|error| shared.sync.fail(error))?;
         shared.sync.started(position);
         Ok(())
+    }
+
+    /// Says in the caller's own words what is kept of the source from here on; durable on return. Blocks for one sync if that
+    /// is new. Before an appender is taken.
+    ///
+    /// # Errors
+    /// [`Error::Sequence`] inside a transaction or without a start; [`Error::Engine`], and whatever made the log fail.
+    pub fn keep(&self, what: &str) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.sync.check()?;
+        let writer = shared.lock_writer();
+        let (None, Some(since)) = (writer.open, shared.sync.position()) else {
+            return Err(Error::Sequence {
+                what: "what is kept changed inside a transaction, or before the log's start was set",
+            });
+        };
+        let mut kept = shared.engine.kept()?;
+        if kept.last().is_some_and(|last| last.what == what) {
+            return Ok(());
+        }
+        kept.push(Kept {
+            from: writer.last.next(),
+            since,
+            what: what.to_owned(),
+        });
+        // What held for nothing but transactions that are gone concerns nobody any more.
+        let first = shared.retention.trimmed().next();
+        let gone = kept.windows(2).take_while(|pair| pair[1].from < first).count();
+        kept.drain(..gone);
+        let value = encode_kept(&kept).map_err(|e| e.refused())?;
+        let stored = shared.engine.put_kept(&value).and_then(|()| shared.engine.sync());
+        stored.inspect_err(|error| shared.sync.fail(error))
+    }
+
+    /// What was kept of the source where, in order; each holds until the next begins. Empty: everything.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Engine`].
+    pub fn kept(&self) -> Result<Vec<Kept>, Error> {
+        self.shared.engine.kept()
     }
 
     /// Forgets everything up to and including `through`, which every target must have applied. Blocks for file deletions, for

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::{self, Context, CopyOutcome, progress};
 use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::Target;
-use crate::{link, replay};
+use crate::{coverage, link, replay};
 
 /// How often a log that has no start yet is looked at.
 const LOG_POLL: Duration = Duration::from_millis(50);
@@ -38,7 +38,9 @@ impl Attempt<'_> {
         let Some(mut from) = self.checkpoint(&metadata, &mut target, cancel).await? else {
             return Ok(());
         };
-        from.epoch = metadata.take_over(&mut target).await?;
+        from.epoch = metadata
+            .take_over(&mut target, &coverage::words([&config.selection]))
+            .await?;
         tracing::info!(
             task = config.name,
             version = target.capabilities().version,
@@ -93,6 +95,7 @@ impl Attempt<'_> {
                     metadata: self.config.metadata_database.clone(),
                 });
             }
+            self.prove_coverage(&found)?;
             return Ok(Some(found));
         }
         let (offset, position) = tokio::select! {
@@ -107,10 +110,38 @@ impl Attempt<'_> {
             ddl_pending: None,
             xa_prepared: Vec::new(),
             folds_names: self.folds_names(target).await?,
+            selection: coverage::words([&self.config.selection]),
             epoch: 0,
         };
         metadata.create(target, &first).await?;
         Ok(Some(first))
+    }
+
+    /// What the task selects must have been copied, and must be in the log from the checkpoint on.
+    fn prove_coverage(&self, found: &Checkpoint) -> Result<(), Error> {
+        let config = self.config;
+        if !coverage::covers(&found.selection, &config.selection) {
+            return Err(Error::Widened {
+                task: config.name.clone(),
+                before: found.selection.clone(),
+                now: coverage::words([&config.selection]),
+                metadata: config.metadata_database.clone(),
+            });
+        }
+        let kept = self.log.kept()?;
+        match coverage::gap(&kept, found.offset, &found.position, &config.selection) {
+            None => Ok(()),
+            Some(gap) => Err(Error::NotKept {
+                task: config.name.clone(),
+                after: gap.after,
+                until: match gap.before {
+                    Some(before) => format!("and before {before}"),
+                    None => "and to this day".to_owned(),
+                },
+                kept: gap.what,
+                metadata: config.metadata_database.clone(),
+            }),
+        }
     }
 
     /// Where replay begins: the log's durable end, once the log has a start.

@@ -8,7 +8,9 @@ use rocksdb::{ColumnFamily, DB, ReadOptions};
 use super::{
     EVENTS, META, META_FORMAT, META_ID, META_POSITION, META_TRIMMED, damaged, engine_error, not_a_log,
 };
-use crate::format::{FORMAT, Position, decode_position, decode_record, key, parse_key};
+use crate::format::{
+    FORMAT, Kept, META_KEPT, Position, decode_kept, decode_position, decode_record, key, parse_key,
+};
 use crate::{Error, LogId, Offset, Record};
 
 /// An open database and its directory's name.
@@ -137,6 +139,14 @@ impl<'a> Tables<'a> {
             position: position.map_err(|e| damaged(self.path, "the stored position", &e))?,
             trimmed: Offset(fixed(self.get(META_TRIMMED)?, "trim mark")?.unwrap_or(0)),
         }))
+    }
+
+    /// What is kept, from which offset on; empty: nothing was ever said about it.
+    pub(super) fn kept(self) -> Result<Vec<Kept>, Error> {
+        match self.get(META_KEPT)? {
+            Some(value) => decode_kept(&value).map_err(|e| damaged(self.path, "what is kept", &e)),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn get(self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

@@ -250,3 +250,57 @@ async fn a_closed_log_says_so_and_frees_its_directory() {
     drop((reader, appender));
     expect(&mut open(dir.path()).reader(Offset::ZERO).unwrap(), 1, 1, &[10]).await;
 }
+
+#[tokio::test]
+async fn the_position_moves_past_what_is_not_kept() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &[50]).await;
+    appender.pass(&position(5)).unwrap();
+    soon(appender.sync()).await.unwrap();
+    assert_eq!(log.position(), Some(position(5)));
+    assert_eq!(*log.durable().borrow(), Offset(1));
+    drop(appender);
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(log.position(), Some(position(5)));
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 2, &[50]).await;
+    expect(&mut log.reader(Offset::ZERO).unwrap(), 1, 2, &[50]).await;
+    appender.append(piece_of(3, 0, 50, false)).await.unwrap();
+    assert!(matches!(appender.pass(&position(7)), Err(Error::Sequence { .. })));
+}
+
+#[tokio::test]
+async fn what_is_kept_is_remembered_with_the_place_where_it_began() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    assert!(matches!(log.keep("a"), Err(Error::Sequence { .. })));
+    log.set_start(&position(0)).unwrap();
+    log.keep("a").unwrap();
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &[50]).await;
+    appender.pass(&position(3)).unwrap();
+    drop(appender);
+    log.keep("a").unwrap();
+    log.keep("b").unwrap();
+    drop(log);
+    let log = open(dir.path());
+    let kept: Vec<_> = log.kept().unwrap();
+    let words: Vec<_> = kept.iter().map(|k| (k.from, k.what.as_str())).collect();
+    assert_eq!(words, [(Offset(1), "a"), (Offset(2), "b")]);
+    assert_eq!(kept[1].since, position(3));
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 2, &[50]).await;
+    append(&mut appender, 3, &[50]).await;
+    drop(appender);
+    // A reader may still begin after offset 1, behind which "a" left something out.
+    log.trim(Offset(1)).unwrap();
+    log.keep("c").unwrap();
+    assert_eq!(log.kept().unwrap().len(), 3);
+    log.trim(Offset(2)).unwrap();
+    log.keep("d").unwrap();
+    let words: Vec<_> = log.kept().unwrap().into_iter().map(|k| k.what).collect();
+    assert_eq!(words, ["b", "c", "d"]);
+}

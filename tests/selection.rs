@@ -1,0 +1,175 @@
+//! What nobody selects stays out of the log, and nobody misses it: not the position, not a task that changes its mind.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Plan, Rig, run};
+
+const TABLES: &str = "
+CREATE DATABASE other;
+CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(40));
+CREATE TABLE other.t (id INT PRIMARY KEY, v VARCHAR(40));
+INSERT INTO app.t VALUES (1, 'a');
+INSERT INTO other.t VALUES (1, 'b')";
+
+/// Polls the status until `done` says so.
+async fn status_with(rig: &mut Rig, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+    let until = Instant::now() + PATIENCE;
+    let mut last = Value::Null;
+    while Instant::now() < until {
+        if let Ok(status) = rig.sidecar.status() {
+            if done(&status) {
+                return status;
+            }
+            last = status;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never {what}: {last:#}\n{}", rig.sidecar.log_end());
+}
+
+/// Every transaction of the source, as it prints them.
+async fn executed(rig: &Rig) -> String {
+    let set: Option<String> = rig
+        .source_conn()
+        .await
+        .query_first("SELECT REPLACE(@@global.gtid_executed, '\\n', '')")
+        .await
+        .unwrap();
+    set.unwrap()
+}
+
+async fn passed_by(rig: &mut Rig) -> Value {
+    let executed = executed(rig).await;
+    status_with(rig, "captured up to the source's end", |status| {
+        status["source"]["gtids"] == executed.as_str()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_selects_is_passed_and_its_gtids_are_kept() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    let before = passed_by(&mut rig).await;
+    let mut source = rig.source_conn().await;
+    for id in 2..40 {
+        run(
+            &mut source,
+            &format!("INSERT INTO other.t VALUES ({id}, REPEAT('x', 40))"),
+        )
+        .await;
+    }
+    run(
+        &mut source,
+        "CREATE TABLE other.u (id INT PRIMARY KEY);
+         SET SESSION binlog_transaction_compression = ON;
+         INSERT INTO other.u VALUES (1), (2), (3);
+         DROP TABLE other.u",
+    )
+    .await;
+    let after = passed_by(&mut rig).await;
+    assert_eq!(after["log"]["last"], before["log"]["last"], "{after:#}");
+    assert_eq!(after["source"]["transactions"], before["source"]["transactions"]);
+    // After a crash nothing of it is read again, and what is selected still arrives.
+    rig.sidecar.kill().unwrap();
+    rig.start();
+    let resumed = passed_by(&mut rig).await;
+    assert_eq!(resumed["source"]["passed"], 0, "{resumed:#}");
+    run(
+        &mut source,
+        "BEGIN; INSERT INTO other.t VALUES (100, 'x'); INSERT INTO app.t VALUES (2, 'y'); COMMIT"
+            .replace("; ", ";\n")
+            .as_str(),
+    )
+    .await;
+    run(
+        &mut source,
+        "INSERT INTO app.t VALUES (3, 'z');\nINSERT INTO other.t VALUES (101, 'x')",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let mut target = rig.target_conn().await;
+    let other: Option<String> = target.query_first("SHOW DATABASES LIKE 'other'").await.unwrap();
+    assert_eq!(other, None);
+}
+
+/// Changes the task's `include` in the configuration file.
+fn include(rig: &Rig, from: &str, to: &str) {
+    let file = rig.path("sidecar/outrigger.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (from, to) = (format!("include = [{from}]"), format!("include = [{to}]"));
+    assert!(text.contains(&from), "{text}");
+    std::fs::write(&file, text.replace(&from, &to)).unwrap();
+}
+
+async fn stopped(rig: &mut Rig) -> String {
+    let status = status_with(rig, "stopped", |status| status["tasks"][0]["state"] == "stopped").await;
+    status["tasks"][0].to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_selects_more_than_it_copied_stops() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    include(&rig, "\"app\"", "\"app\", \"other\"");
+    rig.sidecar.start().unwrap();
+    let why = stopped(&mut rig).await;
+    assert!(
+        why.contains("selects more than before") && why.contains("other"),
+        "{why}"
+    );
+    // Taken back, it goes on.
+    rig.sidecar.stop(PATIENCE).unwrap();
+    include(&rig, "\"app\", \"other\"", "\"app\"");
+    rig.start();
+    rig.on_source("INSERT INTO app.t VALUES (2, 'x')").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_was_away_while_less_was_kept_stops() {
+    let mut rig = Rig::new(&Plan {
+        include: &["app", "other"],
+        ..Plan::default()
+    })
+    .await;
+    run(
+        &mut rig.target_conn().await,
+        "GRANT ALL ON other.* TO outrigger@'%'",
+    )
+    .await;
+    rig.on_source(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    // Another task takes its place for a while, and needs less.
+    let file = rig.path("sidecar/outrigger.toml");
+    let both = std::fs::read_to_string(&file).unwrap();
+    let text = both
+        .replace(
+            "name = \"test\"",
+            "name = \"less\"\non_existing_tables = \"keep\"",
+        )
+        .replace("include = [\"app\", \"other\"]", "include = [\"app\"]");
+    std::fs::write(&file, text).unwrap();
+    rig.start();
+    rig.on_source("INSERT INTO other.t VALUES (2, 'lost')").await;
+    rig.settle().await;
+    passed_by(&mut rig).await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    std::fs::write(&file, both).unwrap();
+    rig.sidecar.start().unwrap();
+    let why = stopped(&mut rig).await;
+    assert!(
+        why.contains("has not kept all") && why.contains("copy anew"),
+        "{why}"
+    );
+}
