@@ -8,6 +8,7 @@ mod json;
 
 use std::io::Write as _;
 
+pub(crate) use outrigger_protocol::sql::{quote_bytes as quoted, quote_name, quote_text};
 use outrigger_protocol::value::{Date, Time, TimeOfDay, Value};
 
 use crate::definition::{ColumnDef, ColumnKind};
@@ -73,42 +74,6 @@ pub(crate) fn write_equals(out: &mut Vec<u8>, value: &Value<'_>, column: &Column
     } else {
         write_literal(out, value, column);
     }
-}
-
-/// `` `name` ``.
-pub(crate) fn quote_name(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-/// `'text'`, for names and other text of our own.
-pub(crate) fn quote_text(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    quoted(&mut out, text.as_bytes());
-    String::from_utf8(out).unwrap_or_default()
-}
-
-/// Appends `'bytes'`, escaped.
-pub(crate) fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 2);
-    out.push(b'\'');
-    let mut rest = bytes;
-    while let Some(at) = rest
-        .iter()
-        .position(|b| matches!(b, 0 | b'\'' | b'\\' | b'\n' | b'\r' | 0x1a))
-    {
-        out.extend_from_slice(&rest[..at]);
-        out.push(b'\\');
-        out.push(match rest[at] {
-            0 => b'0',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            0x1a => b'Z',
-            other => other,
-        });
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
-    out.push(b'\'');
 }
 
 /// Formats into the buffer; writing to a `Vec` can't fail.

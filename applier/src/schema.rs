@@ -11,7 +11,7 @@ use mysql_async::{Conn, Row};
 use outrigger_protocol::endpoint::Endpoint;
 
 use crate::config::{Config, Selection};
-use crate::definition::TableDef;
+use crate::definition::{self, TableDef};
 use crate::error::{Error, Side};
 use crate::link;
 use crate::literal::{quote_name, quote_text};
@@ -311,7 +311,8 @@ impl Source {
     }
 
     async fn table(&mut self, key: &ObjectKey, create: String) -> Result<Found, Error> {
-        let Some(definition) = TableDef::load(&mut self.conn, Side::Source, &key.database, &key.name).await?
+        let Some(definition) =
+            definition::load(&mut self.conn, Side::Source, &key.database, &key.name).await?
         else {
             return Ok(Found::Absent);
         };

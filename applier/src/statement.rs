@@ -83,7 +83,7 @@ impl Table {
 
     /// True when the table's rows are told apart by its key alone, so that changes of different rows may change places.
     fn is_foldable(&self) -> bool {
-        self.def.key.is_some() && self.def.other_unique_keys == 0
+        self.def.key.is_some() && self.def.other_unique_keys.is_empty()
     }
 
     /// Appends `(a,b,…)`.

@@ -390,6 +390,7 @@ impl Assembler {
             events: self.take_events(),
             end: Some(End {
                 position: self.position(),
+                schemas: Vec::new(),
             }),
         };
         Ok(Step::Whole(piece, self.place.clone()))

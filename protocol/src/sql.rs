@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 pub mod ddl;
 pub mod lexer;
+mod quote;
+
+pub use quote::{quote_bytes, quote_name, quote_text};
 
 bitflags::bitflags! {
     /// The `sql_mode` of a session, in the bits in which a query event stores it. Only the bits that change how text

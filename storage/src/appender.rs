@@ -10,7 +10,7 @@ use outrigger_protocol::position::{FilePosition, SourcePosition};
 use crate::engine::{Stall, WriteError};
 use crate::format::{HEAD_ROOM, Key, encode_passed, encode_position, encode_record, key};
 use crate::log::Shared;
-use crate::{End, Error, Log, Offset, Piece, Record};
+use crate::{End, Error, Log, Offset, Piece, Record, SchemaVersion};
 
 /// How long an append that waits for room sleeps before it measures the directory again, unless a trim wakes it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -89,6 +89,26 @@ impl Appender {
     /// [`Error::Sequence`] inside a transaction, and whatever made the log fail.
     pub fn pass(&mut self, position: &SourcePosition) -> Result<(), Error> {
         self.log.shared().pass(position)
+    }
+
+    /// Stores what is known of tables outside of any transaction: what was there at the log's start, and what is known more
+    /// exactly now. Durable some milliseconds later, and after everything appended before.
+    ///
+    /// # Errors
+    /// [`Error::Sequence`] for an offset that was not appended yet, [`Error::Closed`], and whatever made the log fail.
+    pub async fn put_schemas(&mut self, versions: Vec<SchemaVersion>) -> Result<(), Error> {
+        if versions.is_empty() {
+            return Ok(());
+        }
+        let (shared, generation) = (Arc::clone(self.log.shared()), self.generation);
+        tokio::task::spawn_blocking(move || shared.put_schemas(generation, &versions))
+            .await
+            .unwrap_or(Err(Error::Closed))
+    }
+
+    /// The offset of the transaction that is being appended, or of the next one.
+    pub fn next(&self) -> Offset {
+        self.log.shared().lock_writer().last.next()
     }
 
     /// Says that the source's binlog was read up to `position`; [`Log::reached`] shows it once everything appended before is
@@ -240,6 +260,8 @@ struct Encoded<'a> {
     whole: Option<(Offset, &'a End)>,
     /// The position after that, as it is stored.
     position: Option<Vec<u8>>,
+    /// What the transactions that end changed of table definitions.
+    schemas: Vec<SchemaVersion>,
 }
 
 impl<'a> Encoded<'a> {
@@ -250,6 +272,7 @@ impl<'a> Encoded<'a> {
             places: Vec::with_capacity(pieces.len()),
             whole: None,
             position: None,
+            schemas: Vec::new(),
         };
         for piece in pieces {
             let (offset, number) = writer.place(piece)?;
@@ -259,6 +282,8 @@ impl<'a> Encoded<'a> {
                 .places
                 .push((start, head.map_err(|e| e.refused())?, offset, number));
             if let Some(end) = &piece.end {
+                check_offsets(&end.schemas, offset)?;
+                encoded.schemas.extend_from_slice(&end.schemas);
                 encoded.whole = Some((offset, end));
             }
         }
@@ -329,7 +354,12 @@ impl Shared {
         let encoded = Encoded::new(pieces, &mut next).map_err(WriteError::Failed)?;
         fail::fail_point!("log-append", |_| crate::failpoint::kill());
         self.engine
-            .write(&encoded.records(), encoded.position.as_deref(), stall)
+            .write(
+                &encoded.records(),
+                encoded.position.as_deref(),
+                &encoded.schemas,
+                stall,
+            )
             .inspect_err(|error| {
                 if let WriteError::Failed(error) = error {
                     self.sync.fail(error);
@@ -347,5 +377,33 @@ impl Shared {
         measured
             .inspect_err(|error| self.sync.fail(error))
             .map_err(WriteError::Failed)
+    }
+
+    /// Stores table definitions outside of any transaction.
+    fn put_schemas(&self, generation: u64, versions: &[SchemaVersion]) -> Result<(), Error> {
+        let writer = self.lock_writer();
+        self.sync.check()?;
+        if writer.generation != generation {
+            return Err(Error::Closed);
+        }
+        check_offsets(versions, writer.last)?;
+        let size = self
+            .engine
+            .put_schemas(versions)
+            .inspect_err(|error| self.sync.fail(error))?;
+        self.sync.appended(size, None);
+        self.retention
+            .appended(size, &self.engine, &self.metrics)
+            .inspect_err(|error| self.sync.fail(error))
+    }
+}
+
+/// A table's version may not be ahead of the transaction that made it.
+fn check_offsets(versions: &[SchemaVersion], last: Offset) -> Result<(), Error> {
+    match versions.iter().all(|version| version.offset <= last) {
+        true => Ok(()),
+        false => Err(Error::Sequence {
+            what: "a table's definition was given an offset that is not appended yet",
+        }),
     }
 }

@@ -1,21 +1,22 @@
-//! RocksDB as this log uses it: two column families, one lock file, sequential keys. Nothing outside this module
+//! RocksDB as this log uses it: three column families, one lock file, sequential keys. Nothing outside this module
 //! names it, errors aside.
 //!
-//! `events` holds records, `meta` the format, the log's identity, the position and the trim mark. A batch is all or nothing,
-//! also across a crash. Writes go to the write-ahead log, or past it while much comes in ([`mode`]); either way only
+//! `events` holds records, `schemas` table definitions by offset, `meta` the format, the log's identity, the position and the
+//! trim mark. A batch is all or nothing, also across a crash. Writes go to the write-ahead log, or past it while much comes in ([`mode`]); either way only
 //! [`Engine::sync`], which is the sync thread's, makes them durable.
 
 mod directory;
 mod mode;
 mod options;
+mod schemas;
 mod tables;
 mod view;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rocksdb::{
@@ -25,17 +26,20 @@ use rocksdb::{
 use self::directory::{disk_bytes, families, take_lock};
 use self::mode::ModeLock;
 use self::options::{db_options, events_options, small_options, to_usize};
+pub use self::schemas::Schemas;
 pub(crate) use self::tables::Meta;
 use self::tables::{Tables, describe};
 pub use self::view::{Info, Records, View};
 use crate::format::{FORMAT, FormatError, Kept, Key, META_KEPT, decode_record, key, parse_key};
-use crate::{Config, EngineError, Error, LogId, Offset, Record};
+use crate::schema::Shelf;
+use crate::{Config, EngineError, Error, LogId, Offset, Record, SchemaVersion};
 
 const EVENTS: &str = "events";
 const META: &str = "meta";
+const SCHEMAS: &str = "schemas";
 
 /// What is written in one batch, and what is flushed together: all of them but the unused default family.
-const FAMILIES: [&str; 2] = [EVENTS, META];
+const FAMILIES: [&str; 3] = [EVENTS, META, SCHEMAS];
 
 const META_FORMAT: &[u8] = b"format";
 const META_ID: &[u8] = b"id";
@@ -49,6 +53,7 @@ pub(crate) struct Engine {
     /// Whether [`Engine::announce`] did its work in this rush.
     announced: AtomicBool,
     path: PathBuf,
+    shelf: Mutex<Shelf>,
     _lock: File,
 }
 
@@ -97,11 +102,15 @@ impl Engine {
             mode: ModeLock::default(),
             announced: AtomicBool::new(false),
             path,
+            shelf: Mutex::default(),
             _lock: lock,
         };
         let meta = engine.load_meta()?;
         match unknown {
-            None => Ok((engine, meta)),
+            None => {
+                engine.take_stock()?;
+                Ok((engine, meta))
+            }
             Some(name) => Err(engine.not_a_log(format!("it has a column family named {name:?}"))),
         }
     }
@@ -111,11 +120,12 @@ impl Engine {
         &self.path
     }
 
-    /// Writes records and, with a transaction's last, the position, in one batch.
+    /// Writes records and, with a transaction's last, the position and table definitions, in one batch.
     pub(crate) fn write(
         &self,
         records: &[(Key, &[u8])],
         position: Option<&[u8]>,
+        schemas: &[SchemaVersion],
         stall: Stall,
     ) -> Result<(), WriteError> {
         let families = || Ok((self.family(EVENTS)?, self.family(META)?));
@@ -129,7 +139,13 @@ impl Engine {
         if let Some(position) = position {
             batch.put_cf(meta, META_POSITION, position);
         }
-        self.commit(batch, stall, "appending")
+        if !schemas.is_empty() {
+            self.add_schemas(&mut batch, schemas)
+                .map_err(WriteError::Failed)?;
+        }
+        self.commit(batch, stall, "appending")?;
+        self.shelve(schemas);
+        Ok(())
     }
 
     /// Every write goes through here, so that none goes past the mode.
@@ -255,6 +271,7 @@ impl Engine {
         let mut batch = WriteBatch::default();
         batch.put_cf(meta, META_TRIMMED, through.0.to_be_bytes());
         batch.delete_range_cf(events, key(after.next(), 0), key(through.next(), 0));
+        self.drop_schemas(&mut batch, through.next())?;
         self.commit_patiently(batch, "trimming")?;
         self.sync()?;
         self.delete_files(through)
@@ -346,7 +363,7 @@ impl Engine {
 
     /// Makes an empty database a log.
     fn create_meta(&self) -> Result<(), Error> {
-        for name in [EVENTS, META] {
+        for name in [EVENTS, META, SCHEMAS] {
             let mut iterator = self.db.raw_iterator_cf(self.family(name)?);
             iterator.seek_to_first();
             if iterator.valid() {

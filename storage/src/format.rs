@@ -15,12 +15,15 @@
 //!
 //! The CRC covers the key and everything in the value but itself, so a record in another's place is found out too.
 
+mod schema;
+
 use bytes::Bytes;
 use outrigger_protocol::binlog::ChecksumAlg;
 use outrigger_protocol::cursor::{Cursor, Truncated};
 use outrigger_protocol::gtid::{Gtid, GtidSet, SourceId, Tag};
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 
+pub(crate) use self::schema::{decode_schema, encode_schema, parse_schema_key, schema_key, table_prefix};
 use crate::record::{Begin, Piece, Record};
 use crate::{Error, Offset};
 
@@ -397,7 +400,10 @@ mod tests {
         (option::of(begin()), events, option::of(source())).prop_map(|(begin, events, end)| Piece {
             begin,
             events: events.into(),
-            end: end.map(|position| End { position }),
+            end: end.map(|position| End {
+                position,
+                schemas: Vec::new(),
+            }),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::retention::Retention;
 use crate::sync::Durability;
 use crate::tail::Tail;
-use crate::{Appender, Config, Error, LogId, Offset, Reader, Record, Stats};
+use crate::{Appender, Config, Error, LogId, Offset, Reader, Record, SchemaVersion, Schemas, Stats};
 
 /// An open log. Clones share it; the last one to go, readers and appenders included, closes it.
 #[derive(Clone)]
@@ -210,6 +210,23 @@ impl Log {
         shared.sync.check()?;
         shared.must_be_durable(through)?;
         shared.retention.trim(through, &shared.engine, &shared.metrics)
+    }
+
+    /// What is known of a table as of a transaction (A4): the version whose offset is the highest that is not beyond `at`. `None`
+    /// if nothing is known of that table. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what is stored is not what was written, [`Error::Engine`].
+    pub fn schema(&self, database: &str, table: &str, at: Offset) -> Result<Option<SchemaVersion>, Error> {
+        self.shared.engine.schema(database, table, at)
+    }
+
+    /// All that is known of tables, each table's versions in the order of their offsets. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error::Engine`]; the items' are those of [`schema`](Self::schema).
+    pub fn schemas(&self) -> Result<Schemas<'_>, Error> {
+        self.shared.engine.schemas()
     }
 
     /// A view of the log now. Cheap.

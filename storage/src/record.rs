@@ -5,7 +5,7 @@ use outrigger_protocol::binlog::ChecksumAlg;
 use outrigger_protocol::gtid::Gtid;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 
-use crate::Offset;
+use crate::{Offset, SchemaVersion};
 
 /// A part of a transaction, as capture hands it in. Small transactions are one piece with both `begin` and `end`; larger
 /// ones are cut at event borders into pieces of about 1 MiB, the first with `begin`, the last with `end`.
@@ -37,6 +37,9 @@ pub struct Begin {
 pub struct End {
     /// The place after it: where capture resumes.
     pub position: SourcePosition,
+    /// What it changed of table definitions, stored in the same batch. Their offsets are its own
+    /// ([`Appender::next`](crate::Appender::next)), or earlier ones that are told more exactly now.
+    pub schemas: Vec<SchemaVersion>,
 }
 
 /// A part of a transaction, as a reader gets it.

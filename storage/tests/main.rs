@@ -9,6 +9,8 @@ mod crash;
 mod quota;
 #[path = "log/reading.rs"]
 mod reading;
+#[path = "log/schemas.rs"]
+mod schemas;
 #[path = "log/support.rs"]
 mod support;
 #[path = "log/view.rs"]

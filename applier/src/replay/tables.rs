@@ -13,7 +13,7 @@ use outrigger_storage::Offset;
 
 use super::cascade::Cascades;
 use crate::config::Selection;
-use crate::definition::{ColumnDef, ColumnKind, TableDef};
+use crate::definition::{self, ColumnDef, ColumnKind, TableDef};
 use crate::error::{Error, Place, Side};
 use crate::literal::quote_name;
 use crate::snapshot::SkipUntil;
@@ -136,7 +136,7 @@ async fn load(
     (database, table): &(String, String),
     place: &Place,
 ) -> Result<TableDef, Error> {
-    TableDef::load(target.conn(), Side::Target, database, table)
+    definition::load(target.conn(), Side::Target, database, table)
         .await?
         .ok_or_else(|| Error::Definition {
             table: format!("{}.{}", quote_name(database), quote_name(table)),

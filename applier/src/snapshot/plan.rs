@@ -84,7 +84,7 @@ impl TablePlan {
             let slots: Option<Vec<usize>> = slots.collect();
             Some(Walk { key, slots: slots? })
         });
-        let replace = replace || definition.other_unique_keys > 0;
+        let replace = replace || !definition.other_unique_keys.is_empty();
         Ok(Arc::new(Self {
             object: object.clone(),
             selected,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outrigger_storage::Offset;
 
 use crate::config::OnExistingTables;
-use crate::definition::TableDef;
+use crate::definition;
 use crate::error::{Error, Side};
 use crate::schema::{Found, ObjectKey, Space, create};
 use crate::snapshot::plan::TablePlan;
@@ -155,7 +155,7 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
         }
         if let (true, true, Found::Table { definition, .. }) = (kept, exists, &found) {
             let conn = rounds.target.conn();
-            let theirs = TableDef::load(conn, Side::Target, &key.database, &key.name).await?;
+            let theirs = definition::load(conn, Side::Target, &key.database, &key.name).await?;
             if let Some(why) = theirs.and_then(|theirs| definition.unlike(&theirs)) {
                 unlike.push(format!("{} ({why})", key.quoted()));
             }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::definition::ColumnDef;
 use crate::definition::tests::plain;
-use crate::definition::{ColumnDef, KeyDef};
+use outrigger_protocol::definition::{KeyDef, UniqueKey};
 
 fn table(keyed: bool) -> Arc<Table> {
     let columns = vec![
@@ -34,14 +35,17 @@ fn table(keyed: bool) -> Arc<Table> {
         table: "t".into(),
         columns,
         key,
-        other_unique_keys: 1,
+        other_unique_keys: vec![UniqueKey {
+            name: "u".into(),
+            columns: vec![Some(1)],
+        }],
     };
     Arc::new(Table::new(def))
 }
 
 fn foldable() -> Arc<Table> {
     Arc::new(Table::new(TableDef {
-        other_unique_keys: 0,
+        other_unique_keys: Vec::new(),
         ..table(true).def.clone()
     }))
 }

@@ -17,10 +17,11 @@ use tempfile::TempDir;
 
 use super::directory::{disk_bytes, existing_families};
 use super::options::view_options;
+use super::schemas::Schemas;
 use super::tables::{Meta, Tables};
 use super::{engine_error, io_error, not_a_log};
 use crate::format::FORMAT;
-use crate::{Error, LogId, Offset, Record};
+use crate::{Error, LogId, Offset, Record, SchemaVersion};
 
 /// How much is read at a time.
 const BATCH: usize = 4 << 20;
@@ -139,6 +140,30 @@ impl View {
         }
     }
 
+    /// What is known of a table as of a transaction (A4), as of the last refresh: the version whose offset is the highest that is
+    /// not beyond `at`. `None` if nothing is known of that table.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what is stored is not what was written, [`Error::Engine`].
+    pub fn schema(&self, database: &str, table: &str, at: Offset) -> Result<Option<SchemaVersion>, Error> {
+        persist(|| self.tables().schema(database, table, at))
+    }
+
+    /// All that is known of tables, each table's versions in the order of their offsets.
+    ///
+    /// # Errors
+    /// [`Error::Engine`]; the items' are those of [`schema`](Self::schema).
+    pub fn schemas(&self) -> Result<Schemas<'_>, Error> {
+        persist(|| self.tables().schemas())
+    }
+
+    fn tables(&self) -> Tables<'_> {
+        Tables {
+            db: &self.db,
+            path: &self.path,
+        }
+    }
+
     fn first(&self) -> Offset {
         self.meta.trimmed.next()
     }
@@ -147,11 +172,7 @@ impl View {
     fn read(&mut self, from: (Offset, u32), through: Offset) -> Result<VecDeque<Record>, Error> {
         let mut attempt = 1;
         loop {
-            let tables = Tables {
-                db: &self.db,
-                path: &self.path,
-            };
-            let error = match tables.records(from, through, BATCH) {
+            let error = match self.tables().records(from, through, BATCH) {
                 Ok(records) => return Ok(records.into()),
                 Err(error) => error,
             };
@@ -187,6 +208,16 @@ pub struct Records<'v> {
     /// Past it after an error.
     through: Offset,
     ready: VecDeque<Record>,
+}
+
+impl Records<'_> {
+    /// What is known of a table as of a transaction; see [`View::schema`].
+    ///
+    /// # Errors
+    /// Those of [`View::schema`].
+    pub fn schema(&self, database: &str, table: &str, at: Offset) -> Result<Option<SchemaVersion>, Error> {
+        self.view.schema(database, table, at)
+    }
 }
 
 impl Iterator for Records<'_> {

@@ -115,7 +115,7 @@ async fn a_damaged_last_record_is_found_at_opening() {
     drop(appender);
     drop(log);
     {
-        let families = ["default", "events", "meta"];
+        let families = ["default", "events", "meta", "schemas"];
         let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.path(), families).unwrap();
         let events = db.cf_handle("events").unwrap();
         let (key, mut value) = db

@@ -95,6 +95,7 @@ pub(crate) fn piece_of(number: u64, piece: u32, size: usize, last: bool) -> Piec
         events: events(number, piece, size),
         end: last.then(|| End {
             position: position(number),
+            schemas: Vec::new(),
         }),
     }
 }

@@ -179,7 +179,7 @@ async fn a_damaged_record_is_named_after_what_is_good() {
     drop(appender);
     drop(log);
     {
-        let families = ["default", "events", "meta"];
+        let families = ["default", "events", "meta", "schemas"];
         let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.path(), families).unwrap();
         let events = db.cf_handle("events").unwrap();
         let key = [60_u64.to_be_bytes().as_slice(), 1_u32.to_be_bytes().as_slice()].concat();
@@ -222,7 +222,7 @@ async fn what_is_no_log_is_called_so() {
     let older = tempdir().unwrap();
     drop(open(older.path()));
     {
-        let families = ["default", "events", "meta"];
+        let families = ["default", "events", "meta", "schemas"];
         let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), older.path(), families).unwrap();
         db.put_cf(db.cf_handle("meta").unwrap(), b"format", 1_u64.to_be_bytes())
             .unwrap();

@@ -218,7 +218,7 @@ async fn another_format_or_another_database_is_refused() {
     for (stranger, who) in [(1_u64, "an older version"), (3, "a newer version")] {
         let other = tempdir().unwrap();
         drop(open(other.path()));
-        let families = ["default", "events", "meta"];
+        let families = ["default", "events", "meta", "schemas"];
         let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), other.path(), families).unwrap();
         db.put_cf(db.cf_handle("meta").unwrap(), b"format", stranger.to_be_bytes())
             .unwrap();
