@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod log;
 mod run;
 mod status;
 
@@ -37,6 +38,9 @@ enum Command {
     Status(status::StatusArgs),
     /// Connect to the source and to every target, and say what is missing.
     Check(ConfigArg),
+    /// Look into the change log of a sidecar that runs or not, or trim it.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Write or validate a configuration file.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args.config, &bars),
         Command::Status(args) => status::status(args),
         Command::Check(args) => check::check(&args.config),
+        Command::Log(command) => log::log(command, &bars),
         Command::Config(command) => config::config(command),
         Command::Demo(args) => demo::run(args),
     });

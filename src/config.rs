@@ -113,6 +113,22 @@ pub fn http_address(path: &Path) -> Result<std::net::SocketAddr, ConfigError> {
     Ok(http.listen)
 }
 
+/// The log's settings and the HTTP address, for commands that need nothing else: passwords are not fetched.
+pub fn log_and_http(path: &Path) -> Result<(outrigger_storage::Config, std::net::SocketAddr), ConfigError> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+        file: file.clone(),
+        cause,
+    })?;
+    let document = Document::parse(&file, &text)?;
+    let reader = Reader {
+        document: &document,
+        folder: Path::new(&file).parent().unwrap_or(Path::new("")),
+        fetch: Password::resolve,
+    };
+    Ok((reader.log()?, http_address(path)?))
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const TENTH: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);

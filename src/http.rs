@@ -1,6 +1,7 @@
 //! Status, health and metrics over HTTP: `/api/v1/status` (JSON), `/healthz` (200 or 503 with reasons), `/metrics` (Prometheus).
+//! One order: `POST /api/v1/log/trim` gives back what every task has applied, and nothing else.
 //!
-//! Reading only, and no secrets in any answer (W1). What is served comes in as functions, so that a test brings its own.
+//! No secrets in any answer (W1). What is served comes in as functions, so that a test brings its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,27 @@ pub struct Pages {
     pub status: Arc<dyn Fn() -> Document + Send + Sync>,
     /// All metrics, now, in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Trims the log; an error is a sentence for whoever asked. Blocks for the disk.
+    pub trim: Arc<dyn Fn(TrimOrder) -> Result<TrimAnswer, String> + Send + Sync>,
+}
+
+/// What `POST /api/v1/log/trim` is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrimOrder {
+    /// The last offset to go; absent: everything that every task has applied.
+    pub through: Option<u64>,
+}
+
+/// What it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrimAnswer {
+    /// The first offset kept.
+    pub first: u64,
+    /// Bytes on disk now.
+    pub bytes: u64,
+    /// Bytes on disk before.
+    pub bytes_before: u64,
 }
 
 /// The HTTP server, listening but not answering yet.
@@ -66,6 +89,7 @@ fn router(pages: Pages) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/log/trim", post(trim))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .with_state(pages)
@@ -77,6 +101,15 @@ async fn index() -> &'static str {
 
 async fn status(State(pages): State<Pages>) -> Json<Document> {
     Json((pages.status)())
+}
+
+async fn trim(State(pages): State<Pages>, Json(order): Json<TrimOrder>) -> Response {
+    let answer = tokio::task::spawn_blocking(move || (pages.trim)(order)).await;
+    match answer {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(sentence)) => (StatusCode::CONFLICT, sentence + "\n").into_response(),
+        Err(defect) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{defect}\n")).into_response(),
+    }
 }
 
 async fn health(State(pages): State<Pages>) -> (StatusCode, String) {
@@ -138,6 +171,7 @@ mod tests {
         let pages = Pages {
             status: Arc::new(move || document(phase.clone())),
             metrics: Arc::new(|| "up 1\n".to_owned()),
+            trim: Arc::new(|order| Err(format!("not through {order:?}"))),
         };
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), pages)
             .await

@@ -167,7 +167,7 @@ impl Sidecar {
             observer.source_is(info);
         }
 
-        let http = listen(config.http.listen, &observer, &recorder).await?;
+        let http = listen(config.http.listen, &log, &observer, &recorder).await?;
         parts.spawn(Part::Http, Ending::default(), http.run(cancel_http.child_token()));
         if let Some((proxy, observed)) = proxy.zip(observer.proxy()) {
             parts.spawn(
@@ -240,11 +240,14 @@ async fn open(config: outrigger_storage::Config) -> Result<Log, Error> {
 
 async fn listen(
     address: std::net::SocketAddr,
+    log: &Log,
     observer: &Arc<Observer>,
     recorder: &Recorder,
 ) -> Result<http::Server, Error> {
     let (observer, recorder) = (Arc::clone(observer), recorder.clone());
+    let (trimmed, trimming) = (log.clone(), Arc::clone(&observer));
     let pages = Pages {
+        trim: Arc::new(move |order| trim::ordered(&trimmed, &trimming, order)),
         status: Arc::new(move || observer.document()),
         metrics: Arc::new(move || recorder.render()),
     };

@@ -28,8 +28,7 @@ pub(super) struct StatusArgs {
 
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
     let base = match &args.url {
-        Some(url) if url.contains("://") => url.trim_end_matches('/').to_owned(),
-        Some(address) => format!("http://{address}"),
+        Some(url) => base_url(url),
         None => local_url(config::http_address(&args.config.config)?),
     };
     let document = fetch(&base)?;
@@ -40,8 +39,16 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
     print(&render(&document))
 }
 
+/// What was given as --url, as the beginning of a URL.
+pub(super) fn base_url(given: &str) -> String {
+    match given.trim_end_matches('/') {
+        url if url.contains("://") => url.to_owned(),
+        address => format!("http://{address}"),
+    }
+}
+
 /// An address to listen on, as one to connect to: `0.0.0.0` means this machine.
-fn local_url(mut address: std::net::SocketAddr) -> String {
+pub(super) fn local_url(mut address: std::net::SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -51,7 +58,7 @@ fn local_url(mut address: std::net::SocketAddr) -> String {
     format!("http://{address}")
 }
 
-fn fetch(base: &str) -> anyhow::Result<Document> {
+pub(super) fn fetch(base: &str) -> anyhow::Result<Document> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .build()

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{Error, blocking};
+use crate::http::{TrimAnswer, TrimOrder};
 use crate::status::Observer;
 
 /// How often it is looked.
@@ -26,11 +27,7 @@ pub(super) async fn run(log: Log, observer: Arc<Observer>, cancel: CancellationT
             _ = ticks.tick() => {}
         }
         let stats = log.stats();
-        let needed = observer.tasks().iter().map(|task| {
-            let applied = task.status.applied().borrow().clone();
-            applied.position.is_some().then_some(applied.trim_through)
-        });
-        let Some(through) = trim_through(needed, stats.first, stats.paused) else {
+        let Some(through) = trim_through(applied(&observer), stats.first, stats.paused) else {
             continue;
         };
         let trimmed = log.clone();
@@ -39,6 +36,40 @@ pub(super) async fn run(log: Log, observer: Arc<Observer>, cancel: CancellationT
             Err(error) => warn!("{error}"),
         }
     }
+}
+
+/// Trims through what was asked for, at once, if every task has applied it.
+pub(super) fn ordered(log: &Log, observer: &Observer, order: TrimOrder) -> Result<TrimAnswer, String> {
+    let slowest = applied(observer).collect::<Option<Vec<_>>>();
+    let Some(slowest) = slowest.and_then(|applied| applied.into_iter().min()) else {
+        return Err(
+            "a task has not said yet what it needs of the log; try again once it has begun".to_owned(),
+        );
+    };
+    let through = order.through.map_or(slowest, Offset);
+    if through > slowest {
+        return Err(format!(
+            "offset {through} is still needed: the slowest task needs everything after offset {slowest}, `outrigger status` \
+             shows which one that is"
+        ));
+    }
+    let before = log.stats();
+    let trimmed = log.trim(through).and_then(|()| log.reclaim());
+    trimmed.map_err(|error| error.to_string())?;
+    let stats = log.stats();
+    Ok(TrimAnswer {
+        first: stats.first.0,
+        bytes: stats.bytes.0,
+        bytes_before: before.bytes.0,
+    })
+}
+
+/// What each task does not need any more; `None` for one that has not said.
+fn applied(observer: &Observer) -> impl Iterator<Item = Option<Offset>> {
+    observer.tasks().iter().map(|task| {
+        let applied = task.status.applied().borrow().clone();
+        applied.position.is_some().then_some(applied.trim_through)
+    })
 }
 
 /// Through which offset the log may be trimmed now. `applied` has, per task, what is not needed any more, or `None` for a

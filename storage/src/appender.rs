@@ -161,11 +161,7 @@ impl Appender {
     /// Deletes whatever was trimmed, whatever it costs.
     async fn reclaim(&self) -> Result<(), Error> {
         let shared = Arc::clone(self.log.shared());
-        let work = move || {
-            let trimmed = shared.retention.trimmed();
-            shared.retention.trim(trimmed, &shared.engine, &shared.metrics)?;
-            shared.retention.reclaim(&shared.engine, &shared.metrics)
-        };
+        let work = move || shared.retention.reclaim(&shared.engine, &shared.metrics);
         tokio::task::spawn_blocking(work)
             .await
             .unwrap_or(Err(Error::Closed))

@@ -6,13 +6,16 @@
 //! [`Engine::sync`], which is the sync thread's, makes them durable.
 
 mod directory;
+mod lock;
 mod mode;
 mod options;
+mod recovery;
 mod schemas;
 mod tables;
 mod view;
+mod wal;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +26,12 @@ use rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions,
 };
 
-use self::directory::{disk_bytes, families, take_lock};
+use self::directory::{disk_bytes, families};
+pub use self::lock::Holder;
+use self::lock::Lock;
 use self::mode::ModeLock;
 use self::options::{db_options, events_options, small_options, to_usize};
+pub use self::recovery::Recovery;
 pub use self::schemas::Schemas;
 pub(crate) use self::tables::Meta;
 use self::tables::{Tables, describe};
@@ -54,7 +60,10 @@ pub(crate) struct Engine {
     announced: AtomicBool,
     path: PathBuf,
     shelf: Mutex<Shelf>,
-    _lock: File,
+    // After `db`: the directory is free once RocksDB is closed.
+    lock: Lock,
+    /// What the write-ahead log ended in when it was opened, if that was no whole record.
+    torn: Option<u64>,
 }
 
 /// Whether a write may wait for RocksDB to catch up.
@@ -80,12 +89,13 @@ impl Engine {
     pub(crate) fn open(config: &Config) -> Result<(Self, Meta), Error> {
         let path = config.path.clone();
         fs::create_dir_all(&path).map_err(|e| io_error(&path, "creating", e))?;
-        let lock = take_lock(&path)?;
+        let lock = Lock::take(&path)?;
         let families = families(&path)?;
         let unknown = families
             .iter()
             .find(|name| *name != "default" && !FAMILIES.contains(&name.as_str()))
             .cloned();
+        let torn = wal::torn(&path).map_err(|e| io_error(&path, "looking at the write-ahead log in", e))?;
         let cache = Cache::new_lru_cache(to_usize(config.cache.0));
         let descriptors = families.into_iter().map(|name| {
             let options = if name == EVENTS {
@@ -103,7 +113,8 @@ impl Engine {
             announced: AtomicBool::new(false),
             path,
             shelf: Mutex::default(),
-            _lock: lock,
+            lock,
+            torn,
         };
         let meta = engine.load_meta()?;
         match unknown {
@@ -312,11 +323,14 @@ impl Engine {
     }
 
     /// Puts the end of the log right after a crash: removes what follows the last whole transaction, and checks that one.
-    pub(crate) fn recover(&self, meta: &Meta) -> Result<(), Error> {
-        let last = meta
-            .position
-            .as_ref()
-            .map_or(Offset::ZERO, |position| position.last);
+    /// What was found.
+    pub(crate) fn recover(&self, meta: &Meta) -> Result<Recovery, Error> {
+        let last = meta.last();
+        let mut found = Recovery {
+            left_by: self.lock.left_by.clone(),
+            torn_bytes: self.torn,
+            discarded: None,
+        };
         let events = self.family(EVENTS)?;
         let mut iterator = self.db.raw_iterator_cf(events);
         iterator.seek_to_last();
@@ -326,11 +340,11 @@ impl Engine {
             .transpose()
             .map_err(|e| self.damaged("the last record", &e))?;
         if let Some((offset, piece)) = newest.filter(|(offset, _)| *offset > last) {
-            tracing::info!(%offset, pieces = u64::from(piece) + 1, "log: discarding a transaction that was not complete");
+            found.discarded = Some((offset, u64::from(piece) + 1));
             self.discard(last.next(), offset, piece.saturating_add(1))?;
         }
         if last <= meta.trimmed {
-            return Ok(());
+            return Ok(found);
         }
         iterator.seek_for_prev(key(last, u32::MAX));
         iterator.status().map_err(|e| self.failed("reading its end", e))?;
@@ -349,7 +363,7 @@ impl Engine {
         if record.offset != last || !ends {
             return Err(self.no_end(last));
         }
-        Ok(())
+        Ok(found)
     }
 
     fn load_meta(&self) -> Result<Meta, Error> {

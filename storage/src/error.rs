@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytesize::ByteSize;
 
-use crate::Offset;
+use crate::{Holder, Offset};
 
 /// An error of the log. Cloned to everyone whom a failed sync concerns.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -20,11 +20,13 @@ pub enum Error {
     },
     /// The directory belongs to another process, or is open already in this one.
     #[error(
-        "log: {} is in use by another process; stop the other outrigger, or give this one a directory of its own", path.display()
+        "log: {} is in use by {holder}; stop that outrigger, or give this one a directory of its own", path.display()
     )]
     InUse {
         /// The log's directory.
         path: PathBuf,
+        /// Who has it.
+        holder: Holder,
     },
     /// A file operation outside RocksDB failed.
     #[error("log: {doing} {} failed: {source}; check the directory, its owner and the space left on the disk", path.display())]

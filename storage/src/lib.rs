@@ -27,7 +27,7 @@ mod tail;
 
 pub use appender::Appender;
 pub use config::Config;
-pub use engine::{Info, Records, Schemas, View};
+pub use engine::{Holder, Info, Records, Recovery, Schemas, View};
 pub use error::{EngineError, Error};
 pub use format::Kept;
 pub use log::Log;

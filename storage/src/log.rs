@@ -15,7 +15,9 @@ use crate::metrics::Metrics;
 use crate::retention::Retention;
 use crate::sync::Durability;
 use crate::tail::Tail;
-use crate::{Appender, Config, Error, LogId, Offset, Reader, Record, SchemaVersion, Schemas, Stats};
+use crate::{
+    Appender, Config, Error, LogId, Offset, Reader, Record, Recovery, SchemaVersion, Schemas, Stats,
+};
 
 /// An open log. Clones share it; the last one to go, readers and appenders included, closes it.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) sync: Durability,
     pub(crate) retention: Retention,
     pub(crate) metrics: Metrics,
+    recovery: Recovery,
     pub(crate) engine: Engine,
 }
 
@@ -56,16 +59,16 @@ impl Log {
     pub fn open(config: Config) -> Result<Self, Error> {
         config.validate()?;
         let (engine, meta) = Engine::open(&config)?;
-        engine.recover(&meta)?;
+        let recovery = engine.recover(&meta)?;
         engine.sync()?;
-        let last = meta
-            .position
-            .as_ref()
-            .map_or(Offset::ZERO, |position| position.last);
+        let last = meta.last();
         let metrics = Metrics::new();
         let measured = engine.disk_bytes()?;
         metrics.measured(measured);
         tracing::info!(path = %config.path.display(), id = %meta.id, %last, trimmed = %meta.trimmed, "log opened");
+        for sentence in recovery.sentences() {
+            tracing::info!("log: {sentence}");
+        }
         let shared = Arc::new(Shared {
             id: meta.id,
             writer: Mutex::new(Writer::new(last)),
@@ -73,6 +76,7 @@ impl Log {
             sync: Durability::new(&config, meta.position),
             retention: Retention::new(&config, measured, meta.trimmed),
             metrics,
+            recovery,
             engine,
         });
         let worker = Arc::clone(&shared);
@@ -97,6 +101,11 @@ impl Log {
     /// The log's identity, drawn when it was created.
     pub fn id(&self) -> LogId {
         self.shared.id
+    }
+
+    /// What opening the log found of a crash.
+    pub fn recovery(&self) -> &Recovery {
+        &self.shared.recovery
     }
 
     /// The appender. Everything that a former one appended is durable and shown by [`position`](Self::position) by then.
@@ -227,6 +236,16 @@ impl Log {
     /// [`Error::Engine`]; the items' are those of [`schema`](Self::schema).
     pub fn schemas(&self) -> Result<Schemas<'_>, Error> {
         self.shared.engine.schemas()
+    }
+
+    /// Gives back everything that was trimmed, whatever it costs. Blocks for the disk, possibly for seconds.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Io`].
+    pub fn reclaim(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.sync.check()?;
+        shared.retention.reclaim(&shared.engine, &shared.metrics)
     }
 
     /// A view of the log now. Cheap.

@@ -173,9 +173,21 @@ impl Retention {
 
     /// Gives back everything that was trimmed, at any price: an append waits for it.
     pub(crate) fn reclaim(&self, engine: &Engine, metrics: &Metrics) -> Result<(), Error> {
-        let deleted = self.deleting.lock().unwrap_or_else(PoisonError::into_inner);
-        engine.reclaim(deleted.through)?;
-        self.measure(engine, metrics)
+        let mut deleted = self.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = self.trimmed();
+        if target > deleted.through {
+            engine.trim(deleted.through, target)?;
+        }
+        engine.reclaim(target)?;
+        *deleted = Deleted {
+            through: target,
+            at: Instant::now(),
+            swept: true,
+        };
+        self.lock().since_deletion = 0;
+        self.measure(engine, metrics)?;
+        self.trimmed.notify_one();
+        Ok(())
     }
 
     /// Says that an append waits, until the guard is dropped.

@@ -1,35 +1,15 @@
 //! The log's directory before RocksDB opens it: whose it is, and what stands there.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use rocksdb::{DB, Options};
 
+use super::lock::LOCK_FILE;
 use super::{FAMILIES, META, engine_error, io_error, not_a_log};
 use crate::Error;
-
-const LOCK_FILE: &str = "outrigger.lock";
-
-/// The lock that keeps a second process, or a second log in this one, out.
-pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
-    let file = path.join(LOCK_FILE);
-    let failed = |e| io_error(&file, "opening the lock file", e);
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse {
-            path: path.to_path_buf(),
-        }),
-        Err(TryLockError::Error(e)) => Err(io_error(&file, "locking", e)),
-    }
-}
 
 /// The column families to open: ours, and those that the database has besides (it is then refused, after its version was
 /// looked at). A directory that holds something else is refused untouched.

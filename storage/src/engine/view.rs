@@ -1,12 +1,13 @@
 //! A log to look at, whether a process has it open or not. Nothing in its directory is written, created or locked for longer
 //! than a glance.
 //!
-//! RocksDB's secondary instance follows the running process's manifest and write-ahead log; files that this process deletes
-//! meanwhile are the reason why whatever fails is tried again after catching up. What the running process has not handed to
+//! RocksDB's secondary instance reads the running process's tables and write-ahead log; files that this process deletes
+//! meanwhile are the reason why whatever fails is tried again. What the running process has not handed to
 //! the operating system yet (some milliseconds of appends) can't be seen.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::directory::{disk_bytes, existing_families};
 use super::options::view_options;
 use super::schemas::Schemas;
 use super::tables::{Meta, Tables};
-use super::{engine_error, io_error, not_a_log};
+use super::{Holder, engine_error, io_error, lock, not_a_log, wal};
 use crate::format::FORMAT;
 use crate::{Error, LogId, Offset, Record, SchemaVersion};
 
@@ -53,6 +54,8 @@ pub struct Info {
     pub last: Offset,
     /// Everything up to here is gone for good.
     pub trimmed: Offset,
+    /// Who has it open, if anybody.
+    pub in_use: Option<Holder>,
     /// What the directory takes on disk.
     pub bytes: ByteSize,
     /// The place after the last transaction; before the first, where capture is to start. `None`: neither is known.
@@ -73,11 +76,18 @@ impl View {
         let scratch = tempfile::Builder::new().prefix("outrigger-view-").tempdir();
         let scratch =
             scratch.map_err(|e| io_error(&std::env::temp_dir(), "making a temporary directory in", e))?;
+        let before = wal::numbers(path).map_err(|e| io_error(path, "reading", e))?;
         let db = DB::open_cf_as_secondary(&view_options(), path, scratch.path(), families)
             .map_err(|e| engine_error(path, "opening the database for reading", e))?;
-        // A write-ahead log that went while it was being opened was passed over.
-        catch_up(&db, path)?;
-        let meta = read_meta(&db, path)?;
+        let after = wal::numbers(path).map_err(|e| io_error(path, "reading", e))?;
+        // RocksDB passes over a write-ahead log that goes meanwhile, and may have read the tables from before.
+        if !before.is_subset(&after) {
+            let gone = io::Error::new(io::ErrorKind::NotFound, "a write-ahead log went meanwhile");
+            return Err(io_error(path, "opening the database for reading in", gone));
+        }
+        let tables = Tables { db: &db, path };
+        let meta = tables.meta()?;
+        let meta = meta.ok_or_else(|| not_a_log(path, "it has no format version".into()))?;
         Ok(Self {
             path: path.to_path_buf(),
             meta,
@@ -91,10 +101,9 @@ impl View {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn refresh(&mut self) -> Result<(), Error> {
-        self.meta = persist(|| {
-            catch_up(&self.db, &self.path)?;
-            read_meta(&self.db, &self.path)
-        })?;
+        // Opened anew: a secondary instance that catches up takes what it once read from the write-ahead log for newer than
+        // the tables that were written past it.
+        *self = Self::open(&self.path)?;
         Ok(())
     }
 
@@ -109,6 +118,7 @@ impl View {
             first: self.first(),
             last: self.meta.last(),
             trimmed: self.meta.trimmed,
+            in_use: lock::holder(&self.path)?,
             bytes: ByteSize(disk_bytes(&self.path)?),
             position: self
                 .meta
@@ -252,15 +262,4 @@ fn persist<T>(mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         }
     }
     work()
-}
-
-fn catch_up(db: &DB, path: &Path) -> Result<(), Error> {
-    db.try_catch_up_with_primary()
-        .map_err(|e| engine_error(path, "catching up with the process that writes it", e))
-}
-
-fn read_meta(db: &DB, path: &Path) -> Result<Meta, Error> {
-    Tables { db, path }
-        .meta()?
-        .ok_or_else(|| not_a_log(path, "it has no format version".into()))
 }

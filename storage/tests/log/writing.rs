@@ -1,7 +1,7 @@
 //! What goes in, in order, and what is refused.
 
 use bytesize::ByteSize;
-use outrigger_storage::{Error, Log, Offset};
+use outrigger_storage::{Error, Log, Offset, View};
 use tempfile::tempdir;
 
 use crate::support::{append, config, copy, expect, file, open, piece_of, position, soon};
@@ -102,11 +102,23 @@ async fn there_is_one_appender_and_one_process() {
     drop(appender);
     drop(log.appender().unwrap());
     let refused = Log::open(config(dir.path())).unwrap_err();
-    assert!(matches!(refused, Error::InUse { .. }));
+    let Error::InUse { holder, .. } = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(holder.pid, Some(std::process::id()));
+    assert!(holder.host.is_some() && holder.since.is_some());
+    assert!(refused.to_string().contains(&holder.to_string()), "{refused}");
+    let mut view = View::open(dir.path()).unwrap();
+    assert_eq!(view.info().unwrap().in_use.as_ref(), Some(holder));
+    drop(log);
+    view.refresh().unwrap();
+    assert_eq!(view.info().unwrap().in_use, None);
+    let log = open(dir.path());
     assert!(
         refused.to_string().contains(&dir.path().display().to_string()),
         "{refused}"
     );
+    drop(log);
 }
 
 #[tokio::test]
