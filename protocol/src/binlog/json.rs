@@ -7,6 +7,7 @@
 
 mod binary;
 mod diff;
+mod number;
 mod text;
 
 use self::binary::Element;
@@ -20,9 +21,15 @@ const WHAT: &str = "JSON value";
 /// # Errors
 /// When the bytes are no document. Work and output are bounded by the input's size.
 pub fn to_text(document: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut text = Vec::with_capacity(document.len() + document.len() / 2 + 8);
-    text::write(Element::root(document)?, &mut text)?;
+    let mut text = Vec::new();
+    write_text(document, &mut text)?;
     Ok(text)
+}
+
+/// The same, appended to `text`.
+pub(super) fn write_text(document: &[u8], text: &mut Vec<u8>) -> Result<(), Error> {
+    text.reserve(document.len() + document.len() / 2 + 8);
+    text::write(Element::root(document)?, text)
 }
 
 /// The text of a stored document after the diffs of a PARTIAL_UPDATE_ROWS event, in order.

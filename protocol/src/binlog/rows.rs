@@ -6,7 +6,7 @@ mod plan;
 mod temporal;
 
 pub(super) use decimal::DecimalShape;
-pub use plan::{ColumnHint, Row, RowChange, RowPlan, Rows};
+pub use plan::{ColumnHint, Images, Row, RowChange, RowPlan, Rows};
 pub(super) use temporal::packed;
 
 use super::error::Within;

@@ -11,6 +11,8 @@ use super::{Body, ChecksumAlg, Event, EventHeader, FILE_MAGIC};
 const TYPES: &[u8] = include_bytes!("../../tests/fixtures/types.binlog");
 const METADATA: &[u8] = include_bytes!("../../tests/fixtures/metadata.binlog");
 const JSON: &[u8] = include_bytes!("../../tests/fixtures/json.binlog");
+const ROWS: &[u8] = include_bytes!("../../tests/fixtures/rows.binlog");
+const MORE: &[u8] = include_bytes!("../../tests/fixtures/more.binlog");
 const EVENTS: &[u8] = include_bytes!("../../tests/fixtures/events.binlog");
 const UNCHECKED: &[u8] = include_bytes!("../../tests/fixtures/unchecked.binlog");
 

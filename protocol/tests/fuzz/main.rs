@@ -7,6 +7,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::cast_possible_truncation,
     clippy::print_stderr,
     reason = "a test that fails panics; lengths here are small; a long run reports"

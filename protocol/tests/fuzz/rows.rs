@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use outrigger_protocol::binlog::rows::{ColumnHint, RowPlan};
+use outrigger_protocol::binlog::rows::{ColumnHint, Images, RowChange, RowPlan};
 use outrigger_protocol::binlog::{
     Body, ChecksumAlg, ColumnType, Event, EventKind, HEADER_LEN, TableMap, json,
 };
@@ -85,8 +85,15 @@ pub(crate) fn rows(input: &[u8]) -> u64 {
     };
     behaviour.add((kind, rows.partial));
     let mut count = 0;
+    let mut again = plan.rows(&rows);
     for change in plan.rows(&rows) {
         count += 1;
+        // Reading into memory that holds earlier rows gives the same.
+        match (again.read(), &change) {
+            (Ok(Some(images)), Ok(change)) => same_images(images, change),
+            (Err(again), Err(error)) => assert_eq!(again, *error),
+            (again, change) => panic!("{again:?} and {change:?}"),
+        }
         assert!(count <= rows.data.len() + 1);
         match change {
             Ok(change) => {
@@ -104,6 +111,17 @@ pub(crate) fn rows(input: &[u8]) -> u64 {
     }
     behaviour.count(count);
     behaviour.finish()
+}
+
+fn same_images(images: Images<'_, '_>, change: &RowChange<'_>) {
+    let bits = |value: &Option<Value<'_>>| match value {
+        Some(Value::Float(value)) => Some(Value::UInt(value.to_bits().into())),
+        Some(Value::Double(value)) => Some(Value::UInt(value.to_bits())),
+        other => other.clone().map(Value::into_owned),
+    };
+    let all = |row: &[Option<Value<'_>>]| row.iter().map(bits).collect::<Vec<_>>();
+    assert_eq!(images.before.map(all), change.before.as_deref().map(all));
+    assert_eq!(images.after.map(all), change.after.as_deref().map(all));
 }
 
 /// Asserts what a value promises.

@@ -36,8 +36,8 @@ pub(super) enum Shape<'a> {
     Int(i64),
     UInt(u64),
     Double(f64),
-    /// UTF-8, checked.
-    String(&'a str),
+    /// UTF-8, to be checked by who uses it.
+    String(&'a [u8]),
     /// Another SQL type's value: that type's number and its bytes.
     Opaque(u8, &'a [u8]),
     Array(Container<'a>),
@@ -99,6 +99,7 @@ impl<'a> Element<'a> {
     }
 
     /// What the value is.
+    #[inline]
     pub(super) fn shape(self) -> Result<Shape<'a>, Error> {
         let mut cursor = Cursor::new(self.data);
         Ok(match self.kind {
@@ -122,7 +123,7 @@ impl<'a> Element<'a> {
                 finite if finite.is_finite() => Shape::Double(finite),
                 _ => return Err(Error::malformed(WHAT, "a double that is no number")),
             },
-            STRING => Shape::String(utf8(sized(&mut cursor)?)?),
+            STRING => Shape::String(sized(&mut cursor)?),
             OPAQUE => {
                 let kind = cursor.u8().within(WHAT)?;
                 Shape::Opaque(kind, sized(&mut cursor)?)
@@ -133,9 +134,14 @@ impl<'a> Element<'a> {
 }
 
 /// Takes a length, seven bits to a byte, lowest first, then so many bytes.
+#[inline]
 fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
-    let mut length: u64 = 0;
-    for place in 0..5 {
+    let first = cursor.u8().within(WHAT)?;
+    if first < 0x80 {
+        return cursor.bytes(usize::from(first)).within(WHAT);
+    }
+    let mut length = u64::from(first & 0x7f);
+    for place in 1..5 {
         let byte = cursor.u8().within(WHAT)?;
         length |= u64::from(byte & 0x7f) << (7 * place);
         if byte & 0x80 == 0 {
@@ -147,7 +153,8 @@ fn sized<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
     Err(Error::malformed(WHAT, "a length of more than five bytes"))
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+/// Text, if it is.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(_) => Err(Error::malformed(WHAT, "a string is no UTF-8 text")),
@@ -156,16 +163,17 @@ fn utf8(bytes: &[u8]) -> Result<&str, Error> {
 
 impl<'a> Container<'a> {
     /// `data` begins with the number of parts and the size in bytes; then come the entries of keys and of values.
+    #[inline]
     fn new(data: &'a [u8], large: bool, object: bool) -> Result<Self, Error> {
         let mut cursor = Cursor::new(data);
         let count = offset(&mut cursor, large)?;
         let size = offset(&mut cursor, large)?;
-        let data = data.get(..size).ok_or(Error::Truncated { what: WHAT })?;
+        let data = data.get(..size).ok_or_else(cut_off)?;
         let width = if large { 4 } else { 2 };
         let keys = 2 * width;
         let values = if object { keys + count * (width + 2) } else { keys };
         if values + count * (width + 1) > size {
-            return Err(Error::Truncated { what: WHAT });
+            return Err(cut_off());
         }
         Ok(Self {
             data,
@@ -181,54 +189,79 @@ impl<'a> Container<'a> {
         self.count
     }
 
-    fn at(self, start: usize) -> Result<Cursor<'a>, Error> {
-        self.data
-            .get(start..)
-            .map(Cursor::new)
-            .ok_or(Error::Truncated { what: WHAT })
+    /// What stands from `start` on.
+    #[inline]
+    fn at(self, start: usize) -> Result<&'a [u8], Error> {
+        self.data.get(start..).ok_or_else(cut_off)
     }
 
-    /// An object's key number `index`.
-    pub(super) fn key(self, index: usize) -> Result<&'a str, Error> {
-        let entry = if self.large { 6 } else { 4 };
-        let mut cursor = self.at(self.keys + index * entry)?;
-        let start = offset(&mut cursor, self.large)?;
-        let length = cursor.u16().within(WHAT)?;
-        utf8(self.at(start)?.bytes(usize::from(length)).within(WHAT)?)
+    /// An object's key number `index`: UTF-8, to be checked by who uses it.
+    #[inline]
+    pub(super) fn key(self, index: usize) -> Result<&'a [u8], Error> {
+        let (start, length) = if self.large {
+            let [a, b, c, d, low, high] = *self.entry(self.keys + index * 6)?;
+            (wide([a, b, c, d]), u16::from_le_bytes([low, high]))
+        } else {
+            let [a, b, low, high] = *self.entry(self.keys + index * 4)?;
+            (narrow([a, b]), u16::from_le_bytes([low, high]))
+        };
+        self.at(start)?.get(..usize::from(length)).ok_or_else(cut_off)
     }
 
     /// Value number `index`: small ones stand in the entry itself.
+    #[inline]
     pub(super) fn value(self, index: usize) -> Result<Element<'a>, Error> {
-        let entry = if self.large { 5 } else { 3 };
-        let mut cursor = self.at(self.values + index * entry)?;
-        let kind = cursor.u8().within(WHAT)?;
-        let inline = match kind {
+        let (kind, inline, start, end): (_, &[u8], _, _) = if self.large {
+            let entry: &[u8; 5] = self.entry(self.values + index * 5)?;
+            let [kind, inline @ ..] = entry;
+            (*kind, inline, wide(*inline), self.values + self.count * 5)
+        } else {
+            let entry: &[u8; 3] = self.entry(self.values + index * 3)?;
+            let [kind, inline @ ..] = entry;
+            (*kind, inline, narrow(*inline), self.values + self.count * 3)
+        };
+        let stands_here = match kind {
             LITERAL | INT16 | UINT16 => true,
             INT32 | UINT32 => self.large,
             _ => false,
         };
-        if inline {
-            let data = cursor.bytes(entry - 1).within(WHAT)?;
-            return Ok(Element { kind, data });
-        }
-        let start = offset(&mut cursor, self.large)?;
-        // A part never begins before the entries end: what would is a loop.
-        if start < self.values + self.count * entry {
+        let data = if stands_here {
+            inline
+        } else if start < end {
+            // A part never begins before the entries end: what would is a loop.
             return Err(Error::malformed(WHAT, "a part begins within the table of parts"));
-        }
-        Ok(Element {
-            kind,
-            data: self.at(start)?.rest(),
-        })
+        } else {
+            self.at(start)?
+        };
+        Ok(Element { kind, data })
+    }
+
+    /// An entry's bytes.
+    #[inline]
+    fn entry<const N: usize>(self, start: usize) -> Result<&'a [u8; N], Error> {
+        self.at(start)?.first_chunk().ok_or_else(cut_off)
     }
 }
 
-/// Takes an offset, a size or a count.
+#[cold]
+fn cut_off() -> Error {
+    Error::Truncated { what: WHAT }
+}
+
+fn narrow(bytes: [u8; 2]) -> usize {
+    usize::from(u16::from_le_bytes(bytes))
+}
+
+fn wide(bytes: [u8; 4]) -> usize {
+    usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
+}
+
+/// Takes a size or a count.
+#[inline]
 fn offset(cursor: &mut Cursor<'_>, large: bool) -> Result<usize, Error> {
-    let value = if large {
-        cursor.u32()
+    Ok(if large {
+        wide(cursor.array().within(WHAT)?)
     } else {
-        cursor.u16().map(u32::from)
-    };
-    Ok(usize::try_from(value.within(WHAT)?).unwrap_or(usize::MAX))
+        narrow(cursor.array().within(WHAT)?)
+    })
 }

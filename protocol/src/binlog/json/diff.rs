@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::binary::{Budget, Element, Shape};
+use super::binary::{Budget, Element, Shape, utf8};
 use super::text::{check_depth, separate, write_scalar, write_string};
 use crate::binlog::Error;
 use crate::binlog::error::Within;
@@ -37,7 +37,7 @@ impl<'a> Node<'a> {
                 check_depth(depth)?;
                 budget.spend(members.len())?;
                 let nodes = (0..members.len()).map(|index| {
-                    let key = members.key(index)?;
+                    let key = utf8(members.key(index)?)?;
                     budget.spend(key.len())?;
                     Ok((
                         Cow::Borrowed(key),
@@ -80,7 +80,7 @@ impl<'a> Node<'a> {
                 text.push(b'{');
                 for (index, (key, value)) in members.iter().enumerate() {
                     separate(index, text);
-                    write_string(key, text);
+                    write_string(key.as_bytes(), text)?;
                     text.extend_from_slice(b": ");
                     value.write_within(text, depth + 1)?;
                 }

@@ -1,7 +1,7 @@
 //! Writing values as JSON text.
 
-use super::WHAT;
-use super::binary::{Budget, Container, Element, Shape};
+use super::binary::{Budget, Container, Element, Shape, utf8};
+use super::{WHAT, number};
 use crate::binlog::Error;
 use crate::binlog::error::Within;
 use crate::binlog::rows::DecimalShape;
@@ -57,7 +57,7 @@ fn write_members(
         separate(index, text);
         let key = members.key(index)?;
         budget.spend(key.len())?;
-        write_string(key, text);
+        write_string(key, text)?;
         text.extend_from_slice(b": ");
         write_within(members.value(index)?, text, depth + 1, budget)?;
     }
@@ -89,13 +89,17 @@ pub(super) fn write_scalar(scalar: Shape<'_>, text: &mut Vec<u8>, budget: &mut B
         Shape::Null => text.extend_from_slice(b"null"),
         Shape::Bool(true) => text.extend_from_slice(b"true"),
         Shape::Bool(false) => text.extend_from_slice(b"false"),
-        Shape::Int(value) => text.extend_from_slice(value.to_string().as_bytes()),
-        Shape::UInt(value) => text.extend_from_slice(value.to_string().as_bytes()),
-        // Rust's own form is the shortest that reads back the same, and has a point or an exponent.
-        Shape::Double(value) => text.extend_from_slice(format!("{value:?}").as_bytes()),
+        Shape::Int(value) => {
+            if value < 0 {
+                text.push(b'-');
+            }
+            number::put_integer(value.unsigned_abs(), text);
+        }
+        Shape::UInt(value) => number::put_integer(value, text),
+        Shape::Double(value) => number::put_double(value, text),
         Shape::String(value) => {
             budget.spend(value.len())?;
-            write_string(value, text);
+            write_string(value, text)?;
         }
         Shape::Opaque(kind, bytes) => {
             budget.spend(bytes.len())?;
@@ -109,34 +113,77 @@ pub(super) fn write_scalar(scalar: Shape<'_>, text: &mut Vec<u8>, budget: &mut B
 }
 
 /// Appends a string in quotes, escaping what JSON demands.
-pub(super) fn write_string(value: &str, text: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+#[inline]
+pub(super) fn write_string(value: &[u8], text: &mut Vec<u8>) -> Result<(), Error> {
     text.push(b'"');
-    let bytes = value.as_bytes();
-    let mut plain = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let escape = match byte {
-            b'"' | b'\\' => *byte,
-            0x08 => b'b',
-            0x0c => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..0x20 => 0,
-            _ => continue,
+    let mut rest = value;
+    let mut beyond_ascii = 0;
+    loop {
+        let plain = number_of_plain(rest, &mut beyond_ascii);
+        let (before, after) = rest.split_at(plain);
+        text.extend_from_slice(before);
+        let Some((byte, after)) = after.split_first() else {
+            break;
         };
-        text.extend_from_slice(&bytes[plain..at]);
-        plain = at + 1;
-        if escape == 0 {
+        write_escape(*byte, text);
+        rest = after;
+    }
+    text.push(b'"');
+    if beyond_ascii & HIGH != 0 {
+        utf8(value)?;
+    }
+    Ok(())
+}
+
+/// The highest bit of each of eight bytes.
+const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// How many bytes come before one that must be escaped: eight at a time are looked at. Their bits are added to `bits`.
+#[inline]
+fn number_of_plain(bytes: &[u8], bits: &mut u64) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        *bits |= word;
+        // The highest bit of a byte in these says that the byte is below 0x20, a quote, a backslash. Borrows can set it in a byte too
+        // many, above one that it is rightly set in.
+        let control = word.wrapping_sub(ONES * 0x20);
+        let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        let found = (control | quote | backslash) & !word & HIGH;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    for (place, byte) in bytes[at..].iter().enumerate() {
+        if matches!(byte, 0..0x20 | b'"' | b'\\') {
+            return at + place;
+        }
+        *bits |= u64::from(*byte);
+    }
+    bytes.len()
+}
+
+#[cold]
+fn write_escape(byte: u8, text: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => {
             text.extend_from_slice(b"\\u00");
             text.push(HEX[usize::from(byte >> 4)]);
             text.push(HEX[usize::from(byte & 15)]);
-        } else {
-            text.extend_from_slice(&[b'\\', escape]);
+            return;
         }
-    }
-    text.extend_from_slice(&bytes[plain..]);
-    text.push(b'"');
+    };
+    text.extend_from_slice(&[b'\\', short]);
 }
 
 /// Appends a value of another SQL type as the server prints it.
@@ -145,8 +192,8 @@ fn write_opaque(kind: ColumnType, bytes: &[u8], text: &mut Vec<u8>) -> Result<()
     match kind {
         ColumnType::NEWDECIMAL => {
             let mut cursor = Cursor::new(bytes);
-            let shape = DecimalShape::new(cursor.u8().within(WHAT)?, cursor.u8().within(WHAT)?)?;
-            text.extend_from_slice(&shape.read(&mut cursor)?);
+            let shape = DecimalShape::of_value(cursor.u8().within(WHAT)?, cursor.u8().within(WHAT)?)?;
+            shape.read(&mut cursor, text)?;
         }
         ColumnType::DATE => {
             let (date, _) = packed::datetime(number()?)?;

@@ -105,15 +105,19 @@ impl Codec {
         })
     }
 
-    /// Takes one value that is not NULL.
+    /// Takes one value that is not NULL into `slot`, using again the memory of what is there.
     #[inline]
-    pub(super) fn read<'a>(self, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Error> {
-        Ok(match self {
+    pub(super) fn read<'a>(self, cursor: &mut Cursor<'a>, slot: &mut Option<Value<'a>>) -> Result<(), Error> {
+        let value = match self {
             Self::Int(width) => Value::Int(signed(cursor, width)?),
             Self::UInt(width) => Value::UInt(unsigned(cursor, width)?),
             Self::Float => Value::Float(f32::from_bits(cursor.u32().within("FLOAT value")?)),
             Self::Double => Value::Double(f64::from_bits(cursor.u64().within("DOUBLE value")?)),
-            Self::Decimal(shape) => Value::Decimal(Cow::Owned(shape.read(cursor)?)),
+            Self::Decimal(shape) => {
+                let mut text = emptied(slot);
+                shape.read(cursor, &mut text)?;
+                Value::Decimal(Cow::Owned(text))
+            }
             Self::Year => Value::Int(match cursor.u8().within("YEAR value")? {
                 0 => 0,
                 since_1900 => 1900 + i64::from(since_1900),
@@ -130,9 +134,42 @@ impl Codec {
                 Value::UInt(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
             }
             Self::Bytes(length) => Value::Bytes(Cow::Borrowed(prefixed(cursor, length)?)),
-            Self::Padded(length, size) => Value::Bytes(padded(prefixed(cursor, length)?, size.into())),
-            Self::Json(length) => Value::Json(Cow::Owned(json::to_text(prefixed(cursor, length)?)?)),
-        })
+            Self::Padded(length, size) => {
+                let bytes = prefixed(cursor, length)?;
+                Value::Bytes(if bytes.len() < usize::from(size) {
+                    let mut whole = emptied(slot);
+                    whole.extend_from_slice(bytes);
+                    whole.resize(usize::from(size), 0);
+                    Cow::Owned(whole)
+                } else {
+                    Cow::Borrowed(bytes)
+                })
+            }
+            Self::Json(length) => {
+                let document = prefixed(cursor, length)?;
+                let mut text = emptied(slot);
+                json::write_text(document, &mut text)?;
+                Value::Json(Cow::Owned(text))
+            }
+        };
+        *slot = Some(value);
+        Ok(())
+    }
+}
+
+/// The memory of a slot's value, emptied, if the value owns any.
+#[inline]
+fn emptied(slot: &mut Option<Value<'_>>) -> Vec<u8> {
+    match slot.take() {
+        Some(
+            Value::Decimal(Cow::Owned(mut bytes))
+            | Value::Json(Cow::Owned(mut bytes))
+            | Value::Bytes(Cow::Owned(mut bytes)),
+        ) => {
+            bytes.clear();
+            bytes
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -172,14 +209,4 @@ pub(super) fn prefixed<'a>(cursor: &mut Cursor<'a>, length: u8) -> Result<&'a [u
     cursor
         .bytes(usize::try_from(size).unwrap_or(usize::MAX))
         .within("string value")
-}
-
-fn padded(bytes: &[u8], size: usize) -> Cow<'_, [u8]> {
-    if bytes.len() >= size {
-        return Cow::Borrowed(bytes);
-    }
-    let mut whole = Vec::with_capacity(size);
-    whole.extend_from_slice(bytes);
-    whole.resize(size, 0);
-    Cow::Owned(whole)
 }

@@ -22,10 +22,20 @@ pub(in crate::binlog) struct DecimalShape {
 }
 
 impl DecimalShape {
-    /// The shape of DECIMAL(precision, scale), if there is one.
+    /// The shape of a column of type DECIMAL(precision, scale), if there is one.
     pub(in crate::binlog) fn new(precision: u8, scale: u8) -> Result<Self, Error> {
+        Self::within(65, precision, scale)
+    }
+
+    /// The shape of a single value, as JSON holds it: its digits before the point may be counted with the zeros that fill their
+    /// group (`-9…9.9…9` of 35 and 30 digits has precision 66), up to nine groups in all.
+    pub(in crate::binlog) fn of_value(precision: u8, scale: u8) -> Result<Self, Error> {
+        Self::within(9 * GROUP, precision, scale)
+    }
+
+    fn within(most: u8, precision: u8, scale: u8) -> Result<Self, Error> {
         match precision.checked_sub(scale) {
-            Some(whole) if (1..=65).contains(&precision) && scale <= 30 => Ok(Self { whole, scale }),
+            Some(whole) if (1..=most).contains(&precision) && scale <= 30 => Ok(Self { whole, scale }),
             _ => Err(Error::malformed(
                 WHAT,
                 format!("its type is DECIMAL({precision},{scale})"),
@@ -40,78 +50,108 @@ impl DecimalShape {
         part(self.whole) + part(self.scale)
     }
 
-    /// Takes a value and writes it as the server prints it, with all digits after the point.
-    pub(in crate::binlog) fn read(self, cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Error> {
+    /// Takes a value and appends it as the server prints it, with all digits after the point.
+    pub(in crate::binlog) fn read(self, cursor: &mut Cursor<'_>, text: &mut Vec<u8>) -> Result<(), Error> {
         let bytes = cursor.bytes(self.size()).within(WHAT)?;
         // The highest bit is set for values from zero up; all bits of negative values are inverted.
         let negative = bytes.first().is_some_and(|byte| byte & 0x80 == 0);
         let mut groups = Groups {
-            bytes,
-            first: true,
-            mask: if negative { 0xff } else { 0 },
+            rest: Cursor::new(bytes),
+            flip: 0x80,
+            mask: if negative { u32::MAX } else { 0 },
         };
-        let mut text = Vec::with_capacity(usize::from(self.whole) + usize::from(self.scale) + 3);
+        text.reserve(usize::from(self.whole) + usize::from(self.scale) + 3);
         if negative {
             text.push(b'-');
         }
         let start = text.len();
-        groups.digits(self.whole % GROUP, &mut text)?;
-        for _ in 0..self.whole / GROUP {
-            groups.digits(GROUP, &mut text)?;
+        // Nothing is written of zeros before the first digit.
+        for count in parts(self.whole % GROUP, self.whole / GROUP) {
+            let value = groups.next(count)?;
+            if text.len() > start {
+                put_digits(value, count.into(), text);
+            } else if value > 0 {
+                let count = POWERS.iter().position(|power| value < *power);
+                put_digits(value, count.unwrap_or(POWERS.len() - 1), text);
+            }
         }
-        let zeros = text[start..].iter().take_while(|digit| **digit == b'0').count();
-        text.drain(start..start + zeros);
         if text.len() == start {
             text.push(b'0');
         }
         if self.scale > 0 {
             text.push(b'.');
             for _ in 0..self.scale / GROUP {
-                groups.digits(GROUP, &mut text)?;
+                put_digits(groups.next(GROUP)?, GROUP.into(), text);
             }
-            groups.digits(self.scale % GROUP, &mut text)?;
+            let count = self.scale % GROUP;
+            put_digits(groups.next(count)?, count.into(), text);
         }
-        Ok(text)
+        Ok(())
     }
+}
+
+/// Digits of the groups before the point: first what is left over, then full groups.
+fn parts(first: u8, full: u8) -> impl Iterator<Item = u8> {
+    std::iter::once(first).chain(std::iter::repeat_n(GROUP, usize::from(full)))
+}
+
+/// 10 to the power of 0 to 9.
+const POWERS: [u32; 10] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// Appends `value` as `count` digits, at most nine.
+fn put_digits(mut value: u32, count: usize, text: &mut Vec<u8>) {
+    let mut digits = [b'0'; POWERS.len() - 1];
+    let digits = &mut digits[..count];
+    for place in digits.iter_mut().rev() {
+        *place += u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+    text.extend_from_slice(digits);
 }
 
 /// The groups of digits that are still to be read.
 struct Groups<'a> {
-    bytes: &'a [u8],
-    first: bool,
-    mask: u8,
+    rest: Cursor<'a>,
+    /// The first byte's highest bit, until it was read.
+    flip: u8,
+    mask: u32,
 }
 
 impl Groups<'_> {
-    /// Appends the next group as `count` digits.
-    fn digits(&mut self, count: u8, text: &mut Vec<u8>) -> Result<(), Error> {
-        let size = usize::from(BYTES[usize::from(count)]);
-        let (group, left) = self
-            .bytes
-            .split_at_checked(size)
-            .ok_or(Error::Truncated { what: WHAT })?;
-        self.bytes = left;
-        let mut value: u32 = 0;
-        for byte in group {
-            let mut byte = byte ^ self.mask;
-            if std::mem::take(&mut self.first) {
-                byte ^= 0x80;
-            }
-            value = value << 8 | u32::from(byte);
-        }
-        let start = text.len();
-        text.resize(start + usize::from(count), b'0');
-        for place in text[start..].iter_mut().rev() {
-            *place += u8::try_from(value % 10).unwrap_or(0);
-            value /= 10;
-        }
-        if value != 0 {
+    /// The next group's value, of `count` digits.
+    #[inline]
+    fn next(&mut self, count: u8) -> Result<u32, Error> {
+        let size = BYTES[usize::from(count)];
+        let (value, flip) = match size {
+            0 => return Ok(0),
+            1 => (u32::from(self.rest.u8().within(WHAT)?), u32::from(self.flip)),
+            2 => (
+                u32::from(self.rest.u16_be().within(WHAT)?),
+                u32::from(self.flip) << 8,
+            ),
+            3 => (self.rest.u24_be().within(WHAT)?, u32::from(self.flip) << 16),
+            _ => (self.rest.u32_be().within(WHAT)?, u32::from(self.flip) << 24),
+        };
+        self.flip = 0;
+        let value = (value ^ flip ^ self.mask) & (u32::MAX >> (32 - 8 * u32::from(size)));
+        if value >= POWERS[usize::from(count)] {
             return Err(Error::malformed(
                 WHAT,
                 format!("a group holds more than {count} digits"),
             ));
         }
-        Ok(())
+        Ok(value)
     }
 }
 
@@ -121,9 +161,10 @@ mod tests {
 
     fn text(precision: u8, scale: u8, bytes: &[u8]) -> String {
         let mut cursor = Cursor::new(bytes);
-        let text = DecimalShape::new(precision, scale)
+        let mut text = Vec::new();
+        DecimalShape::new(precision, scale)
             .unwrap()
-            .read(&mut cursor)
+            .read(&mut cursor, &mut text)
             .unwrap();
         assert!(cursor.is_empty());
         String::from_utf8(text).unwrap()
@@ -148,7 +189,11 @@ mod tests {
     #[test]
     fn too_large_a_group_is_refused() {
         let shape = DecimalShape::new(2, 0).unwrap();
-        assert!(shape.read(&mut Cursor::new(&[0x80 | 100])).is_err());
+        assert!(
+            shape
+                .read(&mut Cursor::new(&[0x80 | 100]), &mut Vec::new())
+                .is_err()
+        );
         assert!(DecimalShape::new(3, 4).is_err());
     }
 }

@@ -31,6 +31,15 @@ pub struct RowChange<'a> {
     pub after: Option<Row<'a>>,
 }
 
+/// One changed row that is still held by the [`Rows`] that decoded it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Images<'r, 'a> {
+    /// As it was: updates and deletes.
+    pub before: Option<&'r [Option<Value<'a>>]>,
+    /// As it is now: inserts and updates.
+    pub after: Option<&'r [Option<Value<'a>>]>,
+}
+
 /// How each column of a table is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPlan {
@@ -72,7 +81,8 @@ impl RowPlan {
         })
     }
 
-    /// The rows of `event`, decoded one by one. After an error the iterator ends.
+    /// The rows of `event`, decoded one by one: by [`Rows::read`], or as an iterator that gives each row away. After an error nothing
+    /// more comes.
     pub fn rows<'a>(&self, event: &RowsEvent<'a>) -> Rows<'_, 'a> {
         Rows {
             plan: self,
@@ -86,6 +96,8 @@ impl RowPlan {
             } else {
                 State::Mismatch(event.column_count)
             },
+            before_row: Row::new(),
+            after_row: Row::new(),
         }
     }
 }
@@ -114,6 +126,12 @@ impl<'a> Image<'a> {
             present: (0..columns).filter(|at| bit(bitmap, *at)).count(),
         }
     }
+
+    /// Takes the bits that say which of the present columns are NULL.
+    #[inline]
+    fn nulls(self, cursor: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
+        cursor.bytes(self.present.div_ceil(8)).within("row's NULL bits")
+    }
 }
 
 /// Bit `at`, the first in the lowest bit of the first byte; no bit beyond the end is set.
@@ -130,7 +148,7 @@ enum State {
     Over,
 }
 
-/// Iterator of [`RowPlan::rows`].
+/// The rows of one event, from [`RowPlan::rows`].
 #[derive(Debug)]
 pub struct Rows<'p, 'a> {
     plan: &'p RowPlan,
@@ -140,39 +158,68 @@ pub struct Rows<'p, 'a> {
     partial: bool,
     cursor: Cursor<'a>,
     state: State,
+    /// The images last read, whose memory the next ones use again.
+    before_row: Row<'a>,
+    after_row: Row<'a>,
 }
 
 impl<'a> Rows<'_, 'a> {
-    fn read(&mut self) -> Result<RowChange<'a>, Error> {
+    /// The next changed row, valid until the next call; `None` after the last. Memory is taken for the first row only: the others use
+    /// it again, also that of the values which are no bytes of the event (decimals, JSON).
+    ///
+    /// # Errors
+    /// When the bytes don't fit the table map, end within a row, or hold a value that no server writes.
+    #[inline]
+    pub fn read(&mut self) -> Result<Option<Images<'_, 'a>>, Error> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Over => return Ok(None),
+            State::Mismatch(columns) => return Err(self.mismatch(columns)),
+            State::Reading if self.cursor.is_empty() => return Ok(None),
+            State::Reading => self.decode()?,
+        }
+        self.state = State::Reading;
+        Ok(Some(Images {
+            before: (self.kind != RowsKind::Insert).then_some(&*self.before_row),
+            after: (self.kind != RowsKind::Delete).then_some(&*self.after_row),
+        }))
+    }
+
+    fn decode(&mut self) -> Result<(), Error> {
         let left = self.cursor.remaining();
         let mut documents = Documents::default();
-        let before = match self.kind {
-            RowsKind::Insert => None,
-            RowsKind::Update | RowsKind::Delete => {
-                let keep = self.partial.then_some(&mut documents);
-                Some(read_image(self.plan, &mut self.cursor, self.before, keep)?)
+        if self.kind != RowsKind::Insert {
+            if self.partial {
+                let mut ahead = self.cursor;
+                documents = stored_documents(self.plan, &mut ahead, self.before)?;
             }
-        };
-        let after = match self.kind {
-            RowsKind::Delete => None,
-            RowsKind::Update if self.partial => Some(read_partial_image(
-                self.plan,
-                &mut self.cursor,
-                self.after,
-                &documents,
-            )?),
-            RowsKind::Insert | RowsKind::Update => {
-                Some(read_image(self.plan, &mut self.cursor, self.after, None)?)
+            read_image(self.plan, &mut self.cursor, self.before, &mut self.before_row)?;
+        }
+        if self.kind != RowsKind::Delete {
+            let row = &mut self.after_row;
+            if self.partial {
+                read_partial_image(self.plan, &mut self.cursor, self.after, &documents, row)?;
+            } else {
+                read_image(self.plan, &mut self.cursor, self.after, row)?;
             }
-        };
+        }
         if left == self.cursor.remaining() {
-            let detail = format!("{left} bytes are left of rows that hold no column");
             return Err(Error::Mismatch {
                 table: self.plan.table.clone(),
-                detail,
+                detail: format!("{left} bytes are left of rows that hold no column"),
             });
         }
-        Ok(RowChange { before, after })
+        Ok(())
+    }
+
+    #[cold]
+    fn mismatch(&self, columns: usize) -> Error {
+        Error::Mismatch {
+            table: self.plan.table.clone(),
+            detail: format!(
+                "{columns} columns in the rows, {} in the table map",
+                self.plan.columns.len()
+            ),
+        }
     }
 }
 
@@ -181,22 +228,15 @@ impl<'a> Iterator for Rows<'_, 'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Over => None,
-            State::Mismatch(columns) => Some(Err(Error::Mismatch {
-                table: self.plan.table.clone(),
-                detail: format!(
-                    "{columns} columns in the rows, {} in the table map",
-                    self.plan.columns.len()
-                ),
-            })),
-            State::Reading if self.cursor.is_empty() => None,
-            State::Reading => {
-                let row = self.read();
-                if row.is_ok() {
-                    self.state = State::Reading;
-                }
-                Some(row)
+        match self.read() {
+            Err(error) => Some(Err(error)),
+            Ok(None) => None,
+            Ok(Some(Images { before, after })) => {
+                let (before, after) = (before.is_some(), after.is_some());
+                Some(Ok(RowChange {
+                    before: before.then(|| std::mem::take(&mut self.before_row)),
+                    after: after.then(|| std::mem::take(&mut self.after_row)),
+                }))
             }
         }
     }
@@ -205,39 +245,65 @@ impl<'a> Iterator for Rows<'_, 'a> {
 /// The stored form of a before image's JSON columns, by column: what diffs in the after image refer to.
 type Documents<'a> = Vec<(usize, &'a [u8])>;
 
-/// Takes one image: a bit per present column that says NULL, then the values of the others.
+/// The places of a row, one per column.
+#[inline]
+fn places<'r, 'a>(row: &'r mut Row<'a>, plan: &RowPlan) -> &'r mut [Option<Value<'a>>] {
+    if row.len() != plan.columns.len() {
+        row.resize_with(plan.columns.len(), || None);
+    }
+    row
+}
+
+/// Takes one image into `row`: a bit per present column that says NULL, then the values of the others.
 #[inline]
 fn read_image<'a>(
     plan: &RowPlan,
     cursor: &mut Cursor<'a>,
     image: Image<'a>,
-    mut keep: Option<&mut Documents<'a>>,
-) -> Result<Row<'a>, Error> {
-    let nulls = cursor
-        .bytes(image.present.div_ceil(8))
-        .within("row's NULL bits")?;
-    let mut row = Vec::with_capacity(plan.columns.len());
+    row: &mut Row<'a>,
+) -> Result<(), Error> {
+    let nulls = image.nulls(cursor)?;
+    let whole = image.present == plan.columns.len();
     let mut place = 0;
-    for (at, codec) in plan.columns.iter().enumerate() {
-        if !bit(image.bitmap, at) {
-            row.push(None);
+    for (at, (codec, slot)) in plan.columns.iter().zip(places(row, plan)).enumerate() {
+        if !whole && !bit(image.bitmap, at) {
+            *slot = None;
             continue;
         }
-        let value = if bit(nulls, place) {
-            Ok(Value::Null)
-        } else {
-            if let (Some(keep), Codec::Json(length)) = (&mut keep, codec) {
-                let mut ahead = *cursor;
-                if let Ok(document) = prefixed(&mut ahead, *length) {
-                    keep.push((at, document));
-                }
-            }
-            codec.read(cursor)
-        };
-        row.push(Some(value.map_err(|source| in_column(&plan.table, at, source))?));
+        if bit(nulls, place) {
+            *slot = Some(Value::Null);
+        } else if let Err(source) = codec.read(cursor, slot) {
+            return Err(in_column(&plan.table, at, source));
+        }
         place += 1;
     }
-    Ok(row)
+    Ok(())
+}
+
+/// Passes over a before image and keeps its JSON columns as they are stored.
+fn stored_documents<'a>(
+    plan: &RowPlan,
+    cursor: &mut Cursor<'a>,
+    image: Image<'a>,
+) -> Result<Documents<'a>, Error> {
+    let nulls = image.nulls(cursor)?;
+    let (mut documents, mut place, mut passed) = (Documents::new(), 0, None);
+    for (at, codec) in plan.columns.iter().enumerate() {
+        if !bit(image.bitmap, at) {
+            continue;
+        }
+        if !bit(nulls, place) {
+            let taken = match codec {
+                Codec::Json(length) => {
+                    prefixed(cursor, *length).map(|document| documents.push((at, document)))
+                }
+                _ => codec.read(cursor, &mut passed),
+            };
+            taken.map_err(|source| in_column(&plan.table, at, source))?;
+        }
+        place += 1;
+    }
+    Ok(documents)
 }
 
 /// Takes the after image of a PARTIAL_UPDATE_ROWS event: options, a bit per JSON column of the table that says "diff", then as usual.
@@ -246,7 +312,8 @@ fn read_partial_image<'a>(
     cursor: &mut Cursor<'a>,
     image: Image<'a>,
     before: &Documents<'a>,
-) -> Result<Row<'a>, Error> {
+    row: &mut Row<'a>,
+) -> Result<(), Error> {
     const WHAT: &str = "PARTIAL_UPDATE_ROWS event";
     const PARTIAL_JSON: u64 = 1;
     let options = cursor.lenenc().within(WHAT)?;
@@ -261,30 +328,32 @@ fn read_partial_image<'a>(
     } else {
         cursor.bytes(plan.json_columns.div_ceil(8)).within(WHAT)?
     };
-    let nulls = cursor
-        .bytes(image.present.div_ceil(8))
-        .within("row's NULL bits")?;
-    let mut row = Vec::with_capacity(plan.columns.len());
+    let nulls = image.nulls(cursor)?;
     let (mut place, mut json_place) = (0, 0);
-    for (at, codec) in plan.columns.iter().enumerate() {
+    for (at, (codec, slot)) in plan.columns.iter().zip(places(row, plan)).enumerate() {
         let mut is_diff = false;
         if matches!(codec, Codec::Json(_)) {
             is_diff = bit(diffs, json_place);
             json_place += 1;
         }
         if !bit(image.bitmap, at) {
-            row.push(None);
+            *slot = None;
             continue;
         }
-        let value = match codec {
-            _ if bit(nulls, place) => Ok(Value::Null),
-            Codec::Json(length) if is_diff => read_diff(cursor, *length, at, before),
-            _ => codec.read(cursor),
+        let taken = match codec {
+            _ if bit(nulls, place) => {
+                *slot = Some(Value::Null);
+                Ok(())
+            }
+            Codec::Json(length) if is_diff => {
+                read_diff(cursor, *length, at, before).map(|value| *slot = Some(value))
+            }
+            _ => codec.read(cursor, slot),
         };
-        row.push(Some(value.map_err(|source| in_column(&plan.table, at, source))?));
+        taken.map_err(|source| in_column(&plan.table, at, source))?;
         place += 1;
     }
-    Ok(row)
+    Ok(())
 }
 
 /// Takes the diffs of one column and applies them to what the before image holds.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::{JSON, METADATA, TYPES, for_each};
+use super::{JSON, METADATA, MORE, ROWS, TYPES, for_each};
 use crate::binlog::rows::{ColumnHint, Row, RowPlan};
 use crate::binlog::{Body, ColumnDef, ColumnType, RowsEvent, TableMap};
 use crate::value::{Date, TimeOfDay, Value};
@@ -77,8 +77,15 @@ fn key(row: &Row<'_>, place: usize) -> String {
 fn apply(tables: &mut Tables, map: &TableMap, plan: &RowPlan, rows: &RowsEvent<'_>) {
     let place = key_of(map);
     let table = tables.entry(map.table.clone()).or_default();
+    let mut again = plan.rows(rows);
     for change in plan.rows(rows) {
         let change = change.unwrap();
+        // Into the memory of the row before: the same.
+        let images = again.read().unwrap().unwrap();
+        assert_eq!(
+            (images.before, images.after),
+            (change.before.as_deref(), change.after.as_deref())
+        );
         let old = change
             .before
             .map(|before| table.remove(&key(&before, place)).unwrap());
@@ -91,6 +98,7 @@ fn apply(tables: &mut Tables, map: &TableMap, plan: &RowPlan, rows: &RowsEvent<'
         }
         table.insert(row[place].clone(), row);
     }
+    assert_eq!(again.read(), Ok(None));
 }
 
 /// All rows that a file's events leave behind.
@@ -156,6 +164,24 @@ fn json_of_every_kind_and_partial_updates() {
     assert_same(
         &replay(JSON, bare),
         include_str!("../../../tests/fixtures/json.tsv"),
+        &[],
+    );
+}
+
+#[test]
+fn rows_as_applications_have_them() {
+    assert_same(
+        &replay(ROWS, bare),
+        include_str!("../../../tests/fixtures/rows.tsv"),
+        &[],
+    );
+}
+
+#[test]
+fn what_is_rare() {
+    assert_same(
+        &replay(MORE, bare),
+        include_str!("../../../tests/fixtures/more.tsv"),
         &[],
     );
 }
