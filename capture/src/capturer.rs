@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::check::{self, SourceInfo};
 use crate::connection::{Connection, Replica};
 use crate::filter::Filter;
-use crate::intake::Intake;
+use crate::intake::{Batch, Intake};
 use crate::metrics::Metrics;
 use crate::reconnect::{Outages, Verdict};
 use crate::status::Progress;
@@ -138,6 +138,7 @@ impl Capturer {
             progress: Progress::default(),
             events: 0,
             passed: None,
+            batch: Batch::default(),
         };
         intake.run().await
     }

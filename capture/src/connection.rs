@@ -229,11 +229,18 @@ impl Connection {
     /// The next event of the stream; `patience` is how long the source may stay silent.
     pub(crate) async fn event(&mut self, patience: Duration) -> Result<&[u8], Error> {
         const DOING: &str = "reading its binlog";
-        let address = self.wire.address().clone();
-        let packet = self.wire.receive(DOING, patience).await?;
-        match packet {
+        self.wire.receive(DOING, patience).await?;
+        match self.wire.received() {
             [OK, event @ ..] => Ok(event),
-            [ERR, ..] => Err(match server_error(&address, DOING, packet) {
+            packet => Err(self.no_event(packet, DOING)),
+        }
+    }
+
+    /// What a packet says instead of bringing an event.
+    fn no_event(&self, packet: &[u8], doing: &'static str) -> Error {
+        let address = self.wire.address().clone();
+        match packet {
+            [ERR, ..] => match server_error(&address, doing, packet) {
                 // ER_SOURCE_FATAL_ERROR_READING_BINLOG, the number of every refusal to dump.
                 Error::Server {
                     code: code @ 1236,
@@ -246,21 +253,21 @@ impl Connection {
                     message,
                 },
                 other => other,
-            }),
+            },
             [EOF, ..] if is_eof(packet) => {
                 let source =
                     std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server ended the stream");
-                Err(Error::Broken {
+                Error::Broken {
                     address,
-                    doing: DOING,
+                    doing,
                     source,
-                })
+                }
             }
-            _ => Err(Error::Protocol {
+            _ => Error::Protocol {
                 address,
-                doing: DOING,
+                doing,
                 what: "a packet that is no event".to_owned(),
-            }),
+            },
         }
     }
 

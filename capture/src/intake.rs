@@ -20,6 +20,9 @@ const PAUSE_CHECK: Duration = Duration::from_millis(250);
 /// The status is told when the stream pauses, and at the latest after so many events.
 const EVENTS_PER_REPORT: u64 = 4096;
 
+/// Pieces wait for the stream to pause, or for this many bytes, to be appended together.
+const BATCH_BYTES: usize = 512 << 10;
+
 /// How often the position is stored while nothing that passes is wanted.
 const PASSED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,13 +53,37 @@ pub(crate) struct Intake<'a> {
     pub(crate) events: u64,
     /// When the first of the transactions passed by that the log's position does not cover yet was.
     pub(crate) passed: Option<Instant>,
+    /// What is to be appended.
+    pub(crate) batch: Batch,
+}
+
+/// What came and is not in the log yet.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pieces: Vec<Piece>,
+    bytes: usize,
+    /// How far the source was read with them.
+    place: Option<FilePosition>,
+    /// True while they are on their way into the log.
+    leaving: bool,
 }
 
 impl Intake<'_> {
     /// Streams until something breaks.
     pub(crate) async fn run(&mut self) -> Result<Infallible, Error> {
+        let outcome = self.stream().await;
+        // What came before the event that broke it is good.
+        self.settle().await?;
+        outcome
+    }
+
+    async fn stream(&mut self) -> Result<Infallible, Error> {
         loop {
-            if !self.connection.has_next() || self.events.is_multiple_of(EVENTS_PER_REPORT) {
+            let pauses = !self.connection.has_next();
+            if pauses || self.batch.bytes >= BATCH_BYTES {
+                self.settle().await?;
+            }
+            if pauses || self.events.is_multiple_of(EVENTS_PER_REPORT) {
                 self.report();
             }
             let event = self.connection.event(self.patience).await?;
@@ -73,9 +100,9 @@ impl Intake<'_> {
             self.events += 1;
             match step {
                 Step::Wait => {}
-                Step::Piece(piece) => self.append(piece).await?,
+                Step::Piece(piece) => self.batch.push(piece),
                 Step::Whole(piece, place) => {
-                    self.append(piece).await?;
+                    self.batch.push(piece);
                     self.outages.progressed();
                     self.reached(place);
                 }
@@ -84,32 +111,34 @@ impl Intake<'_> {
                     self.progress.passed += 1;
                     self.progress.commit_micros = commit_micros;
                     self.passed.get_or_insert_with(Instant::now);
-                    self.cover_passed()?;
+                    self.cover_passed().await?;
                     self.reached(place);
                 }
                 Step::Reached(place) => {
                     if self.events > PREAMBLE {
                         self.outages.progressed();
                     }
-                    self.cover_passed()?;
+                    self.cover_passed().await?;
                     self.reached(place);
                 }
             }
         }
     }
 
-    /// Stores the position past transactions that were left out (everything before them is appended by then), about once a second: a purge of the source's binlogs, or
+    /// Stores the position past transactions that were left out, about once a second: a purge of the source's binlogs, or
     /// a start after a crash, must not find the log far behind because nothing was wanted.
-    fn cover_passed(&mut self) -> Result<(), Error> {
+    async fn cover_passed(&mut self) -> Result<(), Error> {
         if self
             .passed
             .is_some_and(|since| since.elapsed() >= PASSED_INTERVAL)
         {
+            self.settle().await?;
             self.store_passed()?;
         }
         Ok(())
     }
 
+    /// Everything that came before must be appended.
     fn store_passed(&mut self) -> Result<(), Error> {
         if let (Some(_), Some(position)) = (self.passed, self.assembler.between()) {
             self.appender.pass(&position)?;
@@ -120,19 +149,55 @@ impl Intake<'_> {
     }
 
     fn reached(&mut self, place: FilePosition) {
-        self.appender.reached(place.clone());
+        self.batch.place = Some(place.clone());
         self.progress.file = Some(place);
     }
 
-    /// Appends a piece, however long the log makes it wait; a wait for the quota is shown in the status.
-    async fn append(&mut self, piece: Piece) -> Result<(), Error> {
+    /// Appends what waits.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let batch = std::mem::take(&mut self.batch);
+        if !batch.pieces.is_empty() {
+            self.batch.leaving = true;
+            self.append(batch.pieces).await?;
+            self.batch.leaving = false;
+        }
+        if let Some(place) = batch.place {
+            self.appender.reached(place);
+        }
+        Ok(())
+    }
+
+    /// Appends pieces, however long the log makes them wait; a wait for the quota is shown in the status.
+    async fn append(&mut self, pieces: Vec<Piece>) -> Result<(), Error> {
         fail::fail_point!("capture-append", |_| outrigger_storage::failpoint::kill());
-        let bytes = u64::try_from(piece.events.len()).unwrap_or(u64::MAX);
-        let commit_micros = piece.begin.as_ref().map(|begin| begin.commit_micros);
-        let position = piece.end.as_ref().map(|end| end.position.clone());
+        let mut appended = Progress::default();
+        for piece in &pieces {
+            appended.bytes += u64::try_from(piece.events.len()).unwrap_or(u64::MAX);
+            if let Some(begin) = &piece.begin {
+                appended.commit_micros = begin.commit_micros;
+            }
+            appended.transactions += u64::from(piece.end.is_some());
+        }
+        let last = pieces.iter().rev().find_map(|piece| piece.end.as_ref());
+        appended.position = last.map(|end| end.position.clone());
+        self.patiently(pieces).await?;
+        self.metrics.bytes.increment(appended.bytes);
+        self.progress.bytes += appended.bytes;
+        if appended.commit_micros != 0 {
+            self.progress.commit_micros = appended.commit_micros;
+        }
+        self.progress.transactions += appended.transactions;
+        if appended.position.is_some() {
+            self.progress.position = appended.position;
+            self.passed = None;
+        }
+        Ok(())
+    }
+
+    async fn patiently(&mut self, pieces: Vec<Piece>) -> Result<(), Error> {
         let mut paused = false;
         {
-            let mut appending = pin!(self.appender.append(piece));
+            let mut appending = pin!(self.appender.append_all(pieces));
             loop {
                 tokio::select! {
                     biased;
@@ -154,16 +219,6 @@ impl Intake<'_> {
         if paused {
             tracing::info!("the log has room again, capture goes on");
             self.status.set(State::Streaming);
-        }
-        self.progress.bytes += bytes;
-        self.metrics.bytes.increment(bytes);
-        if let Some(micros) = commit_micros {
-            self.progress.commit_micros = micros;
-        }
-        if position.is_some() {
-            self.progress.transactions += 1;
-            self.progress.position = position;
-            self.passed = None;
         }
         Ok(())
     }
@@ -206,9 +261,23 @@ impl Intake<'_> {
     }
 }
 
+impl Batch {
+    fn push(&mut self, piece: Piece) {
+        self.bytes += piece.events.len();
+        self.pieces.push(piece);
+    }
+
+    /// Nothing waits and nothing is half way.
+    fn is_settled(&self) -> bool {
+        self.pieces.is_empty() && !self.leaving
+    }
+}
+
 impl Drop for Intake<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.store_passed() {
+        if self.batch.is_settled()
+            && let Err(error) = self.store_passed()
+        {
             tracing::debug!(%error, "what was passed last will be read again");
         }
         self.report();

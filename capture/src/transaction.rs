@@ -17,6 +17,9 @@ use crate::filter::{Fate, Filter};
 /// A piece leaves as soon as it holds this many bytes.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
+/// Events of transactions share allocations of this size.
+const CHUNK_BYTES: usize = 256 << 10;
+
 /// What an event means for the assembly of transactions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Meaning<'a> {
@@ -397,7 +400,14 @@ impl Assembler {
     }
 
     fn take_events(&mut self) -> Bytes {
-        self.events.split().freeze()
+        let events = self.events.split().freeze();
+        // A large transaction goes on; small ones share an allocation.
+        if self.open.is_some() {
+            self.events.reserve(PIECE_BYTES + CHUNK_BYTES / 4);
+        } else if self.events.capacity() < CHUNK_BYTES / 16 {
+            self.events.reserve(CHUNK_BYTES);
+        }
+        events
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Wire {
     joining: bool,
     /// The sequence number of the next packet, either way.
     sequence: u8,
+    /// The payload received last.
+    last: Span,
 }
 
 /// The header that some bytes begin with, once they are enough.
@@ -42,6 +44,7 @@ fn header(bytes: &[u8]) -> Option<PacketHeader> {
 }
 
 /// Where the payload just received lies.
+#[derive(Debug, Clone)]
 enum Span {
     Buffer(Range<usize>),
     Joined,
@@ -84,6 +87,7 @@ impl Wire {
             joined: Vec::new(),
             joining: false,
             sequence: 0,
+            last: Span::Buffer(0..0),
         }
     }
 
@@ -123,17 +127,23 @@ impl Wire {
 
     /// The next payload, whole. `patience` is how long the socket may stay silent, not how long all of it may take.
     pub(crate) async fn receive(&mut self, doing: &'static str, patience: Duration) -> Result<&[u8], Error> {
+        self.last = Span::Buffer(0..0);
         self.release();
-        let span = loop {
+        self.last = loop {
             if let Some(span) = self.take(doing)? {
                 break span;
             }
             self.fill(doing, patience).await?;
         };
-        Ok(match span {
-            Span::Buffer(range) => &self.buffer[range],
+        Ok(self.received())
+    }
+
+    /// The payload received last, once more; nothing if receiving the next one failed.
+    pub(crate) fn received(&self) -> &[u8] {
+        match &self.last {
+            Span::Buffer(range) => self.buffer.get(range.clone()).unwrap_or_default(),
             Span::Joined => &self.joined,
-        })
+        }
     }
 
     /// True when the next payload is here in full already, so that receiving it won't wait.

@@ -2,9 +2,10 @@
 //! names it, errors aside.
 //!
 //! `events` holds records, `schemas` table definitions by offset, `meta` the format, the log's identity, the position and the
-//! trim mark. A batch is all or nothing, also across a crash. Writes go to the write-ahead log, or past it while much comes in ([`mode`]); either way only
-//! [`Engine::sync`], which is the sync thread's, makes them durable.
+//! trim mark. A batch is all or nothing, also across a crash. Writes go to the write-ahead log, or past it while much comes in
+//! ([`mode`]); either way only [`Engine::sync`], which is the sync thread's, makes them durable.
 
+mod compression;
 mod directory;
 mod lock;
 mod mode;
@@ -18,14 +19,15 @@ mod wal;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions,
 };
 
+use self::compression::Compression;
 use self::directory::{disk_bytes, families};
 pub use self::lock::Holder;
 use self::lock::Lock;
@@ -58,6 +60,9 @@ pub(crate) struct Engine {
     mode: ModeLock,
     /// Whether [`Engine::announce`] did its work in this rush.
     announced: AtomicBool,
+    /// Bytes of records written in this rush and not flushed yet, about.
+    unflushed: AtomicU64,
+    compression: Mutex<Compression>,
     path: PathBuf,
     shelf: Mutex<Shelf>,
     // After `db`: the directory is free once RocksDB is closed.
@@ -111,6 +116,8 @@ impl Engine {
             db,
             mode: ModeLock::default(),
             announced: AtomicBool::new(false),
+            unflushed: AtomicU64::new(0),
+            compression: Mutex::default(),
             path,
             shelf: Mutex::default(),
             lock,
@@ -156,6 +163,8 @@ impl Engine {
         }
         self.commit(batch, stall, "appending")?;
         self.shelve(schemas);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.unflushed.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -190,12 +199,42 @@ impl Engine {
         if !mode.is_unlogged() {
             return self.sync_wal(true);
         }
+        let raw = self.unflushed.swap(0, Ordering::Relaxed);
         self.flush()?;
-        if !self.announced.load(Ordering::Relaxed) {
-            self.announce()?;
-            self.announced.store(true, Ordering::Relaxed);
+        if self.announced.load(Ordering::Relaxed) {
+            return self.compress_if_it_pays(raw);
         }
+        // The first table of a rush holds records from before it too.
+        self.announce()?;
+        self.announced.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Measures the table that was just flushed.
+    fn compress_if_it_pays(&self, raw: u64) -> Result<(), Error> {
+        if raw < 1 << 20 {
+            return Ok(());
+        }
+        let files = self
+            .db
+            .live_files()
+            .map_err(|e| self.failed("listing tables", e))?;
+        // Names are numbers of one width.
+        let newest = files
+            .iter()
+            .filter(|file| file.column_family_name == EVENTS)
+            .max_by_key(|file| &file.name);
+        let Some(newest) = newest else { return Ok(()) };
+        let stored = u64::try_from(newest.size).unwrap_or(u64::MAX);
+        let mut compression = self.compression.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(on) = compression.flushed(raw, stored) else {
+            return Ok(());
+        };
+        tracing::debug!(on, raw, stored, "log: compression");
+        let kind = if on { "kLZ4Compression" } else { "kNoCompression" };
+        self.db
+            .set_options_cf(self.family(EVENTS)?, &[("compression", kind)])
+            .map_err(|e| self.failed("changing the compression of tables", e))
     }
 
     fn sync_wal(&self, sync: bool) -> Result<(), Error> {
@@ -208,22 +247,25 @@ impl Engine {
     pub(crate) fn unlog(&self) {
         self.mode.set_unlogged();
         self.announced.store(false, Ordering::Relaxed);
+        self.unflushed.store(0, Ordering::Relaxed);
     }
 
     /// A logged write of no consequence to every family, after the first flush of a rush. Whoever follows this database
     /// ([`View`]) keeps what it read from the write-ahead log, and takes it for newer than any table, until the next file of that
     /// log has something for the same family.
     fn announce(&self) -> Result<(), Error> {
-        let (events, meta) = (self.family(EVENTS)?, self.family(META)?);
+        let events = self.family(EVENTS)?;
         let mut iterator = self.db.raw_iterator_cf(events);
         iterator.seek_to_last();
         let newest = iterator.key().map(parse_key).transpose();
         let newest = newest.map_err(|e| self.damaged("the last record", &e))?;
         let (offset, _) = newest.unwrap_or((Offset::ZERO, 0));
         let mut batch = WriteBatch::default();
-        // Neither key is ever used, and the first is near others, so that tables keep to their own range.
+        // No such key is ever used, and the first is near others, so that tables keep to their own range.
         batch.delete_cf(events, key(offset, u32::MAX));
-        batch.delete_cf(meta, b"");
+        for name in [META, SCHEMAS] {
+            batch.delete_cf(self.family(name)?, b"");
+        }
         self.db
             .write_opt(batch, &WriteOptions::default())
             .map_err(|e| self.failed("appending", e))?;
