@@ -339,15 +339,28 @@ fn parse_gtids(connection: &Connection, text: &str) -> Result<GtidSet, Error> {
     })
 }
 
-/// `gtid_owned` without the `#session` after each number.
+/// `gtid_owned` as a GTID set. The server writes `uuid:number#session` with more of `:number#session`, and nothing at all
+/// between one UUID's last session and the next UUID: where a UUID follows, its eight digits before the first hyphen tell
+/// where the session's number ends.
 fn without_owners(text: &str) -> String {
-    let mut inside = false;
-    text.chars()
-        .filter(|&character| {
-            inside = character == '#' || (inside && character.is_ascii_digit());
-            !inside
-        })
-        .collect()
+    const UUID_LEN: usize = 36;
+    let mut parts = text.split('#');
+    let mut set = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (head, rest) = part
+            .split_once(':')
+            .map_or((part, None), |(head, rest)| (head, Some(rest)));
+        let uuid = head.len().checked_sub(UUID_LEN).and_then(|at| head.get(at..));
+        if let Some(uuid) = uuid.filter(|_| head.contains('-')) {
+            set.push(',');
+            set.push_str(uuid);
+        }
+        if let Some(rest) = rest {
+            set.push(':');
+            set.push_str(rest);
+        }
+    }
+    set
 }
 
 #[cfg(test)]
@@ -356,9 +369,19 @@ mod tests {
 
     #[test]
     fn owners_are_cut_out() {
+        let (a, b) = (
+            "34d3726c-e696-11f1-9c08-02fc00000001",
+            "44d3726c-e696-11f1-9c08-02fc00000001",
+        );
+        // As 9.7.4 writes it.
         assert_eq!(
-            without_owners("a-b:1#17:2#9,\nc-d:tag:5#1"),
-            "a-b:1:2,\nc-d:tag:5"
+            without_owners(&format!("{a}:7#12:5#11{a}:soak:5#13{b}:9#14")),
+            format!("{a}:7:5,{a}:soak:5,{b}:9")
+        );
+        assert_eq!(without_owners(&format!("{a}:7#12")), format!("{a}:7"));
+        assert_eq!(
+            without_owners(&format!("{a}:7#12,\n{b}:9#14")),
+            format!("{a}:7,{b}:9")
         );
         assert_eq!(without_owners(""), "");
     }
