@@ -9,7 +9,10 @@ DEMO ?=
 SECONDS ?= 60
 DECODER ?=
 
-.PHONY: help setup demo test lint doc fuzz
+RUNS ?= 200
+export RUNS JOBS OUTRIGGER_SEED OUTRIGGER_KEEP
+
+.PHONY: help setup demo test soak lint doc fuzz
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +29,9 @@ test: setup ## all tests, against real servers
 
 fuzz: setup ## damaged and invented bytes for every decoder: SECONDS=3600, DECODER=json for one of them
 	@$(ENV) OUTRIGGER_FUZZ_SECONDS=$(SECONDS) OUTRIGGER_FUZZ_DECODER=$(DECODER) cargo test --locked -p outrigger-protocol --test fuzz -- --nocapture
+
+soak: setup ## seeded runs with kills, cut links and restarts over random writes: RUNS=200 JOBS=2 OUTRIGGER_SEED=7 OUTRIGGER_KEEP=1
+	@$(CARGO) test --locked --features failpoints --test integration -- soak::many_seeds --exact --ignored --nocapture
 
 lint: setup ## formatting, clippy and rustdoc, warnings are errors
 	@cargo fmt --all -- --check

@@ -5,9 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use mysql_async::prelude::Queryable;
-
-use crate::support::{Plan, Rig};
+use crate::support::{Plan, Rig, definitions};
 
 fn run_file(rig: &Rig, database: &str, file: &Path) {
     let socket = rig.source.socket();
@@ -65,24 +63,8 @@ async fn every_case_ends_equal() {
     rig.assert_equal(&databases).await;
     let (mut source, mut target) = (rig.source_conn().await, rig.target_conn().await);
     for database in databases {
-        let sql = format!(
-            "SELECT CONVERT(table_name USING utf8mb4) FROM information_schema.tables WHERE table_schema = '{database}'"
-        );
-        let tables: Vec<String> = source.query(sql).await.unwrap();
-        for table in tables {
-            let sql = format!("SHOW CREATE TABLE {database}.`{}`", table.replace('`', "``"));
-            let ours: mysql_async::Row = source.query_first(&sql).await.unwrap().unwrap();
-            let theirs: mysql_async::Row = target.query_first(&sql).await.unwrap().unwrap();
-            let text = |row: &mysql_async::Row| row.get::<String, _>(1).unwrap();
-            assert_eq!(plain(&text(&ours)), plain(&text(&theirs)), "{database}.{table}");
-        }
+        let ours = definitions(&mut source, database).await.unwrap();
+        let theirs = definitions(&mut target, database).await.unwrap();
+        assert_eq!(ours, theirs);
     }
-}
-
-/// A definition without its counter and its definer.
-fn plain(text: &str) -> String {
-    let words = text
-        .split(' ')
-        .filter(|word| !word.starts_with("AUTO_INCREMENT=") && !word.starts_with("DEFINER="));
-    words.collect::<Vec<_>>().join(" ")
 }

@@ -10,5 +10,7 @@ mod refusal;
 mod relay;
 mod replay;
 mod selection;
+mod soak;
 mod support;
+mod workload;
 mod workspace;

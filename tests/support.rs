@@ -13,6 +13,10 @@ use tempfile::TempDir;
 /// How long anything may take that normally takes seconds; these machines can be slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What the source's account needs.
+pub(crate) const SOURCE_GRANTS: &str =
+    "REPLICATION SLAVE, REPLICATION CLIENT, SELECT, SHOW VIEW, LOCK TABLES";
+
 /// Two servers and a sidecar that is not started yet.
 pub(crate) struct Rig {
     pub(crate) sidecar: Sidecar,
@@ -53,7 +57,7 @@ impl Default for Plan<'_> {
             proxy: "",
             over_socket: false,
             source_password: "source secret",
-            source_grants: "REPLICATION SLAVE, REPLICATION CLIENT, SELECT, SHOW VIEW, LOCK TABLES",
+            source_grants: SOURCE_GRANTS,
         }
     }
 }
@@ -225,7 +229,30 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
-async fn accounts(source: &Server, target: &Server, source_grants: &str) {
+/// Every table's and view's definition, without what may differ: counters and definers.
+pub(crate) async fn definitions(conn: &mut Conn, database: &str) -> mysql_async::Result<Vec<String>> {
+    let sql = format!(
+        "SELECT CONVERT(table_name USING utf8mb4) FROM information_schema.tables WHERE table_schema = '{database}' ORDER BY 1"
+    );
+    let tables: Vec<String> = conn.query(sql).await?;
+    let mut definitions = Vec::new();
+    for table in tables {
+        let sql = format!("SHOW CREATE TABLE {database}.`{}`", table.replace('`', "``"));
+        let row: Option<mysql_async::Row> = conn.query_first(sql).await?;
+        let text: String = row.and_then(|row| row.get(1)).unwrap_or_default();
+        let words = text
+            .split(' ')
+            .filter(|word| !word.starts_with("AUTO_INCREMENT=") && !word.starts_with("DEFINER="));
+        definitions.push(format!(
+            "{database}.{table}: {}",
+            words.collect::<Vec<_>>().join(" ")
+        ));
+    }
+    Ok(definitions)
+}
+
+/// Accounts of least privilege on both sides; passwords `source secret` and `target secret`.
+pub(crate) async fn accounts(source: &Server, target: &Server, source_grants: &str) {
     let mut conn = connect(source).await;
     let all = format!("GRANT {source_grants} ON *.* TO outrigger@'%'");
     run(
