@@ -160,6 +160,8 @@ mod tests {
                 bytes: 0,
                 quota: 1,
                 paused: false,
+                found: Vec::new(),
+                phase: Phase::plain("open"),
             },
             proxy: None,
             tasks: Vec::new(),

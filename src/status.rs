@@ -2,11 +2,15 @@
 //! printed by `outrigger status`.
 
 mod document;
+mod ending;
+mod log;
 mod observer;
 mod rate;
 mod render;
 
 pub use document::{Document, LogPart, Phase, ProxyPart, SourcePart, TablePart, TaskPart};
-pub use observer::{Ending, ObservedProxy, ObservedTask, Observer};
+pub use ending::Ending;
+pub use log::ObservedLog;
+pub use observer::{ObservedProxy, ObservedTask, Observer};
 pub use rate::Window;
 pub use render::render;

@@ -1,11 +1,12 @@
 //! The one place that wires the crates together: opens the log, finds where capture starts, starts every part, keeps the
-//! log trimmed, stops everything in order.
+//! log trimmed, opens it again when it failed, stops everything in order.
 //!
 //! A part that fails takes no other part with it: its end is shown in the status with what to do, and the rest goes on.
 //! Only a failure to start ends the process. Stopping asks all parts at once, waits for them within a deadline, and closes
 //! the log last; stopping harder is always safe too (W3).
 
 mod parts;
+mod pipeline;
 mod selection;
 mod signals;
 mod start;
@@ -16,19 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
-use outrigger_applier::{Task, TaskStatus};
-use outrigger_capture::Capturer;
+use outrigger_applier::TaskStatus;
 use outrigger_proxy::Proxy;
-use outrigger_storage::Log;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::http::{self, Pages};
-use crate::status::{Ending, ObservedProxy, ObservedTask, Observer};
+use crate::status::{Ending, ObservedLog, ObservedProxy, ObservedTask, Observer};
 use crate::telemetry::metrics::Recorder;
 use parts::{Part, Parts};
+use pipeline::Pipeline;
 use selection::Wanted;
 use signals::Signals;
 
@@ -68,6 +68,12 @@ pub enum Error {
         /// The panic, as the runtime describes it.
         cause: tokio::task::JoinError,
     },
+    /// What uses the log did not end as it should.
+    #[error("{why}")]
+    Unclean {
+        /// The sentence.
+        why: String,
+    },
     /// A second signal came while stopping.
     #[error("stopped at once by a second signal; what was under way is resumed at the next start")]
     Impatient,
@@ -83,6 +89,8 @@ pub enum Error {
 
 /// Beyond the proxy's own drain: the time that parts have to finish what they are doing.
 const STOPPING: Duration = Duration::from_secs(60);
+/// What uses the log stops within [`STOPPING`] or says who did not; it gets the time to say so.
+const MARGIN: Duration = Duration::from_secs(5);
 /// HTTP clients that keep a connection open do not hold up a stop for longer.
 const HTTP_STOPPING: Duration = Duration::from_secs(1);
 
@@ -106,7 +114,7 @@ pub async fn run(config: Config, recorder: Recorder, screen: MultiProgress) -> R
 
 /// Everything that runs.
 struct Sidecar {
-    log: Log,
+    log: Arc<ObservedLog>,
     parts: Parts,
     stopping: Duration,
     /// Stops all parts but HTTP, which tells about the stopping. Each has a child of it, so that none stops another.
@@ -116,14 +124,21 @@ struct Sidecar {
 
 impl Sidecar {
     async fn start(config: Config, recorder: Recorder, screen: MultiProgress) -> Result<Self, Error> {
-        let log_path = config.log.path.display().to_string();
-        let log = open(config.log).await?;
-        let source_info = start::prepare(&config.capture.source, &log).await?;
-        let wanted = (!config.keep_all).then(|| Wanted::of(&config.tasks));
-        start::note_what_is_kept(&log, wanted.as_ref()).await?;
+        let wanted = (!config.keep_all).then(|| Arc::new(Wanted::of(&config.tasks)));
+        let (log, source_info) = match pipeline::begin(&config.log, &config.capture, wanted.as_deref()).await
+        {
+            Ok((log, info)) => (Some(log), info),
+            Err(Error::Log(error)) if error.is_of_the_disk() => {
+                warn!("{error}; starting all the same: proxy and HTTP run, the log is tried again");
+                (None, None)
+            }
+            Err(error) => return Err(error),
+        };
+        let path = config.log.path.display().to_string();
+        let observed_log = Arc::new(ObservedLog::new(path, config.log.quota.as_u64()));
         let (cancel, cancel_http) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = Parts::default();
-        let mut stopping = STOPPING;
+        let mut stopping = STOPPING + MARGIN;
 
         let proxy = match config.proxy {
             None => None,
@@ -152,13 +167,12 @@ impl Sidecar {
                 ended: Ending::default(),
             });
         let capture_status = Arc::new(outrigger_capture::Status::new());
-        let capture_ended = Ending::default();
         let observer = Arc::new(Observer::new(
-            (log.clone(), log_path),
+            Arc::clone(&observed_log),
             (
                 Arc::clone(&capture_status),
                 config.capture.source.address.to_string(),
-                Arc::clone(&capture_ended),
+                Ending::default(),
             ),
             observed_proxy,
             tasks.collect(),
@@ -167,33 +181,31 @@ impl Sidecar {
             observer.source_is(info);
         }
 
-        let http = listen(config.http.listen, &log, &observer, &recorder).await?;
+        let http = listen(config.http.listen, &observer, &recorder).await?;
         parts.spawn(Part::Http, Ending::default(), http.run(cancel_http.child_token()));
         if let Some((proxy, observed)) = proxy.zip(observer.proxy()) {
             parts.spawn(
                 Part::Proxy,
-                Arc::clone(&observed.ended),
+                observed.ended.clone(),
                 proxy.run(cancel.child_token()),
             );
         }
         let mut capture = config.capture;
-        capture.selection = wanted.map(|wanted| Arc::new(wanted) as _);
-        let capturer = Capturer::new(capture, log.clone(), capture_status);
-        parts.spawn(Part::Capture, capture_ended, capturer.run(cancel.child_token()));
-        for ((config, status), observed) in config.tasks.into_iter().zip(statuses).zip(observer.tasks()) {
-            let task = Task::new(config, log.clone(), status);
-            parts.spawn(
-                Part::Task(observed.name.clone()),
-                Arc::clone(&observed.ended),
-                task.run(cancel.child_token()),
-            );
-        }
-        let trimming = trim::run(log.clone(), Arc::clone(&observer), cancel.child_token());
-        parts.spawn(Part::Trimming, Ending::default(), trimming);
+        capture.selection = wanted.clone().map(|wanted| wanted as _);
+        let pipeline = Pipeline {
+            log: config.log,
+            capture,
+            wanted,
+            capture_status,
+            tasks: config.tasks.into_iter().zip(statuses).collect(),
+            observer: Arc::clone(&observer),
+        };
+        let ended = observed_log.ended.clone();
+        parts.spawn(Part::Pipeline, ended, pipeline.run(log, cancel.child_token()));
         let watching = watch::run(observer, recorder, screen, cancel.child_token());
         parts.spawn(Part::Watching, Ending::default(), watching);
         Ok(Self {
-            log,
+            log: observed_log,
             parts,
             stopping,
             cancel,
@@ -227,27 +239,23 @@ impl Sidecar {
                 parts: names,
             });
         }
-        let log = self.log;
-        blocking("closing the log", move || log.close()).await??;
+        if let Some(Some(why)) = self.log.ended.get() {
+            return Err(Error::Unclean { why });
+        }
         info!("stopped");
         Ok(())
     }
 }
 
-async fn open(config: outrigger_storage::Config) -> Result<Log, Error> {
-    Ok(blocking("opening the log", move || Log::open(config)).await??)
-}
-
 async fn listen(
     address: std::net::SocketAddr,
-    log: &Log,
     observer: &Arc<Observer>,
     recorder: &Recorder,
 ) -> Result<http::Server, Error> {
     let (observer, recorder) = (Arc::clone(observer), recorder.clone());
-    let (trimmed, trimming) = (log.clone(), Arc::clone(&observer));
+    let trimming = Arc::clone(&observer);
     let pages = Pages {
-        trim: Arc::new(move |order| trim::ordered(&trimmed, &trimming, order)),
+        trim: Arc::new(move |order| trim::ordered(&trimming, order)),
         status: Arc::new(move || observer.document()),
         metrics: Arc::new(move || recorder.render()),
     };

@@ -5,6 +5,8 @@
 mod cases;
 mod chaos;
 mod crash;
+mod disk;
+mod log;
 mod outage;
 mod refusal;
 mod relay;

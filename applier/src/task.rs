@@ -30,6 +30,7 @@ pub struct Task {
 impl Task {
     /// Nothing is connected before [`Task::run`]. Capture into the log must have begun, or begin soon: the copy waits for it.
     pub fn new(config: Config, log: Log, status: Arc<TaskStatus>) -> Self {
+        status.set_state(TaskState::Preparing);
         Self {
             config: Arc::new(config),
             log,

@@ -35,6 +35,7 @@ impl Capturer {
     /// happens before [`Capturer::run`].
     pub fn new(config: Config, log: Log, status: Arc<Status>) -> Self {
         let outages = Outages::new(config.retry_window);
+        status.set(State::Connecting);
         Self {
             config,
             log,

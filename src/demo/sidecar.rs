@@ -42,9 +42,15 @@ impl Sidecar {
 
     /// Starts the process with the given crash points (empty for none).
     pub fn start_with(&mut self, failpoints: &str) -> Result<()> {
+        self.start_under(&[], failpoints)
+    }
+
+    /// Starts the process by another command, like `prlimit` with its options, that ends in running it.
+    pub fn start_under(&mut self, command: &[&str], failpoints: &str) -> Result<()> {
         failpoints.clone_into(&mut self.failpoints);
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
-        let mut arguments: Vec<OsString> = vec!["env".into()];
+        let mut arguments: Vec<OsString> = command.iter().map(OsString::from).collect();
+        arguments.push("env".into());
         arguments.push(format!("FAILPOINTS={failpoints}").into());
         arguments.push(self.program.clone().into());
         arguments.extend(["run", "--config"].map(OsString::from));
@@ -160,6 +166,12 @@ impl Sidecar {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.folder.join("sidecar.log")
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("outrigger.toml")
     }
 
     /// The last log lines.

@@ -107,6 +107,12 @@ pub struct LogPart {
     pub quota: u64,
     /// True while the quota is used up and capture waits.
     pub paused: bool,
+    /// What opening it found of a crash, a sentence each.
+    #[serde(default)]
+    pub found: Vec<String>,
+    /// `open`, or why it can't be used.
+    #[serde(flatten)]
+    pub phase: Phase,
 }
 
 /// The proxy.
@@ -188,12 +194,14 @@ impl Document {
     /// What is wrong, a sentence each; empty when all is well.
     pub fn troubles(&self) -> Vec<String> {
         let source = ("source".to_owned(), &self.source.phase);
+        let log = ("log".to_owned(), &self.log.phase);
         let proxy = self.proxy.iter().map(|proxy| ("proxy".to_owned(), &proxy.phase));
         let tasks = self
             .tasks
             .iter()
             .map(|task| (format!("task {}", task.name), &task.phase));
-        std::iter::once(source)
+        [log, source]
+            .into_iter()
             .chain(proxy)
             .chain(tasks)
             .filter(|(_, phase)| phase.is_trouble())

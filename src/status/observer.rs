@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use outrigger_applier::status::TableCopy;
 use outrigger_applier::{Side, TaskState, TaskStatus};
 use outrigger_capture::{SourceInfo, State, Status};
-use outrigger_storage::Log;
 
 use super::document::{Document, LogPart, Phase, ProxyPart, SourcePart, TablePart, TaskPart};
+use super::ending::Ending;
+use super::log::{ObservedLog, waiting};
 use super::rate::Window;
 use crate::telemetry::process;
 
@@ -19,8 +20,7 @@ use crate::telemetry::process;
 #[derive(Debug)]
 pub struct Observer {
     started: Instant,
-    log: Log,
-    log_path: String,
+    log: Arc<ObservedLog>,
     source_address: String,
     source_info: OnceLock<SourceInfo>,
     capture: Arc<Status>,
@@ -52,9 +52,6 @@ pub struct ObservedProxy {
     pub ended: Ending,
 }
 
-/// How a part of the sidecar ended, once it has: the error's sentence, or `None` when it was asked to. Written once.
-pub type Ending = Arc<OnceLock<Option<String>>>;
-
 #[derive(Debug, Default)]
 struct Rates {
     captured_transactions: Window,
@@ -74,12 +71,11 @@ struct TaskRates {
 impl Observer {
     /// An observer of a sidecar that is about to start.
     pub fn new(
-        log: (Log, String),
+        log: Arc<ObservedLog>,
         capture: (Arc<Status>, String, Ending),
         proxy: Option<ObservedProxy>,
         tasks: Vec<ObservedTask>,
     ) -> Self {
-        let (log, log_path) = log;
         let (capture, source_address, capture_ended) = capture;
         let rates = Rates {
             tasks: tasks.iter().map(|_| TaskRates::default()).collect(),
@@ -88,7 +84,6 @@ impl Observer {
         Self {
             started: Instant::now(),
             log,
-            log_path,
             source_address,
             source_info: OnceLock::new(),
             capture,
@@ -102,6 +97,16 @@ impl Observer {
     /// The tasks, in the order of the configuration.
     pub fn tasks(&self) -> &[ObservedTask] {
         &self.tasks
+    }
+
+    /// The log.
+    pub fn log(&self) -> &ObservedLog {
+        &self.log
+    }
+
+    /// How capture ended, told by the supervisor.
+    pub fn capture_ended(&self) -> &Ending {
+        &self.capture_ended
     }
 
     /// The proxy, where there is one.
@@ -127,15 +132,19 @@ impl Observer {
 
     /// Everything, now.
     pub fn document(&self) -> Document {
-        let log = self.log_part();
+        let log = self.log.part();
         let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = self.source_part(&rates);
-        let tasks = self
+        let mut source = self.source_part(&rates);
+        let mut tasks: Vec<TaskPart> = self
             .tasks
             .iter()
             .zip(&rates.tasks)
             .map(|(task, rates)| task.part(rates, &log, &source))
             .collect();
+        if let Some(waiting) = waiting(&log) {
+            tasks.iter_mut().for_each(|task| task.phase = waiting.clone());
+            source.phase = waiting;
+        }
         Document {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
@@ -147,19 +156,6 @@ impl Observer {
             }),
             log,
             tasks,
-        }
-    }
-
-    fn log_part(&self) -> LogPart {
-        let stats = self.log.stats();
-        LogPart {
-            path: self.log_path.clone(),
-            id: stats.id.to_string(),
-            first: stats.first.0,
-            last: stats.last.0,
-            bytes: stats.bytes.as_u64(),
-            quota: stats.quota.as_u64(),
-            paused: stats.paused,
         }
     }
 
@@ -272,7 +268,7 @@ fn share(log: &LogPart, behind: u64) -> u64 {
 }
 
 /// A clock that was set back makes a moment lie in the future: that counts as now.
-fn since(moment: SystemTime) -> f64 {
+pub(super) fn since(moment: SystemTime) -> f64 {
     moment.elapsed().unwrap_or_default().as_secs_f64()
 }
 
@@ -283,8 +279,8 @@ fn until(moment: SystemTime) -> f64 {
         .as_secs_f64()
 }
 
-fn ended(ending: &Ending) -> Option<Phase> {
-    ending.get().map(|why| Phase::stopped(why.clone()))
+pub(super) fn ended(ending: &Ending) -> Option<Phase> {
+    ending.get().map(Phase::stopped)
 }
 
 fn capture_phase(state: State) -> Phase {
@@ -369,6 +365,8 @@ mod tests {
             bytes,
             quota: 0,
             paused: false,
+            found: Vec::new(),
+            phase: Phase::plain("open"),
         }
     }
 

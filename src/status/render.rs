@@ -61,6 +61,13 @@ pub fn render(document: &Document) -> String {
             bytes(log.quota)
         ),
     );
+    for found in &log.found {
+        line(&mut out, &format!("        found when opened: {found}"));
+    }
+    if log.phase.is_trouble() {
+        line(&mut out, &format!("        {}", phase(&log.phase)));
+    }
+    why(&mut out, "        ", &log.phase);
     match &document.proxy {
         None => line(&mut out, "proxy   none"),
         Some(proxy) => {

@@ -12,6 +12,8 @@ use crate::status::Ending;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
     Capture,
+    /// Everything that needs the log.
+    Pipeline,
     Proxy,
     Http,
     Trimming,
@@ -22,6 +24,7 @@ pub(super) enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Pipeline => f.write_str("log"),
             Self::Capture => f.write_str("capture"),
             Self::Proxy => f.write_str("proxy"),
             Self::Http => f.write_str("http"),
@@ -109,7 +112,7 @@ impl Parts {
             Ok(()) => info!(%part, "ended"),
             Err(why) => error!(%part, "stopped: {why}"),
         }
-        ending.get_or_init(|| outcome.err());
+        ending.set(outcome.err());
     }
 }
 
@@ -134,16 +137,9 @@ mod tests {
             std::future::pending::<Result<(), String>>(),
         );
         parts.all_but_http().await;
-        assert_eq!(failed.get(), Some(&Some("purged".to_owned())));
-        assert_eq!(done.get(), Some(&None));
-        assert!(
-            panicked
-                .get()
-                .unwrap()
-                .as_deref()
-                .unwrap()
-                .contains("please report it")
-        );
+        assert_eq!(failed.get(), Some(Some("purged".to_owned())));
+        assert_eq!(done.get(), Some(None));
+        assert!(panicked.get().unwrap().unwrap().contains("please report it"));
         assert_eq!(parts.names(), "");
         parts.abort();
         parts.all().await;

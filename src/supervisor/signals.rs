@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT; and SIGXFSZ, which would end the process where a limit on file sizes is nothing but a full disk.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,6 +8,8 @@ use super::Error;
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Never asked: that somebody listens turns the signal into an error of the write.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -22,6 +24,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -39,7 +39,11 @@ pub(super) async fn run(log: Log, observer: Arc<Observer>, cancel: CancellationT
 }
 
 /// Trims through what was asked for, at once, if every task has applied it.
-pub(super) fn ordered(log: &Log, observer: &Observer, order: TrimOrder) -> Result<TrimAnswer, String> {
+pub(super) fn ordered(observer: &Observer, order: TrimOrder) -> Result<TrimAnswer, String> {
+    let log = observer
+        .log()
+        .open()
+        .ok_or("the log can't be used now: `outrigger status` says why")?;
     let slowest = applied(observer).collect::<Option<Vec<_>>>();
     let Some(slowest) = slowest.and_then(|applied| applied.into_iter().min()) else {
         return Err(

@@ -56,6 +56,7 @@ struct States {
 impl States {
     /// Writes a log line for each part whose state changed.
     fn tell(&mut self, document: &Document) {
+        self.part("log", &document.log.phase);
         self.part("capture", &document.source.phase);
         for task in &document.tasks {
             let part = format!("task {}", task.name);

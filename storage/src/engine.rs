@@ -133,6 +133,16 @@ impl Engine {
         }
     }
 
+    /// What a crash left was put right: closing forgets who left it.
+    pub(crate) fn settle(&self) {
+        self.lock.settle();
+    }
+
+    /// Whether there is a database in `path`.
+    pub(crate) fn exists(path: &Path) -> bool {
+        path.join("CURRENT").exists()
+    }
+
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -238,6 +248,10 @@ impl Engine {
     }
 
     fn sync_wal(&self, sync: bool) -> Result<(), Error> {
+        fail::fail_point!("log-sync-fails", |_| {
+            let broken = io::Error::other("the failpoint log-sync-fails is set");
+            Err(io_error(&self.path, "syncing the write-ahead log in", broken))
+        });
         self.db
             .flush_wal(sync)
             .map_err(|e| self.failed("syncing the write-ahead log", e))

@@ -130,9 +130,32 @@ pub enum Error {
         /// The quota.
         quota: ByteSize,
     },
+    /// The log that was open before is not there.
+    #[error(
+        "log: the log that was in {} is not there any more; is its disk mounted? It is opened again as soon as it is back", path.display()
+    )]
+    Gone {
+        /// The log's directory.
+        path: PathBuf,
+    },
     /// The log was closed.
     #[error("log: it was closed")]
     Closed,
+}
+
+impl Error {
+    /// Whether mending the disk (room, write access, health) heals it, with nothing to be decided by anybody.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Engine { source, .. } => source.0.kind() == rocksdb::ErrorKind::IOError,
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ),
+            Self::Gone { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 fn age(found: u32, supported: u32) -> &'static str {

@@ -52,15 +52,37 @@ impl Log {
     /// # Errors
     /// [`Error::InUse`] if another process has it, [`Error::Version`] or [`Error::NotALog`] if it is not ours to read,
     /// [`Error::Corrupt`] if its end contradicts itself, [`Error::Config`], [`Error::Io`], [`Error::Engine`].
+    pub fn open(config: Config) -> Result<Self, Error> {
+        Self::open_known(config, None)
+    }
+
+    /// Opens the log `id` again, and none in its place: a disk that is not mounted shows an empty directory.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if that log is not there; those of [`open`](Self::open).
+    pub fn reopen(config: Config, id: LogId) -> Result<Self, Error> {
+        Self::open_known(config, Some(id))
+    }
+
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a config is validated once and passed by value"
     )]
-    pub fn open(config: Config) -> Result<Self, Error> {
+    fn open_known(config: Config, known: Option<LogId>) -> Result<Self, Error> {
         config.validate()?;
+        let gone = || Error::Gone {
+            path: config.path.clone(),
+        };
+        if known.is_some() && !Engine::exists(&config.path) {
+            return Err(gone());
+        }
         let (engine, meta) = Engine::open(&config)?;
+        if known.is_some_and(|known| known != meta.id) {
+            return Err(gone());
+        }
         let recovery = engine.recover(&meta)?;
         engine.sync()?;
+        engine.settle();
         let last = meta.last();
         let metrics = Metrics::new();
         let measured = engine.disk_bytes()?;
@@ -236,6 +258,16 @@ impl Log {
     /// [`Error::Engine`]; the items' are those of [`schema`](Self::schema).
     pub fn schemas(&self) -> Result<Schemas<'_>, Error> {
         self.shared.engine.schemas()
+    }
+
+    /// What made the log fail, if it has: it takes nothing more until it is opened again.
+    pub fn failed(&self) -> Option<Error> {
+        self.shared.sync.failure()
+    }
+
+    /// Waits until the log fails. May be cancelled.
+    pub async fn failure(&self) -> Error {
+        self.shared.sync.wait_for_failure().await
     }
 
     /// Gives back everything that was trimmed, whatever it costs. Blocks for the disk, possibly for seconds.

@@ -209,6 +209,24 @@ impl Durability {
         }
     }
 
+    /// What made the log fail.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.lock().failed.clone()
+    }
+
+    /// Waits until the log fails.
+    pub(crate) async fn wait_for_failure(&self) -> Error {
+        let mut progress = self.progress.subscribe();
+        loop {
+            if let Some(error) = self.failure() {
+                return error;
+            }
+            if progress.changed().await.is_err() {
+                return Error::Closed;
+            }
+        }
+    }
+
     /// Ends the log's work for good: everyone who waits is told.
     pub(crate) fn fail(&self, error: &Error) {
         let mut state = self.lock();

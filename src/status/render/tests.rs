@@ -29,6 +29,8 @@ fn document() -> Document {
             bytes: 12_897_484,
             quota: 21_474_836_480,
             paused: false,
+            found: Vec::new(),
+            phase: Phase::plain("open"),
         },
         proxy: Some(ProxyPart {
             listen: vec!["127.0.0.1:3307".to_owned()],

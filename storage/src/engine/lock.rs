@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::io_error;
@@ -52,6 +53,8 @@ pub(super) struct Lock {
     file: File,
     /// Who had the log before and did not close it.
     pub(super) left_by: Option<Holder>,
+    /// Whether what that one left was put right, so that closing forgets it.
+    settled: AtomicBool,
 }
 
 impl Lock {
@@ -85,13 +88,26 @@ impl Lock {
             since: Some(SystemTime::now()),
         };
         write(&file, &encode(&ours));
-        Ok(Self { file, left_by })
+        Ok(Self {
+            file,
+            left_by,
+            settled: AtomicBool::new(false),
+        })
+    }
+
+    /// What a crash left was put right.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        write(&self.file, "");
+        let left = self
+            .left_by
+            .as_ref()
+            .filter(|_| !self.settled.load(Ordering::Relaxed));
+        write(&self.file, &left.map(encode).unwrap_or_default());
     }
 }
 

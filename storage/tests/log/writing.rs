@@ -316,3 +316,26 @@ async fn what_is_kept_is_remembered_with_the_place_where_it_began() {
     let words: Vec<_> = log.kept().unwrap().into_iter().map(|k| k.what).collect();
     assert_eq!(words, ["b", "c", "d"]);
 }
+
+#[tokio::test]
+async fn a_log_that_is_gone_is_not_made_anew() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let id = log.id();
+    log.close().unwrap();
+    assert_eq!(Log::reopen(config(dir.path()), id).unwrap().id(), id);
+    // As if the disk were not mounted.
+    let empty = tempdir().unwrap();
+    let refused = Log::reopen(config(empty.path()), id).unwrap_err();
+    assert!(
+        matches!(refused, Error::Gone { .. }) && refused.is_of_the_disk(),
+        "{refused}"
+    );
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
+    // Or another one were mounted there.
+    drop(open(empty.path()));
+    assert!(matches!(
+        Log::reopen(config(empty.path()), id),
+        Err(Error::Gone { .. })
+    ));
+}
