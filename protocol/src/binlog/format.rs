@@ -2,7 +2,7 @@
 
 use super::error::Within;
 use super::header::{CHECKSUM_LEN, FLAG_BINLOG_IN_USE, HEADER_LEN};
-use super::{ChecksumAlg, Error, EventKind};
+use super::{ChecksumAlg, Error, EventHeader, EventKind};
 use crate::cursor::Cursor;
 
 /// FORMAT_DESCRIPTION: how the events of this file are written.
@@ -55,8 +55,8 @@ impl FormatDescription {
     const VERSION_LEN: usize = 50;
 
     /// Decodes the whole event, header included: the event says by itself whether checksums are on, and its own is verified here. It
-    /// stands even where they are off, and is verified too unless they were `expected` to be off: a dump that begins within a file
-    /// changes the event and then leaves the old checksum.
+    /// stands even where they are off, and is verified too if they were `expected` to be on; but not in an event without a place: a
+    /// dump that begins within a file takes that away, and where the file's checksums are off it leaves the old one.
     pub(super) fn parse(event: &[u8], expected: ChecksumAlg) -> Result<Self, Error> {
         let (_, body) = event
             .split_at_checked(HEADER_LEN)
@@ -78,7 +78,8 @@ impl FormatDescription {
         } else {
             ChecksumAlg::Off
         };
-        if checksum == ChecksumAlg::Crc32 || expected == ChecksumAlg::Crc32 {
+        let has_place = EventHeader::parse(event)?.log_pos != 0;
+        if checksum == ChecksumAlg::Crc32 || (expected == ChecksumAlg::Crc32 && has_place) {
             verify(event)?;
         }
         if binlog_version != 4 || usize::from(header_len) != HEADER_LEN {

@@ -3,7 +3,7 @@
 use super::{EVENTS, TYPES, UNCHECKED, for_each, split};
 use crate::binlog::{
     Body, ChecksumAlg, Compression, Error, Event, EventHeader, EventKind, FLAG_BINLOG_IN_USE, GtidEvent,
-    IntVar, Payload, QueryEvent, RowsEvent, RowsKind, SessionVars, UserVarValue,
+    HEADER_LEN, IntVar, Payload, QueryEvent, RowsEvent, RowsKind, SessionVars, UserVarValue,
 };
 
 /// The queries of a file: text and session.
@@ -78,6 +78,15 @@ fn a_file_without_checksums() {
         panic!()
     };
     assert_eq!(format.checksum, ChecksumAlg::Off);
+    // A dump that begins within such a file while the server has checksums on again: place and time are taken away, the checksum
+    // stays as it was.
+    let mut changed = split(UNCHECKED)[0].to_vec();
+    changed[13..17].fill(0);
+    changed[HEADER_LEN + 52..HEADER_LEN + 56].fill(0);
+    let Body::FormatDescription(again) = Event::parse(&changed, ChecksumAlg::Crc32).unwrap().body else {
+        panic!()
+    };
+    assert_eq!((again.checksum, again.created), (ChecksumAlg::Off, 0));
     assert!(
         queries(UNCHECKED)
             .iter()
