@@ -179,6 +179,7 @@ fn crash(dice: &mut StdRng, copying: bool, definitions: bool) -> Crash {
     let most = match point {
         "ddl-before" | "ddl-after" => 1,
         "chunk-commit" => 12,
+        "checkpoint" | "group-commit" => 30,
         _ => 100,
     };
     Crash {
@@ -209,6 +210,14 @@ fn restart(dice: &mut StdRng) -> Restart {
 }
 
 impl Crash {
+    /// The point is passed once the copy is done.
+    pub(super) fn in_replay(&self) -> bool {
+        matches!(
+            self.point,
+            "checkpoint" | "group-commit" | "ddl-before" | "ddl-after"
+        )
+    }
+
     /// As the environment variable `FAILPOINTS` has it.
     pub(super) fn failpoint(&self) -> String {
         match self.passages {

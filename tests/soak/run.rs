@@ -215,6 +215,9 @@ impl Run<'_> {
     }
 
     async fn crash(&mut self, crash: &Crash) -> Result<()> {
+        if crash.in_replay() {
+            self.until_replaying().await?;
+        }
         self.report.kills += u64::from(self.sidecar.running()?);
         self.sidecar.kill()?;
         self.sidecar.start_with(&crash.failpoint())?;
@@ -229,6 +232,23 @@ impl Run<'_> {
         self.report.missed.push(crash.failpoint());
         self.report.kills += 1;
         self.sidecar.kill()
+    }
+
+    /// Waits for the end of the copy, but not for long: under ever new definitions it takes its time.
+    async fn until_replaying(&mut self) -> Result<()> {
+        let until = Instant::now() + REACHED * 2;
+        while Instant::now() < until {
+            self.restart_if_gone()?;
+            let replaying = self.sidecar.status().is_ok_and(|status| {
+                let state = &status["tasks"][0]["state"];
+                state == "catching_up" || state == "synchronizing"
+            });
+            if replaying {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// Writers get something done, whatever the faults left them; a source that is away comes back first.
