@@ -271,6 +271,11 @@ impl Connection {
         }
     }
 
+    /// Gives back the memory of the event received last, if that was a large one.
+    pub(crate) fn forget(&mut self) {
+        self.wire.forget();
+    }
+
     /// True when the next event is here in full already.
     pub(crate) fn has_next(&self) -> bool {
         self.wire.has_next()

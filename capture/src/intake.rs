@@ -23,6 +23,9 @@ const EVENTS_PER_REPORT: u64 = 4096;
 /// Pieces wait for the stream to pause, or for this many bytes, to be appended together.
 const BATCH_BYTES: usize = 512 << 10;
 
+/// Once an event of this size was taken over, its memory is given back before it is appended.
+const LARGE_EVENT: usize = 8 << 20;
+
 /// How often the position is stored while nothing that passes is wanted.
 const PASSED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,7 @@ impl Intake<'_> {
                 self.report();
             }
             let event = self.connection.event(self.patience).await?;
+            let large = event.len() > LARGE_EVENT;
             let checksum = self.assembler.checksum();
             let step = match stream::read(event, checksum) {
                 Ok((header, meaning)) => {
@@ -98,6 +102,9 @@ impl Intake<'_> {
             };
             let step = step.map_err(|fault| self.explain(fault))?;
             self.events += 1;
+            if large {
+                self.connection.forget();
+            }
             match step {
                 Step::Wait => {}
                 Step::Piece(piece) => self.batch.push(piece),

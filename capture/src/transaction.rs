@@ -401,8 +401,11 @@ impl Assembler {
 
     fn take_events(&mut self) -> Bytes {
         let events = self.events.split().freeze();
-        // A large transaction goes on; small ones share an allocation.
-        if self.open.is_some() {
+        // What is left of a large event's allocation would keep all of it. A large transaction goes on; small ones share an
+        // allocation.
+        if events.len() > 2 * PIECE_BYTES {
+            self.events = BytesMut::new();
+        } else if self.open.is_some() {
             self.events.reserve(PIECE_BYTES + CHUNK_BYTES / 4);
         } else if self.events.capacity() < CHUNK_BYTES / 16 {
             self.events.reserve(CHUNK_BYTES);

@@ -127,8 +127,7 @@ impl Wire {
 
     /// The next payload, whole. `patience` is how long the socket may stay silent, not how long all of it may take.
     pub(crate) async fn receive(&mut self, doing: &'static str, patience: Duration) -> Result<&[u8], Error> {
-        self.last = Span::Buffer(0..0);
-        self.release();
+        self.forget();
         self.last = loop {
             if let Some(span) = self.take(doing)? {
                 break span;
@@ -153,6 +152,12 @@ impl Wire {
             Some(header) => rest.len() >= HEADER_SIZE + header.size() && !header.is_continued(),
             None => false,
         }
+    }
+
+    /// Forgets the payload received last and gives back what it took.
+    pub(crate) fn forget(&mut self) {
+        self.last = Span::Buffer(0..0);
+        self.release();
     }
 
     /// Gives back memory that one large payload took.

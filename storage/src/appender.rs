@@ -10,10 +10,14 @@ use outrigger_protocol::position::{FilePosition, SourcePosition};
 use crate::engine::{Stall, WriteError};
 use crate::format::{HEAD_ROOM, Key, encode_passed, encode_position, encode_record, key};
 use crate::log::Shared;
-use crate::{End, Error, Log, Offset, Piece, Record, SchemaVersion};
+use crate::{Error, Log, Offset, Piece, Record, SchemaVersion};
 
 /// How long an append that waits for room sleeps before it measures the directory again, unless a trim wakes it.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// More than this at once is written on a thread that may block, and not kept for readers: it is not to stand in memory five
+/// times.
+const LARGE: u64 = 8 << 20;
 
 /// The one writer of a log. Dropping it discards an unfinished transaction and makes the finished ones durable (it blocks for
 /// that sync), so that [`Log::position`] then says where the next one must go on.
@@ -54,7 +58,7 @@ impl Appender {
     /// # Errors
     /// [`Error::Sequence`] if a piece doesn't follow the one before, [`Error::TransactionTooLarge`], [`Error::Closed`], and
     /// whatever made the log fail, which only opening it again can mend.
-    pub async fn append_all(&mut self, pieces: Vec<Piece>) -> Result<(), Error> {
+    pub async fn append_all(&mut self, mut pieces: Vec<Piece>) -> Result<(), Error> {
         if pieces.is_empty() {
             return Ok(());
         }
@@ -65,20 +69,20 @@ impl Appender {
         if !shared.retention.fits(size) {
             self.wait_for_quota(size).await?;
         }
-        match shared.write(self.generation, &pieces, Stall::Refuse) {
-            Ok(()) => Ok(()),
-            Err(WriteError::Failed(error)) => Err(error),
-            Err(WriteError::WouldStall) => {
-                shared.metrics.stalled();
-                let (shared, generation) = (Arc::clone(shared), self.generation);
-                let write = move || shared.write(generation, &pieces, Stall::Wait);
-                match tokio::task::spawn_blocking(write).await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(WriteError::Failed(error))) => Err(error),
-                    // The runtime is shutting down, or RocksDB contradicts itself: either way nothing was written.
-                    Ok(Err(WriteError::WouldStall)) | Err(_) => Err(Error::Closed),
-                }
+        if size <= LARGE {
+            match shared.write(self.generation, &mut pieces, Stall::Refuse) {
+                Ok(()) => return Ok(()),
+                Err(WriteError::Failed(error)) => return Err(error),
+                Err(WriteError::WouldStall) => shared.metrics.stalled(),
             }
+        }
+        let (shared, generation) = (Arc::clone(shared), self.generation);
+        let write = move || shared.write(generation, &mut pieces, Stall::Wait);
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(WriteError::Failed(error))) => Err(error),
+            // The runtime is shutting down, or RocksDB contradicts itself: either way nothing was written.
+            Ok(Err(WriteError::WouldStall)) | Err(_) => Err(Error::Closed),
         }
     }
 
@@ -247,21 +251,21 @@ impl Writer {
 }
 
 /// Pieces on their way: how they are stored.
-struct Encoded<'a> {
+struct Encoded {
     /// All values, one after the other, so that a batch is one allocation.
     values: Vec<u8>,
     /// Where each begins, where its events do, and which piece it is.
     places: Vec<(usize, usize, Offset, u32)>,
     /// The last transaction that ends.
-    whole: Option<(Offset, &'a End)>,
+    whole: Option<(Offset, SourcePosition)>,
     /// The position after that, as it is stored.
     position: Option<Vec<u8>>,
     /// What the transactions that end changed of table definitions.
     schemas: Vec<SchemaVersion>,
 }
 
-impl<'a> Encoded<'a> {
-    fn new(pieces: &'a [Piece], writer: &mut Writer) -> Result<Self, Error> {
+impl Encoded {
+    fn new(pieces: &[Piece], writer: &mut Writer) -> Result<Self, Error> {
         let room = pieces.iter().map(|piece| piece.events.len() + HEAD_ROOM).sum();
         let mut encoded = Self {
             values: Vec::with_capacity(room),
@@ -270,6 +274,7 @@ impl<'a> Encoded<'a> {
             position: None,
             schemas: Vec::new(),
         };
+        let mut last = None;
         for piece in pieces {
             let (offset, number) = writer.place(piece)?;
             let start = encoded.values.len();
@@ -280,11 +285,12 @@ impl<'a> Encoded<'a> {
             if let Some(end) = &piece.end {
                 check_offsets(&end.schemas, offset)?;
                 encoded.schemas.extend_from_slice(&end.schemas);
-                encoded.whole = Some((offset, end));
+                last = Some((offset, end));
             }
         }
-        if let Some((offset, end)) = encoded.whole {
+        if let Some((offset, end)) = last {
             encoded.position = Some(encode_position(offset, &end.position).map_err(|e| e.refused())?);
+            encoded.whole = Some((offset, end.position.clone()));
         }
         Ok(encoded)
     }
@@ -339,33 +345,44 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes pieces and tells everyone whom it concerns.
-    fn write(&self, generation: u64, pieces: &[Piece], stall: Stall) -> Result<(), WriteError> {
+    /// Writes pieces and tells everyone whom it concerns. Takes the events out of large ones, which must not stand in memory once
+    /// more than needed.
+    fn write(&self, generation: u64, pieces: &mut [Piece], stall: Stall) -> Result<(), WriteError> {
         let mut writer = self.lock_writer();
         self.sync.check().map_err(WriteError::Failed)?;
         if writer.generation != generation {
             return Err(WriteError::Failed(Error::Closed));
         }
         let mut next = *writer;
-        let encoded = Encoded::new(pieces, &mut next).map_err(WriteError::Failed)?;
+        let mut encoded = Encoded::new(pieces, &mut next).map_err(WriteError::Failed)?;
+        let size = encoded.values.len() + encoded.position.as_ref().map_or(0, Vec::len);
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let large = stall == Stall::Wait && size > LARGE;
+        if large {
+            pieces.iter_mut().for_each(|piece| piece.events.clear());
+        }
+        let batch = self
+            .engine
+            .batch(&encoded.records(), encoded.position.as_deref(), &encoded.schemas);
+        if large {
+            encoded.values = Vec::new();
+        }
         fail::fail_point!("log-append", |_| crate::failpoint::kill());
-        self.engine
-            .write(
-                &encoded.records(),
-                encoded.position.as_deref(),
-                &encoded.schemas,
-                stall,
-            )
+        batch
+            .map_err(WriteError::Failed)
+            .and_then(|batch| self.engine.write(batch, &encoded.schemas, stall))
             .inspect_err(|error| {
                 if let WriteError::Failed(error) = error {
                     self.sync.fail(error);
                 }
             })?;
         *writer = next;
-        let size = encoded.values.len() + encoded.position.as_ref().map_or(0, Vec::len);
-        let size = u64::try_from(size).unwrap_or(u64::MAX);
-        let whole = encoded.whole.map(|(offset, end)| (offset, end.position.clone()));
-        self.lock_tail().extend(encoded.into_records(pieces));
+        let whole = encoded.whole.take();
+        if large {
+            self.lock_tail().clear();
+        } else {
+            self.lock_tail().extend(encoded.into_records(pieces));
+        }
         let transactions = pieces.iter().filter(|piece| piece.end.is_some()).count();
         self.metrics.appended(size, transactions);
         self.sync.appended(size, whole);

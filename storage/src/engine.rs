@@ -148,16 +148,14 @@ impl Engine {
         &self.path
     }
 
-    /// Writes records and, with a transaction's last, the position and table definitions, in one batch.
-    pub(crate) fn write(
+    /// Records and, with a transaction's last, the position and table definitions, as one batch for [`write`](Self::write).
+    pub(crate) fn batch(
         &self,
         records: &[(Key, &[u8])],
         position: Option<&[u8]>,
         schemas: &[SchemaVersion],
-        stall: Stall,
-    ) -> Result<(), WriteError> {
-        let families = || Ok((self.family(EVENTS)?, self.family(META)?));
-        let (events, meta) = families().map_err(WriteError::Failed)?;
+    ) -> Result<WriteBatch, Error> {
+        let (events, meta) = (self.family(EVENTS)?, self.family(META)?);
         // The values, and what RocksDB puts before each.
         let bytes: usize = records.iter().map(|(_, value)| value.len() + 64).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes + position.map_or(0, |value| value.len() + 64));
@@ -168,12 +166,21 @@ impl Engine {
             batch.put_cf(meta, META_POSITION, position);
         }
         if !schemas.is_empty() {
-            self.add_schemas(&mut batch, schemas)
-                .map_err(WriteError::Failed)?;
+            self.add_schemas(&mut batch, schemas)?;
         }
+        Ok(batch)
+    }
+
+    /// Writes a batch in which these table definitions are.
+    pub(crate) fn write(
+        &self,
+        batch: WriteBatch,
+        schemas: &[SchemaVersion],
+        stall: Stall,
+    ) -> Result<(), WriteError> {
+        let bytes = u64::try_from(batch.size_in_bytes()).unwrap_or(u64::MAX);
         self.commit(batch, stall, "appending")?;
         self.shelve(schemas);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.unflushed.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }

@@ -44,6 +44,12 @@ impl Tail {
         }
     }
 
+    /// Forgets everything: what came last is not kept.
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+        self.bytes = 0;
+    }
+
     /// Forgets `offset` and what follows: a transaction that is not going to be finished.
     pub(crate) fn discard(&mut self, offset: Offset) {
         while self.records.back().is_some_and(|record| record.offset >= offset) {

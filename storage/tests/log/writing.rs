@@ -196,6 +196,22 @@ async fn pieces_appended_together_are_stored_together_or_not_at_all() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_piece_comes_back_whole_and_so_do_its_neighbours() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    let mut follower = log.reader(Offset::ZERO).unwrap();
+    let sizes = [100, 20 << 20, 200];
+    for number in 1..=2 {
+        append(&mut appender, number, &sizes).await;
+        soon(appender.sync()).await.unwrap();
+        expect(&mut follower, number, number, &sizes).await;
+    }
+    expect(&mut log.reader(Offset(1)).unwrap(), 2, 2, &sizes).await;
+    assert_eq!(log.position(), Some(position(2)));
+}
+
 #[tokio::test]
 async fn another_format_or_another_database_is_refused() {
     let dir = tempdir().unwrap();
