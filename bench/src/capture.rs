@@ -1,29 +1,26 @@
 //! From the source's binlog into the durable log, beside `mysqlbinlog --read-from-remote-server --raw`, which writes the same
 //! bytes to a file without checking or syncing them.
 
-use std::sync::Arc;
-use std::time::Instant;
+mod binlog;
+mod disk;
+mod durable;
+mod large;
+mod ours;
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
+use clap::{Args, ValueEnum};
 use outrigger::demo::server::Server;
-use outrigger_capture::{Capturer, Status};
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
-use outrigger_protocol::position::{FilePosition, SourcePosition};
-use outrigger_storage::Log;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
+use self::binlog::{Shape, Stretch};
+use self::ours::Ours;
 use crate::bar::{self, Figure};
 use crate::lab::{self, Lab};
 use crate::usage;
 
 /// The peer's name.
 const PEER: &str = "mysqlbinlog";
-/// Connections that fill the binlog.
-const WRITERS: usize = 4;
 
 /// What can be changed.
 #[derive(Debug, Args)]
@@ -31,45 +28,47 @@ pub(crate) struct Flags {
     /// MiB of binlog with rows of 1 KB, eight in a transaction.
     #[arg(long, default_value_t = 256)]
     mib: u64,
+    /// MiB of binlog of sysbench's transactions.
+    #[arg(long, default_value_t = 128)]
+    mix_mib: u64,
     /// MiB of binlog with rows of 100 bytes, each its own transaction.
     #[arg(long, default_value_t = 64)]
     small_mib: u64,
+    /// Transactions per second while the delay until durable is measured.
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// Seconds for which that is measured in one round.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
     /// How often each contestant has its turn.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// What is measured: all but `large`, which takes minutes, unless given.
+    #[arg(long, value_enum, default_values = ["rate", "durable"])]
+    part: Vec<Part>,
+    /// MiB of the large transaction; the compressed one has half of it.
+    #[arg(long, default_value_t = 2048)]
+    large_mib: u64,
+    /// MiB of the large row.
+    #[arg(long, default_value_t = 64)]
+    row_mib: u64,
+    /// The log's `sync_interval` in milliseconds, instead of its default.
+    #[arg(long)]
+    sync_interval_ms: Option<u64>,
     /// A small run, to see that it works.
     #[arg(long)]
     quick: bool,
 }
 
-/// A kind of rows.
-struct Shape {
-    name: &'static str,
-    bytes: u32,
-    rows: usize,
-    transactions: u32,
-}
-
-/// Rows of 1 KB.
-const LARGE: Shape = Shape {
-    name: "1k",
-    bytes: 1000,
-    rows: 8,
-    transactions: 500,
-};
-/// Small rows in small transactions: the work is per event.
-const SMALL: Shape = Shape {
-    name: "small",
-    bytes: 100,
-    rows: 1,
-    transactions: 4000,
-};
-
-/// A piece of the source's binlog.
-struct Stretch {
-    start: SourcePosition,
-    end: FilePosition,
-    bytes: u64,
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Bytes per second, CPU, and what the log takes on disk.
+    Rate,
+    /// From the commit to durable.
+    Durable,
+    /// Memory while large transactions pass.
+    Large,
 }
 
 /// One turn of one contestant.
@@ -95,134 +94,90 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
     let lab = Lab::new()?;
     let source = lab.server("source")?;
     lab::account(&source).await?;
-    let (large, small) = if flags.quick {
-        (32, 8)
-    } else {
-        (flags.mib, flags.small_mib)
-    };
-    for (shape, mib) in [(LARGE, large), (SMALL, small)] {
-        lab::say(&format!("writing {mib} MiB of binlog, {} rows", shape.name))?;
-        let stretch = write(&source, &shape, mib).await?;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 0..flags.rounds {
-            for contestant in [round % 2, (round + 1) % 2] {
-                Lab::settle()?;
-                if contestant == 0 {
-                    ours.push(capture(&lab, &source, &stretch).await?);
-                } else {
-                    theirs.push(mysqlbinlog(&lab, &source, &stretch)?);
-                }
-            }
-            if let (Some(ours), Some(theirs)) = (ours.last(), theirs.last()) {
-                lab::say(&format!(
-                    "round {round}: {:.0} MB/s with {:.2} CPU s, {PEER} {:.0} MB/s with {:.2} CPU s",
-                    ours.megabytes_per_second,
-                    ours.cpu_seconds,
-                    theirs.megabytes_per_second,
-                    theirs.cpu_seconds
-                ))?;
+    let quick = flags.quick;
+    if flags.part.contains(&Part::Rate) {
+        let (wide, mix, small) = if quick {
+            (32, 16, 8)
+        } else {
+            (flags.mib, flags.mix_mib, flags.small_mib)
+        };
+        for (shape, mib) in [(Shape::Wide, wide), (Shape::Mix, mix), (Shape::Small, small)] {
+            if mib > 0 {
+                rate(&lab, &source, shape, mib, flags.rounds).await?;
             }
         }
-        report(&shape, &ours, &theirs)?;
+    }
+    if flags.part.contains(&Part::Durable) {
+        let load = durable::Load {
+            rows: if quick { 2_000 } else { 20_000 },
+            rate: flags.rate,
+            seconds: if quick { 3 } else { flags.seconds },
+            rounds: flags.rounds.min(3),
+            sync_interval: flags.sync_interval_ms.map(Duration::from_millis),
+        };
+        durable::run(&lab, &source, load).await?;
+    }
+    if flags.part.contains(&Part::Large) {
+        let mib = if quick { 64 } else { flags.large_mib };
+        let sizes = large::Sizes {
+            transaction: mib,
+            compressed: mib / 2,
+            row: if quick { 16 } else { flags.row_mib },
+        };
+        large::run(&lab, &source, sizes).await?;
     }
     Ok(())
 }
 
-fn report(shape: &Shape, ours: &[Turn], theirs: &[Turn]) -> Result<()> {
+async fn rate(lab: &Lab, source: &Server, shape: Shape, mib: u64, rounds: usize) -> Result<()> {
+    let name = shape.name();
+    lab::say(&format!("writing {mib} MiB of binlog, {name} rows"))?;
+    let stretch = binlog::write(source, shape, mib).await?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for contestant in [round % 2, (round + 1) % 2] {
+            Lab::settle()?;
+            if contestant == 0 {
+                let last = round + 1 == rounds && shape != Shape::Small;
+                ours.push(capture(lab, source, &stretch, last.then_some(name)).await?);
+            } else {
+                theirs.push(mysqlbinlog(lab, source, &stretch)?);
+            }
+        }
+        if let (Some(ours), Some(theirs)) = (ours.last(), theirs.last()) {
+            lab::say(&format!(
+                "round {round}: {:.0} MB/s with {:.2} CPU s, {PEER} {:.0} MB/s with {:.2} CPU s",
+                ours.megabytes_per_second, ours.cpu_seconds, theirs.megabytes_per_second, theirs.cpu_seconds
+            ))?;
+        }
+    }
+    report(name, &ours, &theirs)
+}
+
+fn report(name: &str, ours: &[Turn], theirs: &[Turn]) -> Result<()> {
     let figures: [(&str, &str, Pick); 2] = [
         ("rate", "MB/s", |turn| turn.megabytes_per_second),
         ("cpu", "CPU-s", |turn| turn.cpu_seconds),
     ];
     for (kind, unit, value) in figures {
-        let name = format!("capture_{}_{kind}", shape.name);
+        let name = format!("capture_{name}_{kind}");
         let rounds = |turns: &[Turn]| turns.iter().map(value).collect::<Vec<_>>();
         bar::print(Figure { name: &name, unit }, &rounds(ours), PEER, &rounds(theirs))?;
     }
     Ok(())
 }
 
-/// Writes a stretch of binlog by a procedure on the server.
-async fn write(source: &Server, shape: &Shape, mib: u64) -> Result<Stretch> {
-    let mut conn = lab::root(source).await?;
-    lab::durable(&mut conn, false).await?;
-    let (name, half) = (shape.name, shape.bytes / 2);
-    let values = vec![format!("(HEX(RANDOM_BYTES({half})))"); shape.rows].join(", ");
-    for statement in [
-        "CREATE DATABASE IF NOT EXISTS capture".to_owned(),
-        format!(
-            "CREATE TABLE capture.t_{name} (id BIGINT PRIMARY KEY AUTO_INCREMENT, v VARCHAR({}) CHARACTER SET latin1 NOT NULL)",
-            shape.bytes
-        ),
-        format!(
-            "CREATE PROCEDURE capture.write_{name}(times INT) BEGIN WHILE times > 0 DO \
-             INSERT INTO capture.t_{name} (v) VALUES {values}; SET times = times - 1; END WHILE; END"
-        ),
-        "FLUSH BINARY LOGS".to_owned(),
-    ] {
-        conn.query_drop(statement).await?;
-    }
-    let start = outrigger_capture::start_position(&endpoint(source)).await?;
-    loop {
-        let (end, bytes) = end(&mut conn, &start.file).await?;
-        if bytes >= mib << 20 {
-            lab::durable(&mut conn, true).await?;
-            return Ok(Stretch { start, end, bytes });
-        }
-        let mut writers = JoinSet::new();
-        for _ in 0..WRITERS {
-            let opts = lab::opts(source);
-            let call = format!("CALL capture.write_{name}({})", shape.transactions);
-            writers.spawn(async move { Conn::new(opts).await?.query_drop(call).await });
-        }
-        while let Some(done) = writers.join_next().await {
-            done??;
-        }
-    }
-}
-
-/// Where the binlog ends, and its bytes since the beginning of the given file.
-async fn end(conn: &mut Conn, start: &FilePosition) -> Result<(FilePosition, u64)> {
-    let files: Vec<mysql_async::Row> = conn.query("SHOW BINARY LOGS").await?;
-    let files: Vec<_> = files
-        .iter()
-        .filter_map(|row| Some(FilePosition::new(row.get::<String, _>(0)?, row.get(1)?)))
-        .filter(|file| file >= start)
-        .collect();
-    let bytes = files.iter().map(|file| file.offset).sum();
-    let end = files
-        .into_iter()
-        .next_back()
-        .context("the source lists no binlog file")?;
-    Ok((end, bytes))
-}
-
-/// Outrigger's turn: until everything is durable in a new log.
-async fn capture(lab: &Lab, source: &Server, stretch: &Stretch) -> Result<Turn> {
-    let folder = lab.path("log");
-    lab::remove(&folder)?;
-    let log = Log::open(outrigger_storage::Config::new(&folder))?;
-    log.set_start(&stretch.start)?;
-    let mut reached = log.reached();
-    let cancel = CancellationToken::new();
-    let config = outrigger_capture::Config::new(endpoint(source));
-    let capturer = Capturer::new(config, log.clone(), Arc::new(Status::new()));
-    let (began, cpu) = (Instant::now(), usage::of_this()?);
-    let mut running = tokio::spawn(capturer.run(cancel.clone()));
-    tokio::select! {
-        outcome = tokio::time::timeout(
-            lab::PATIENCE,
-            reached.wait_for(|at| at.as_ref().is_some_and(|at| *at >= stretch.end)),
-        ) => drop(outcome.context("the capture does not reach the binlog's end")??),
-        outcome = &mut running => {
-            outcome??;
-            bail!("the capture ended by itself");
-        }
-    }
+/// Outrigger's turn: until everything is durable in a new log. What the log takes on disk is then measured under the given name.
+async fn capture(lab: &Lab, source: &Server, stretch: &Stretch, disk: Option<&str>) -> Result<Turn> {
+    let mut ours = Ours::start(lab, source, &stretch.start, None)?;
+    let (began, cpu) = ours.began;
+    ours.reach(&stretch.end).await?;
     let turn = Turn::new(stretch.bytes, began, usage::of_this()? - cpu);
-    cancel.cancel();
-    running.await??;
-    log.close()?;
-    lab::remove(&folder)?;
+    ours.end().await?;
+    if let Some(name) = disk {
+        disk::measure(&ours, stretch, name).await?;
+    }
+    ours.remove()?;
     Ok(turn)
 }
 
@@ -249,16 +204,4 @@ fn mysqlbinlog(lab: &Lab, source: &Server, stretch: &Stretch) -> Result<Turn> {
     }
     lab::remove(&folder)?;
     Ok(turn)
-}
-
-fn endpoint(server: &Server) -> Endpoint {
-    Endpoint {
-        address: Address::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port: server.port(),
-        },
-        user: lab::ACCOUNT.to_owned(),
-        password: Secret::default(),
-        tls: TlsMode::Disabled,
-    }
 }
