@@ -6,8 +6,10 @@
 mod check;
 mod config;
 mod log;
+mod replay;
 mod run;
 mod status;
+mod time;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,6 +36,8 @@ struct Cli {
 enum Command {
     /// Run the sidecar: capture, copy, replay, proxy, HTTP.
     Run(ConfigArg),
+    /// Apply a log to a target without the source, up to a place.
+    Replay(Box<replay::ReplayArgs>),
     /// Show what a running sidecar is doing.
     Status(status::StatusArgs),
     /// Connect to the source and to every target, and say what is missing.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = telemetry::logs::install(&cli.log_level).and_then(|bars| match &cli.command {
         Command::Run(args) => run::run(&args.config, &bars),
+        Command::Replay(args) => replay::replay(args),
         Command::Status(args) => status::status(args),
         Command::Check(args) => check::check(&args.config),
         Command::Log(command) => log::log(command, &bars),

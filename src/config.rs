@@ -12,11 +12,11 @@ mod password;
 mod schema;
 mod show;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use outrigger_protocol::endpoint::{Endpoint, Secret};
+use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
 
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
@@ -51,10 +51,7 @@ impl Config {
     /// When the file cannot be read, says something unknown or out of bounds, or names a password that cannot be had.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
-            file: file.clone(),
-            cause,
-        })?;
+        let text = read(path)?;
         Self::parse(&file, &text, Password::resolve)
     }
 
@@ -100,10 +97,7 @@ impl Config {
 /// The address for `outrigger status` alone: passwords are not fetched, other sections not judged.
 pub fn http_address(path: &Path) -> Result<std::net::SocketAddr, ConfigError> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
-        file: file.clone(),
-        cause,
-    })?;
+    let text = read(path)?;
     let document = Document::parse(&file, &text)?;
     let http: HttpConfig = document
         .part("http")?
@@ -116,10 +110,7 @@ pub fn http_address(path: &Path) -> Result<std::net::SocketAddr, ConfigError> {
 /// The log's settings and the HTTP address, for commands that need nothing else: passwords are not fetched.
 pub fn log_and_http(path: &Path) -> Result<(outrigger_storage::Config, std::net::SocketAddr), ConfigError> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
-        file: file.clone(),
-        cause,
-    })?;
+    let text = read(path)?;
     let document = Document::parse(&file, &text)?;
     let reader = Reader {
         document: &document,
@@ -127,6 +118,66 @@ pub fn log_and_http(path: &Path) -> Result<(outrigger_storage::Config, std::net:
         fetch: Password::resolve,
     };
     Ok((reader.log()?, http_address(path)?))
+}
+
+/// The log and one task, for work without the source: its section is not judged, its password not fetched. Without a name the
+/// file must have one task only.
+///
+/// # Errors
+/// Those of [`Config::load`] that concern the log and the task; [`ConfigError::Wrong`] when there is no such task.
+pub fn log_and_task(
+    path: &Path,
+    name: Option<&str>,
+) -> Result<(outrigger_storage::Config, outrigger_applier::Config), ConfigError> {
+    let file = path.display().to_string();
+    let text = read(path)?;
+    let document = Document::parse(&file, &text)?;
+    let reader = Reader {
+        document: &document,
+        folder: path.parent().unwrap_or(Path::new("")),
+        fetch: Password::resolve,
+    };
+    let log = reader.log()?;
+    let mut tasks = Vec::new();
+    for part in document.parts("task")? {
+        let names: TaskSettings = document.read(part)?;
+        tasks.push((names.name, part));
+    }
+    let names: Vec<_> = tasks.iter().map(|(name, _)| name.as_str()).collect();
+    let names = names.join(", ");
+    let found = match (name, tasks.as_slice()) {
+        (Some(name), tasks) => tasks
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, part)| *part),
+        (None, [(_, part)]) => Some(*part),
+        (None, _) => None,
+    };
+    let Some(part) = found else {
+        let message = match name {
+            Some(name) => format!("there is no task `{name}`, but: {names}"),
+            None => format!("there are several tasks ({names}): name one with --task"),
+        };
+        return Err(document.missing(message));
+    };
+    Ok((log, reader.task(part, &nowhere())?))
+}
+
+/// A server that is never connected.
+pub fn nowhere() -> Endpoint {
+    Endpoint {
+        address: Address::Socket(PathBuf::new()),
+        user: String::new(),
+        password: Secret::default(),
+        tls: TlsMode::Disabled,
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+        file: path.display().to_string(),
+        cause,
+    })
 }
 
 const SECOND: Duration = Duration::from_secs(1);

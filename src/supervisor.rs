@@ -8,7 +8,7 @@
 mod parts;
 mod pipeline;
 mod selection;
-mod signals;
+pub(crate) mod signals;
 mod start;
 mod trim;
 mod watch;

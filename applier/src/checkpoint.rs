@@ -233,6 +233,10 @@ impl Metadata {
         )
         .into_bytes();
         write_place(&mut sql, first.offset, &first.position);
+        if let Some(exact_after) = first.exact_after {
+            sql.extend_from_slice(b", exact_after = ");
+            unsigned(&mut sql, exact_after.0);
+        }
         let (_, ended) = target.run(&sql).await;
         ended.map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))
     }

@@ -29,4 +29,4 @@ pub use config::{Config, CopyConfig, GroupConfig, OnExistingTables, Pattern, Sel
 pub use error::{Error, Side};
 pub use metrics::Metrics;
 pub use status::{TaskSnapshot, TaskState, TaskStatus};
-pub use task::Task;
+pub use task::{Offline, Task};

@@ -13,6 +13,7 @@ mod cascade;
 mod planner;
 mod tables;
 
+use outrigger_storage::Offset;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use crate::error::Error;
 use crate::snapshot::{Context, CopyOutcome};
 use crate::target::Target;
 
-/// Follows the log until cancelled (then `Ok`) or until something fails.
+/// Follows the log until cancelled, until everything `through` an offset is committed (both are `Ok`), or until something fails.
 ///
 /// # Errors
 /// What failed; [`Error::is_retryable`] says whether starting again from the checkpoint can help.
@@ -32,6 +33,7 @@ pub(crate) async fn run(
     target: Target,
     from: Checkpoint,
     copied: CopyOutcome,
+    through: Option<Offset>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let planning = Target::connect(&context.config.target, context.config.connect_timeout).await?;
@@ -46,6 +48,7 @@ pub(crate) async fn run(
         planning,
         from,
         copied,
+        through,
         handover,
     )?;
     // Dropping the set ends the planner, whichever way this function is left.

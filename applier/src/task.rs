@@ -4,6 +4,7 @@
 //! first start are the same thing (W3).
 
 mod attempt;
+mod offline;
 mod retry;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use outrigger_storage::Log;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
+pub use self::offline::Offline;
 use self::retry::{Retries, Verdict};
 use crate::config::Config;
 use crate::error::{Error, Side};
@@ -25,6 +27,8 @@ pub struct Task {
     config: Arc<Config>,
     log: Log,
     status: Arc<TaskStatus>,
+    /// Replay what the log holds, and nothing else; `None`: copy and follow.
+    offline: Option<Offline>,
 }
 
 impl Task {
@@ -35,10 +39,20 @@ impl Task {
             config: Arc::new(config),
             log,
             status,
+            offline: None,
         }
     }
 
-    /// Runs until cancelled (then `Ok`, nothing half done) or until something fails that no retry heals. Either way the
+    /// A task that replays what the log holds up to a place and ends there. The source in `config` is never connected.
+    pub fn offline(config: Config, log: Log, status: Arc<TaskStatus>, offline: Offline) -> Self {
+        Self {
+            offline: Some(offline),
+            ..Self::new(config, log, status)
+        }
+    }
+
+    /// Runs until cancelled (then `Ok`, nothing half done), until an offline replay has reached its end, or until something
+    /// fails that no retry heals. Either way the
     /// status says `stopped` and why.
     ///
     /// # Errors
@@ -61,6 +75,7 @@ impl Task {
                 log: &self.log,
                 status: &self.status,
                 metrics: &metrics,
+                offline: self.offline.as_ref(),
             };
             let Err(error) = Box::pin(attempt.run(cancel)).await else {
                 return Ok(());

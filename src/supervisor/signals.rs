@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Error;
 
 /// Both signals that ask a process to stop.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Never asked: that somebody listens turns the signal into an error of the write.
@@ -14,7 +14,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// From here on these signals no longer end the process.
-    pub(super) fn listen() -> Result<Self, Error> {
+    pub(crate) fn listen() -> Result<Self, Error> {
         let listen = |kind| {
             signal(kind).map_err(|cause| Error::System {
                 doing: "listening for signals",
@@ -29,7 +29,7 @@ impl Signals {
     }
 
     /// Waits for the next of either. May be cancelled: a signal that came is then told next time.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -47,6 +47,10 @@ pub(super) struct Planner {
     folds_names: bool,
     group: Group,
     current: Option<Transaction>,
+    /// The last planned transaction.
+    planned: Offset,
+    /// Planning ends with this transaction; `None`: never.
+    through: Option<Offset>,
 }
 
 /// Why planning ends.
@@ -109,6 +113,7 @@ impl Planner {
         target: Target,
         from: Checkpoint,
         copied: CopyOutcome,
+        through: Option<Offset>,
         handover: Handover,
     ) -> Result<Self, Error> {
         let log = context.log.clone();
@@ -127,22 +132,25 @@ impl Planner {
             folds_names: from.folds_names,
             group: Group::new(),
             current: None,
+            planned: from.offset,
+            through,
         })
     }
 
-    /// Plans until something fails, or until the apply loop has ended.
+    /// Plans until its last transaction is handed over, something fails, or the apply loop has ended.
     pub(super) async fn run(mut self) -> Result<(), Error> {
-        loop {
-            let planned = match self.next().await {
-                Ok(record) => self.record(record).await,
-                Err(halt) => Err(halt),
-            };
-            match planned {
-                Ok(()) => {}
-                Err(Halt::Failed(error)) => return Err(*error),
-                Err(Halt::ApplyEnded) => return Ok(()),
-            }
+        match self.plan().await {
+            Err(Halt::Failed(error)) => Err(*error),
+            Ok(()) | Err(Halt::ApplyEnded) => Ok(()),
         }
+    }
+
+    async fn plan(&mut self) -> Result<(), Halt> {
+        while self.through.is_none_or(|through| self.planned < through) {
+            let record = self.next().await?;
+            self.record(record).await?;
+        }
+        self.close().await
     }
 
     /// The next record. While a group waits to be closed it is closed here, as soon as it should be.
@@ -192,6 +200,7 @@ impl Planner {
         self.events(&record.events).await?;
         if let Some(end) = record.end {
             self.end(record.offset, end).await?;
+            self.planned = record.offset;
             let limits = &self.context.config.group;
             let full = self.group.opened
                 || self.group.urgent

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset};
@@ -17,6 +18,8 @@ use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::Target;
 use crate::{coverage, link, replay};
 
+use super::offline::Offline;
+
 /// How often a log that has no start yet is looked at.
 const LOG_POLL: Duration = Duration::from_millis(50);
 
@@ -26,6 +29,7 @@ pub(super) struct Attempt<'a> {
     pub(super) log: &'a Log,
     pub(super) status: &'a Arc<TaskStatus>,
     pub(super) metrics: &'a Metrics,
+    pub(super) offline: Option<&'a Offline>,
 }
 
 impl Attempt<'_> {
@@ -75,7 +79,11 @@ impl Attempt<'_> {
             }
         };
         self.status.set_state(TaskState::CatchingUp);
-        Box::pin(replay::run(&context, &metadata, target, from, copied, cancel)).await
+        let through = self.offline.map(|offline| offline.through);
+        Box::pin(replay::run(
+            &context, &metadata, target, from, copied, through, cancel,
+        ))
+        .await
     }
 
     /// The task's checkpoint; a new one at the log's end where there is none. `None`: cancelled.
@@ -96,7 +104,18 @@ impl Attempt<'_> {
                 });
             }
             self.prove_coverage(&found)?;
+            if let Some(offline) = self.offline {
+                offline.admit(&self.config.name, &found)?;
+            }
             return Ok(Some(found));
+        }
+        if let Some(offline) = self.offline {
+            refuse_invisible_keys(target).await?;
+            let folds_names = folds_names(target.conn(), Side::Target).await?;
+            let first = offline.first(&self.config.name, &self.config.selection, ours, folds_names)?;
+            self.prove_coverage(&first)?;
+            metadata.create(target, &first).await?;
+            return Ok(Some(first));
         }
         let (offset, position) = tokio::select! {
             start = self.start() => start,
@@ -109,7 +128,7 @@ impl Attempt<'_> {
             exact_after: None,
             ddl_pending: None,
             xa_prepared: Vec::new(),
-            folds_names: self.folds_names(target).await?,
+            folds_names: self.suits(target).await?,
             selection: coverage::words([&self.config.selection]),
             epoch: 0,
         };
@@ -158,23 +177,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether the source takes names that differ by case alone for one. Refuses two servers that can't be a pair.
-    async fn folds_names(&self, target: &mut Target) -> Result<bool, Error> {
+    /// Refuses two servers that can't be a pair; tells whether the source takes names that differ by case alone for one.
+    async fn suits(&self, target: &mut Target) -> Result<bool, Error> {
         let mut conn = link::connect(&self.config.source, Side::Source, self.config.connect_timeout).await?;
-        let setting: Option<(u8, String)> = conn
-            .query_first("SELECT @@lower_case_table_names, @@server_uuid")
-            .await
-            .map_err(|cause| Error::server(Side::Source, "reading its settings", cause))?;
+        let folds = folds_names(&mut conn, Side::Source).await?;
+        let source = server_uuid(&mut conn, Side::Source).await?;
         // The answer is in hand; how the session ends does not matter.
         conn.disconnect().await.ok();
-        let (folds, source) = setting.unwrap_or_default();
-        let doing = |cause| Error::server(Side::Target, "reading its settings", cause);
-        let uuid: Option<String> = target
-            .conn()
-            .query_first("SELECT @@server_uuid")
-            .await
-            .map_err(doing)?;
-        if uuid.as_ref() == Some(&source) {
+        if server_uuid(target.conn(), Side::Target).await? == source {
             let what =
                 "it is the same server as the source (by server_uuid): correct the address of one of them"
                     .to_owned();
@@ -183,21 +193,8 @@ impl Attempt<'_> {
                 what,
             });
         }
-        let invisible: Option<(String, String)> = target
-            .conn()
-            .query_first("SHOW VARIABLES LIKE 'sql_generate_invisible_primary_key'")
-            .await
-            .map_err(doing)?;
-        if invisible.is_some_and(|(_, value)| value == "ON") {
-            let what = "it adds a column to tables without a primary key, so they would differ from the source's: SET PERSIST \
-                        sql_generate_invisible_primary_key = OFF there"
-                .to_owned();
-            return Err(Error::Unsuitable {
-                side: Side::Target,
-                what,
-            });
-        }
-        Ok(folds != 0)
+        refuse_invisible_keys(target).await?;
+        Ok(folds)
     }
 
     async fn store_exact_after(
@@ -217,4 +214,43 @@ impl Attempt<'_> {
             Err(metadata.fenced(target, epoch).await)
         }
     }
+}
+
+fn reading_settings(side: Side) -> impl FnOnce(mysql_async::Error) -> Error {
+    move |cause| Error::server(side, "reading its settings", cause)
+}
+
+/// Whether the server takes names that differ by case alone for one.
+async fn folds_names(conn: &mut Conn, side: Side) -> Result<bool, Error> {
+    let setting: Option<u8> = conn
+        .query_first("SELECT @@lower_case_table_names")
+        .await
+        .map_err(reading_settings(side))?;
+    Ok(setting.unwrap_or_default() != 0)
+}
+
+async fn server_uuid(conn: &mut Conn, side: Side) -> Result<String, Error> {
+    let uuid: Option<String> = conn
+        .query_first("SELECT @@server_uuid")
+        .await
+        .map_err(reading_settings(side))?;
+    Ok(uuid.unwrap_or_default())
+}
+
+async fn refuse_invisible_keys(target: &mut Target) -> Result<(), Error> {
+    let invisible: Option<(String, String)> = target
+        .conn()
+        .query_first("SHOW VARIABLES LIKE 'sql_generate_invisible_primary_key'")
+        .await
+        .map_err(reading_settings(Side::Target))?;
+    if invisible.is_some_and(|(_, value)| value == "ON") {
+        let what = "it adds a column to tables without a primary key, so they would differ from the source's: SET PERSIST \
+                    sql_generate_invisible_primary_key = OFF there"
+            .to_owned();
+        return Err(Error::Unsuitable {
+            side: Side::Target,
+            what,
+        });
+    }
+    Ok(())
 }
