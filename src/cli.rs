@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use outrigger_applier::Pattern;
 
 use crate::config::ConfigError;
 use crate::demo::{self, DemoArgs};
@@ -88,6 +89,11 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// `DATABASE` or `DATABASE.TABLE`, with wildcards.
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::try_from(text.to_owned())
 }
 
 /// Writes an error and what led to it as one sentence on stderr.

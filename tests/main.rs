@@ -6,6 +6,7 @@ mod cases;
 mod crash;
 mod disk;
 mod log;
+mod look;
 mod offline;
 mod outage;
 mod refusal;

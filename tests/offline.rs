@@ -1,5 +1,6 @@
 //! `outrigger replay`: a log applied without its source, to a place, resumed, and onto a target that was restored otherwise.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -119,7 +120,7 @@ async fn stop_when_captured(rig: &mut Rig) {
             break;
         }
         assert!(
-            Instant::now() < until,
+            Instant::now() < until && rig.sidecar.running().unwrap(),
             "not captured: {status:#}\n{}",
             rig.sidecar.log_end()
         );
@@ -128,8 +129,8 @@ async fn stop_when_captured(rig: &mut Rig) {
     rig.sidecar.stop(PATIENCE).unwrap();
 }
 
-/// A new server that holds what the source holds now, by MySQL's own means of backup.
-fn restored(rig: &Rig) -> Server {
+/// What the source holds now, by MySQL's own means of backup.
+fn backup(rig: &Rig) -> PathBuf {
     let backup = rig
         .installation
         .command("mysqldump")
@@ -150,11 +151,16 @@ fn restored(rig: &Rig) -> Server {
     );
     let dump = rig.path("backup.sql");
     std::fs::write(&dump, backup.stdout).unwrap();
+    dump
+}
+
+/// A new server that holds what was backed up.
+fn restored(rig: &Rig, dump: &Path) -> Server {
     let restored = Server::start(&rig.installation, &rig.path("restored"), &[]).unwrap();
     let socket = format!("--socket={}", restored.socket().display());
     let client = rig
         .mysql(&["--user=root", &socket])
-        .stdin(std::fs::File::open(&dump).unwrap())
+        .stdin(std::fs::File::open(dump).unwrap())
         .status();
     assert!(client.unwrap().success());
     restored
@@ -231,7 +237,7 @@ async fn a_target_that_was_restored_otherwise() {
     let mut rig = Rig::new(&Plan::default()).await;
     with_backlog(&mut rig, 40).await;
     let held = executed(&rig).await;
-    let restored = restored(&rig);
+    let dump = backup(&rig);
     // History goes on behind the backup; the sidecar captures it without any target.
     rig.sidecar.start().unwrap();
     let mut source = rig.source_conn().await;
@@ -248,6 +254,7 @@ async fn a_target_that_was_restored_otherwise() {
     }
     stop_when_captured(&mut rig).await;
 
+    let restored = restored(&rig, &dump);
     let (target, log) = (
         format!("root@{}", restored.socket().display()),
         rig.path("sidecar").join("log").display().to_string(),

@@ -1,6 +1,9 @@
 //! `outrigger log`: the change log of a sidecar that runs or not. Looking never disturbs the process that writes it.
 
+mod export;
 mod info;
+mod range;
+mod show;
 mod trim;
 mod verify;
 
@@ -22,6 +25,10 @@ use crate::status::Document;
 pub(super) enum LogCommand {
     /// What it holds: offsets, bytes, positions, times, who reads it.
     Info(info::InfoArgs),
+    /// The transactions in it, decoded.
+    Show(Box<show::ShowArgs>),
+    /// Binlog files of it, which mysqlbinlog and replicas read.
+    Export(Box<export::ExportArgs>),
     /// Check every checksum of all that is stored; exit code 1 if something is damaged.
     Verify(verify::VerifyArgs),
     /// Give back the space of transactions that every task has applied.
@@ -31,6 +38,8 @@ pub(super) enum LogCommand {
 pub(super) fn log(command: &LogCommand, screen: &MultiProgress) -> anyhow::Result<()> {
     match command {
         LogCommand::Info(args) => info::info(args),
+        LogCommand::Show(args) => show::show(args),
+        LogCommand::Export(args) => export::export(args),
         LogCommand::Verify(args) => verify::verify(args, screen),
         LogCommand::Trim(args) => trim::trim(args),
     }

@@ -36,7 +36,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "ADDRESS")]
     target: Option<String>,
     /// What to replay, instead of the configuration's selection: DATABASE or DATABASE.TABLE with * as a wildcard; repeatable.
-    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    #[arg(long, value_name = "PATTERN", value_parser = super::pattern)]
     include: Vec<Pattern>,
     /// The database on the target that holds the checkpoint, instead of the configuration's.
     #[arg(long, value_name = "NAME")]
@@ -57,10 +57,6 @@ pub(super) struct ReplayArgs {
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::try_from(text.to_owned())
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
