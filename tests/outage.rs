@@ -46,6 +46,65 @@ async fn target_away() {
     rig.assert_equal(&["app"]).await;
 }
 
+/// A counter that the sidecar serves.
+fn counter(rig: &Rig, name: &str) -> f64 {
+    let text = rig.sidecar.get("/metrics").unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name) && !line.starts_with('#'));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or(0.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn target_away_until_the_log_is_full() {
+    let mut rig = Rig::new(&Plan {
+        log: "quota = \"64 MiB\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLES).await;
+    rig.on_source("CREATE TABLE app.wide (id INT AUTO_INCREMENT PRIMARY KEY, a BLOB)")
+        .await;
+    rig.start();
+    rig.settle().await;
+    rig.target.kill().unwrap();
+    for n in 0..400 {
+        rig.on_source(&format!("INSERT INTO app.t (v) VALUES ({n})"))
+            .await;
+    }
+    // Capture goes on without the target; random bytes can't be compressed away.
+    let fill = "INSERT INTO app.wide (a) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000) \
+                SELECT RANDOM_BYTES(1024) FROM s";
+    for _ in 0..110 {
+        rig.on_source(fill).await;
+    }
+    wait_for(&mut rig, "full", |status| status["log"]["paused"] == true).await;
+    let full = rig.sidecar.status().unwrap();
+    assert!(
+        full["log"]["bytes"].as_u64() <= full["log"]["quota"].as_u64(),
+        "{full:#}"
+    );
+    assert!(full["log"]["last"].as_u64() > Some(400), "{full:#}");
+    // The source is not held up by it.
+    rig.on_source("INSERT INTO app.t (v) VALUES (-1)").await;
+
+    let before = counter(&rig, "outrigger_apply_groups_total");
+    rig.target.launch().unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    wait_for(&mut rig, "not full any more", |status| {
+        status["log"]["paused"] == false
+    })
+    .await;
+    // A backlog is applied in groups, not one transaction after the other.
+    let groups = counter(&rig, "outrigger_apply_groups_total") - before;
+    assert!(
+        groups > 0.0 && groups < 300.0,
+        "{groups} groups for more than 500 transactions"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn target_stopped_in_the_middle_of_writes() {
     let mut rig = Rig::with(TABLES).await;

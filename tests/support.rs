@@ -37,6 +37,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) target: &'a [&'a str],
     /// More lines for the `[[task]]` section.
     pub(crate) task: &'a str,
+    /// More lines for the `[log]` section.
+    pub(crate) log: &'a str,
     /// More lines for the `[proxy]` section.
     pub(crate) proxy: &'a str,
     /// The source is reached over its unix socket, by capture and by the proxy.
@@ -54,6 +56,7 @@ impl Default for Plan<'_> {
             source: &[],
             target: &[],
             task: "",
+            log: "",
             proxy: "",
             over_socket: false,
             source_password: "source secret",
@@ -81,11 +84,12 @@ impl Rig {
         };
         let config = format!(
             "[source]\n{}\nuser = \"outrigger\"\npassword = \"{}\"\n\n\
-             [log]\npath = \"log\"\n\n[proxy]\nlisten = [\"127.0.0.1:{proxy}\", \"{}\"]\n{}\n\n[http]\nlisten = \"{http}\"\n\n\
+             [log]\npath = \"log\"\n{}\n\n[proxy]\nlisten = [\"127.0.0.1:{proxy}\", \"{}\"]\n{}\n\n[http]\nlisten = \"{http}\"\n\n\
              [[task]]\nname = \"test\"\ninclude = [{}]\n{}\n\n\
              [task.target]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"outrigger\"\npassword = \"target secret\"\n",
             address,
             plan.source_password,
+            plan.log,
             folder.path().join("proxy.sock").display(),
             plan.proxy,
             include.join(", "),
