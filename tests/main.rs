@@ -12,6 +12,7 @@ mod outage;
 mod refusal;
 mod relay;
 mod replay;
+mod schema;
 mod selection;
 mod soak;
 mod support;

@@ -15,6 +15,7 @@ use crate::filter::Filter;
 use crate::intake::{Batch, Intake};
 use crate::metrics::Metrics;
 use crate::reconnect::{Outages, Verdict};
+use crate::schema::{Looker, Names, Recorder};
 use crate::status::Progress;
 use crate::transaction::Assembler;
 use crate::{Config, Error, State, Status};
@@ -28,6 +29,8 @@ pub struct Capturer {
     /// The server that was read before, to notice another one in its place where no GTIDs tell.
     server_uuid: Option<String>,
     outages: Outages,
+    /// Reads table definitions.
+    looker: Looker,
 }
 
 impl Capturer {
@@ -36,6 +39,11 @@ impl Capturer {
     pub fn new(config: Config, log: Log, status: Arc<Status>) -> Self {
         let outages = Outages::new(config.retry_window);
         status.set(State::Connecting);
+        let looker = Looker::new(
+            config.source.clone(),
+            config.connect_timeout,
+            config.selection.clone(),
+        );
         Self {
             config,
             log,
@@ -43,6 +51,7 @@ impl Capturer {
             metrics: Metrics::new(),
             server_uuid: None,
             outages,
+            looker,
         }
     }
 
@@ -114,6 +123,14 @@ impl Capturer {
             host: host_name(),
             heartbeat: self.config.heartbeat,
         };
+        let case = connection
+            .scalar("SELECT @@lower_case_table_names", "reading its variables")
+            .await?;
+        let names = Names {
+            server: info.server_uuid.clone(),
+            folded: case != "0",
+        };
+        let schema = Recorder::open(&mut self.looker, &self.log, appender, &position, names).await?;
         let gtids = position.gtids.as_ref().filter(|_| info.gtids);
         let checksum = connection.dump(&replica, gtids, &position.file).await?;
         info!(source = %self.config.source.address, version = info.version, %position, "streaming the source's binlog");
@@ -130,6 +147,7 @@ impl Capturer {
             assembler,
             connection,
             appender,
+            schema,
             log: &self.log,
             status: &self.status,
             metrics: &self.metrics,

@@ -59,6 +59,12 @@ impl Row {
         let bytes = self.0.get(column).and_then(Option::as_deref).unwrap_or_default();
         String::from_utf8_lossy(bytes).into_owned()
     }
+
+    /// All columns as text.
+    pub(crate) fn texts(&self) -> Vec<Option<String>> {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        self.0.iter().map(|field| field.as_ref().map(text)).collect()
+    }
 }
 
 impl Connection {

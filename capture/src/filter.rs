@@ -12,9 +12,7 @@ use std::sync::Arc;
 use outrigger_protocol::binlog::{
     Body, ChecksumAlg, Event, EventHeader, EventKind, HEADER_LEN, QueryEvent, RowsEvent,
 };
-use outrigger_protocol::charset;
-use outrigger_protocol::sql::ddl::{Kind, Object, ObjectKind, classify};
-use outrigger_protocol::sql::{SqlMode, lexable};
+use outrigger_protocol::sql::ddl::{Kind, Object, ObjectKind, classify, lexable_text, sql_mode};
 
 /// What is wanted of the source. In doubt (names in another case) an implementation says yes.
 pub trait Selection: fmt::Debug + Send + Sync {
@@ -127,12 +125,8 @@ impl Filter {
     }
 
     fn query(&self, query: &QueryEvent<'_>) -> Fate {
-        let charset = match query.session.charsets {
-            Some((client, _, _)) => charset::charset_of(client).map_or("unknown", |(name, _)| name),
-            None => "utf8mb4",
-        };
-        let mode = SqlMode::from_bits_retain(query.session.sql_mode.unwrap_or(0));
-        let statement = classify(&lexable(query.statement, charset), mode);
+        let text = lexable_text(query.statement, &query.session);
+        let statement = classify(&text, sql_mode(&query.session));
         match statement.kind {
             Kind::Savepoint | Kind::RollbackToSavepoint | Kind::ReleaseSavepoint => Fate::Frame,
             Kind::Ddl(..) => {

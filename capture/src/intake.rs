@@ -10,6 +10,7 @@ use outrigger_storage::{Appender, Log, Piece};
 use crate::connection::Connection;
 use crate::metrics::Metrics;
 use crate::reconnect::Outages;
+use crate::schema::Recorder;
 use crate::status::Progress;
 use crate::transaction::{Assembler, Fault, Meaning, Step};
 use crate::{Error, State, Status, stream};
@@ -40,6 +41,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) connection: Connection,
     /// Where transactions go.
     pub(crate) appender: &'a mut Appender,
+    /// Keeps table definitions.
+    pub(crate) schema: Recorder<'a>,
     /// The same log, asked why an append waits.
     pub(crate) log: &'a Log,
     /// Told how far it got.
@@ -96,6 +99,13 @@ impl Intake<'_> {
                 Ok((header, meaning)) => {
                     self.progress.heard = true;
                     self.progress.level = matches!(meaning, Meaning::Heartbeat(_));
+                    if matches!(&meaning, Meaning::Statement(text) if !matches!(*text, b"BEGIN" | b"COMMIT"))
+                    {
+                        let place = self.assembler.place();
+                        self.schema
+                            .statement(event, checksum, place, self.appender)
+                            .await?;
+                    }
                     self.assembler.push(header, event, meaning)
                 }
                 Err(source) => return Err(self.untrusted(source)),
@@ -109,7 +119,7 @@ impl Intake<'_> {
                 Step::Wait => {}
                 Step::Piece(piece) => self.batch.push(piece),
                 Step::Whole(piece, place) => {
-                    self.batch.push(piece);
+                    self.whole(piece, &place).await?;
                     self.outages.progressed();
                     self.reached(place);
                 }
@@ -118,6 +128,8 @@ impl Intake<'_> {
                     self.progress.passed += 1;
                     self.progress.commit_micros = commit_micros;
                     self.passed.get_or_insert_with(Instant::now);
+                    self.schema.forget();
+                    self.schema.passed(&place, self.appender).await?;
                     self.cover_passed().await?;
                     self.reached(place);
                 }
@@ -125,11 +137,30 @@ impl Intake<'_> {
                     if self.events > PREAMBLE {
                         self.outages.progressed();
                     }
+                    self.schema.forget();
+                    self.schema.passed(&place, self.appender).await?;
                     self.cover_passed().await?;
                     self.reached(place);
                 }
             }
         }
+    }
+
+    /// A transaction is complete. One that changes definitions is appended at once: its offset must be known before, and what
+    /// proves them is stored after it.
+    async fn whole(&mut self, mut piece: Piece, place: &FilePosition) -> Result<(), Error> {
+        let defines = self.schema.has_changes();
+        if defines {
+            self.settle().await?;
+            self.schema
+                .whole(&mut piece, place, self.log, self.appender)
+                .await?;
+        }
+        self.batch.push(piece);
+        if defines {
+            self.settle().await?;
+        }
+        self.schema.passed(place, self.appender).await
     }
 
     /// Stores the position past transactions that were left out, about once a second: a purge of the source's binlogs, or

@@ -2,7 +2,8 @@
 //!
 //! [`check`](check::check) says whether a source can be captured, [`start_position`] where a new log begins, and a
 //! [`Capturer`] keeps a log growing from there until it is cancelled: it reconnects by itself within a retry window,
-//! proves at every connect that nothing is missing (C5), and acts on an event only after its checksum held (C1).
+//! proves at every connect that nothing is missing (C5), acts on an event only after its checksum held (C1), and keeps
+//! table definitions beside the transactions (A4).
 
 mod backoff;
 mod capturer;
@@ -16,6 +17,7 @@ mod login;
 mod metrics;
 mod public_key;
 mod reconnect;
+mod schema;
 mod status;
 mod stream;
 mod transaction;

@@ -1,15 +1,12 @@
 //! Reads a query event: what it does, which objects it changes, by their full names.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use outrigger_protocol::binlog::{QueryEvent, SessionVars};
-use outrigger_protocol::charset;
-use outrigger_protocol::sql::ddl::{Kind, Object, ObjectKind, Role, Statement, classify};
+use outrigger_protocol::sql::SqlMode;
+pub(crate) use outrigger_protocol::sql::ddl::Named;
+use outrigger_protocol::sql::ddl::{Statement, lexable_text, read_query, sql_mode};
 use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
-use outrigger_protocol::sql::{SqlMode, lexable};
-
-use crate::literal::quote_name;
 
 /// How much of a statement a message shows.
 const HEAD: usize = 100;
@@ -33,53 +30,11 @@ pub(crate) struct Change {
     pub(crate) tolerated: Vec<u16>,
 }
 
-/// An object by its full name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Named {
-    /// What it is.
-    pub(crate) kind: ObjectKind,
-    /// Its database; for a database itself, its name.
-    pub(crate) database: String,
-    /// Its name; empty for a database.
-    pub(crate) name: String,
-    /// What the statement does with it.
-    pub(crate) role: Role,
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&quote_name(&self.database))?;
-        if self.kind != ObjectKind::Database {
-            write!(f, ".{}", quote_name(&self.name))?;
-        }
-        Ok(())
-    }
-}
-
 impl Change {
     /// Reads a query event that was logged at `timestamp`. `folds_names`: the source takes `T` and `t` for one table.
     pub(crate) fn read(query: &QueryEvent<'_>, timestamp: u32, folds_names: bool) -> Self {
-        let mut statement = classify(
-            &lexable_text(query.statement, &query.session),
-            mode(&query.session),
-        );
-        let mut unknown = |reason| {
-            statement.kind = Kind::Unknown;
-            statement.reason = Some(reason);
-        };
-        let (database, objects) = match std::str::from_utf8(query.schema) {
-            Ok(database) => match resolve(&statement.objects, database, folds_names) {
-                Some(objects) => (database.to_owned(), objects),
-                None => {
-                    unknown("it names an object without its database and has no default database");
-                    (database.to_owned(), Vec::new())
-                }
-            },
-            Err(_) => {
-                unknown("its default database's name is not UTF-8");
-                (String::from_utf8_lossy(query.schema).into_owned(), Vec::new())
-            }
-        };
+        let (statement, objects) = read_query(query, folds_names);
+        let database = String::from_utf8_lossy(query.schema).into_owned();
         Self {
             statement,
             objects,
@@ -98,7 +53,7 @@ impl Change {
 
     /// The `sql_mode` under which the text is read.
     pub(super) fn mode(&self) -> SqlMode {
-        mode(&self.settings)
+        sql_mode(&self.settings)
     }
 
     /// The statement's beginning for messages, up to its first literal: values are not shown (W1).
@@ -129,54 +84,10 @@ fn is_literal(token: &Token<'_>) -> bool {
     )
 }
 
-fn mode(settings: &SessionVars) -> SqlMode {
-    SqlMode::from_bits_retain(settings.sql_mode.unwrap_or(0))
-}
-
-/// A character set without a known name is taken for one of single bytes: then names in it are not known either.
-fn lexable_text<'a>(text: &'a [u8], settings: &SessionVars) -> Cow<'a, [u8]> {
-    let name = match settings.charsets {
-        Some((client, _, _)) => charset::charset_of(client).map_or("unknown", |(name, _)| name),
-        None => "utf8mb4",
-    };
-    lexable(text, name)
-}
-
-/// Full names; `None` if a database is neither written nor the default.
-fn resolve(objects: &[Object], default: &str, folds_names: bool) -> Option<Vec<Named>> {
-    let fold = |name: &str| {
-        if folds_names {
-            name.to_lowercase()
-        } else {
-            name.to_owned()
-        }
-    };
-    objects
-        .iter()
-        .map(|object| {
-            let (database, name) = match object.kind {
-                ObjectKind::Database if object.name.is_empty() => (default, String::new()),
-                ObjectKind::Database => (object.name.as_str(), String::new()),
-                // Names of routines never differ by case alone.
-                ObjectKind::Procedure | ObjectKind::Function => (
-                    object.schema.as_deref().unwrap_or(default),
-                    object.name.to_lowercase(),
-                ),
-                _ => (object.schema.as_deref().unwrap_or(default), fold(&object.name)),
-            };
-            let named = Named {
-                kind: object.kind,
-                database: fold(database),
-                name,
-                role: object.role,
-            };
-            (!database.is_empty()).then_some(named)
-        })
-        .collect()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use outrigger_protocol::sql::ddl::Kind;
+
     use super::*;
 
     /// A query event of this text.

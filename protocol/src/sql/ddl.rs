@@ -158,7 +158,10 @@ pub fn trim_start_transaction(statement: &[u8], mode: SqlMode) -> Option<Vec<u8>
     Some([head, tail].concat())
 }
 
+mod named;
 mod read;
+
+pub use named::{Named, lexable_text, read_query, sql_mode};
 
 #[cfg(test)]
 mod tests;
