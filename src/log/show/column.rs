@@ -142,4 +142,68 @@ mod tests {
         assert_eq!(members("set('x') /* no more */"), ["x"]);
         assert!(members("int").is_empty() && members("enum('unended").is_empty());
     }
+
+    #[test]
+    fn a_definition_tells_what_the_table_map_leaves_out() {
+        let column = |kind, meta| binlog::ColumnDef {
+            kind,
+            meta,
+            nullable: true,
+            unsigned: None,
+            collation: None,
+            name: None,
+            members: None,
+            geometry: None,
+            dimension: None,
+            visible: None,
+        };
+        let mut map = TableMap {
+            table_id: 1,
+            flags: 0,
+            database: "app".to_owned(),
+            table: "t".to_owned(),
+            columns: vec![
+                column(ColumnType::LONG, 0),
+                column(ColumnType::STRING, 9),
+                column(ColumnType::ENUM, 1),
+                column(ColumnType::VARCHAR, 40),
+            ],
+            primary_key: None,
+        };
+        let table: TableDef = serde_json::from_value(serde_json::json!({
+            "database": "app", "table": "t", "key": null, "columns": [
+                {"name": "id", "kind": "int", "declared": "int unsigned", "unsigned": true},
+                {"name": "b", "kind": {"binary": {"length": 9}}, "declared": "binary(9)"},
+                {"name": "e", "kind": "enum", "declared": "enum('x','y')"},
+                {"name": "s", "kind": "varchar", "declared": "varchar(10)", "charset": "latin1"},
+            ],
+        }))
+        .unwrap();
+        let (shown, hints) = columns(&map, Some(&table));
+        let names = |columns: &[Column]| {
+            columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(names(&shown), "id b e s");
+        assert_eq!(shown[2].members, ["x", "y"]);
+        assert_eq!(
+            (&shown[1].bytes, &shown[3].bytes),
+            (&Bytes::Binary, &Bytes::Charset("latin1".to_owned()))
+        );
+        assert!(hints[0].unsigned && hints[1].binary && !hints[3].binary);
+        // What the map tells itself is believed; a definition of another number of columns is not this table's.
+        map.columns[0].name = Some("told".to_owned());
+        map.columns[3].collation = Some(255);
+        let (shown, _) = columns(&map, Some(&table));
+        assert_eq!(
+            (names(&shown).as_str(), &shown[3].bytes),
+            ("told b e s", &Bytes::Text)
+        );
+        map.columns.pop();
+        assert_eq!(names(&columns(&map, Some(&table)).0), "told @2 @3");
+        assert_eq!(names(&columns(&map, None).0), "told @2 @3");
+    }
 }
