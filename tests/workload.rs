@@ -26,6 +26,8 @@ pub(crate) struct Shape {
     pub(crate) definitions: bool,
     /// `gtid_mode` is ON: tags and GTIDs of other servers are written too.
     pub(crate) gtids: bool,
+    /// XA transactions are among the work.
+    pub(crate) xa: bool,
     /// The most bytes of a single large value or transaction.
     pub(crate) large: u32,
     /// The longest pause between two transactions of a writer.
@@ -38,6 +40,7 @@ impl Default for Shape {
             writers: 4,
             definitions: true,
             gtids: true,
+            xa: true,
             large: 3 << 20,
             pause: Duration::from_millis(20),
         }

@@ -20,6 +20,9 @@ pub(super) const FAILPOINTS: [&str; 8] = [
     "capture-append",
 ];
 
+/// The point at which a sync of the log fails instead.
+const FAILING_SYNC: &str = "log-sync-fails";
+
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
@@ -69,6 +72,8 @@ pub(super) enum Fault {
     Kill,
     /// The sidecar is asked to stop.
     Stop,
+    /// The sidecar is started such that one sync of its log fails, after so many that succeed; it has to get over it by itself.
+    FailingSync(u32),
     /// The link between sidecar and source breaks after so many more bytes.
     Cut(Cut),
     /// The source is restarted.
@@ -109,7 +114,10 @@ pub(super) struct Restart {
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = StdRng::seed_from_u64(seed ^ 0x6f75_7472_6967_6765);
+        let writers_first: bool = dice.random();
         let shape = Shape {
+            // A task can't know the rows of what was prepared before it began.
+            xa: !writers_first,
             writers: dice.random_range(2..5),
             definitions: dice.random_range(0..4) > 0,
             gtids: dice.random_range(0..4) > 0,
@@ -119,7 +127,7 @@ impl Plan {
         let faults = dice.random_range(3..6);
         Self {
             shape,
-            writers_first: dice.random(),
+            writers_first,
             first_start: dice
                 .random_bool(0.4)
                 .then(|| crash(&mut dice, true, shape.definitions)),
@@ -141,7 +149,7 @@ impl Settings {
             sync_bytes: pick(&[4096, 65536, 1 << 20]),
             write_buffer_mib: pick(&[1, 2, 16]),
             tail_kib: pick(&[1, 64, 16384]),
-            chunk_rows: pick(&[50, 300, 20000]),
+            chunk_rows: pick(&[500, 3000, 20000]),
             group_transactions: pick(&[1, 10, 500]),
         }
     }
@@ -153,8 +161,9 @@ impl Step {
         let fault = match dice.random_range(0..100) {
             0..35 => Fault::Crash(crash(dice, false, definitions)),
             35..45 => Fault::Kill,
-            45..50 => Fault::Stop,
-            50..80 => Fault::Cut(cut(dice)),
+            45..48 => Fault::Stop,
+            48..52 => Fault::FailingSync(spread(dice, 100)),
+            52..80 => Fault::Cut(cut(dice)),
             80..92 => Fault::Source(restart(dice)),
             _ => Fault::Target(restart(dice)),
         };
@@ -227,12 +236,21 @@ impl Crash {
     }
 }
 
+/// As the environment variable `FAILPOINTS` has it.
+pub(super) fn failing_sync(passages: u32) -> String {
+    match passages {
+        0 => format!("{FAILING_SYNC}=1*return"),
+        passages => format!("{FAILING_SYNC}={passages}*off->1*return"),
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crash(crash) => write!(f, "SIGKILL at {}", crash.failpoint()),
             Self::Kill => f.write_str("SIGKILL"),
             Self::Stop => f.write_str("SIGTERM"),
+            Self::FailingSync(passages) => f.write_str(&failing_sync(*passages)),
             Self::Cut(cut) => write!(
                 f,
                 "link cut after {} bytes {} ({:?})",
@@ -266,6 +284,7 @@ fn a_seed_is_a_plan_and_every_fault_comes() {
         "down (Close)",
         "up (Reset)",
         "Silence",
+        FAILING_SYNC,
         "source killed",
         "source stopped",
         "target killed",
@@ -301,6 +320,7 @@ fn every_crash_point_is_known() {
     found.sort();
     found.dedup();
     let mut known = FAILPOINTS.to_vec();
+    known.push(FAILING_SYNC);
     known.sort_unstable();
     assert_eq!(found, known);
 }

@@ -13,7 +13,7 @@ use outrigger_storage::Config;
 use super::binlog;
 use super::judge::{self, Findings};
 use super::pair::{Pair, binlog_end};
-use super::plan::{Crash, Fault, Plan, Restart, Settings};
+use super::plan::{Crash, Fault, Plan, Restart, Settings, failing_sync};
 use super::relay::Relay;
 use crate::support::{PATIENCE, definitions, free_port};
 use crate::workload::drive::{self, Driven, Tally};
@@ -114,7 +114,7 @@ impl Run<'_> {
             .map_or_else(String::new, Crash::failpoint);
         let mut driven = plan.writers_first.then(|| drive::start(workload, &socket));
         self.sidecar.start_with(&first)?;
-        let captured = self.until_captured().await?;
+        let captured = self.until_captured(plan).await?;
         // What was committed before capture began need not be in the log.
         let certain = if driven.is_some() { captured } else { begin.clone() };
         let driven = driven.take().unwrap_or_else(|| drive::start(workload, &socket));
@@ -154,21 +154,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until capture has a start. Returns where the source's binlog ended a moment later: from there on nothing may be
+    /// Waits until capture has a start, and the task where it matters. Returns where the source's binlog ended a moment later: from there on nothing may be
     /// missing.
-    async fn until_captured(&mut self) -> Result<(String, u64)> {
+    async fn until_captured(&mut self, plan: &Plan) -> Result<(String, u64)> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             // A crash point, or a source that broke off before the log had its start.
             self.restart_if_gone()?;
-            let state = match self.sidecar.status() {
-                Ok(status) => status["source"]["state"].clone(),
-                Err(_) => serde_json::Value::Null,
-            };
-            if state == "stopped" {
+            let status = self.sidecar.status().unwrap_or_default();
+            let (capture, task) = (&status["source"]["state"], &status["tasks"][0]["state"]);
+            if capture == "stopped" {
                 bail!("capture stopped:\n{}", self.sidecar.log_end());
             }
-            if state == "streaming" {
+            // XA transactions that are prepared before the task has begun are none of its own.
+            let begun = !plan.shape.xa || task.as_str().is_some_and(|state| state.starts_with("copying"));
+            if capture == "streaming" && begun {
                 let mut source = self.pair.source_conn().await?;
                 return binlog_end(&mut source).await;
             }
@@ -198,6 +198,11 @@ impl Run<'_> {
                     if self.sidecar.running()? {
                         self.sidecar.stop(PATIENCE)?;
                     }
+                }
+                Fault::FailingSync(passages) => {
+                    self.report.kills += u64::from(self.sidecar.running()?);
+                    self.sidecar.kill()?;
+                    self.sidecar.start_with(&failing_sync(*passages))?;
                 }
                 Fault::Cut(cut) => self.relay.arm(*cut),
                 Fault::Source(restart) => {
@@ -236,7 +241,7 @@ impl Run<'_> {
 
     /// Waits for the end of the copy, but not for long: under ever new definitions it takes its time.
     async fn until_replaying(&mut self) -> Result<()> {
-        let until = Instant::now() + REACHED * 2;
+        let until = Instant::now() + REACHED;
         while Instant::now() < until {
             self.restart_if_gone()?;
             let replaying = self.sidecar.status().is_ok_and(|status| {

@@ -71,7 +71,7 @@ impl Changes {
             0..45 => self.transaction(pause),
             45..65 => Work::of(vec![self.statement()], pause),
             65..77 => self.savepoints(pause),
-            77..88 => self.xa(pause),
+            77..88 if self.shape.xa => self.xa(pause),
             88..92 => self.without_checks(pause),
             92..96 if self.shape.gtids => self.foreign_gtid(pause),
             96..98 => Work::of(vec![self.large()], pause),

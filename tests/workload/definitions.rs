@@ -82,10 +82,9 @@ impl Definitions {
             22 => temporary(),
             _ => self.server(),
         };
-        Work::of(
-            statements,
-            Duration::from_millis(u64::from(10 + spread(&mut self.dice, 500))),
-        )
+        // A copy ends only once a round of it met no definition: leave it the time.
+        let pause = Duration::from_millis(100 + u64::from(spread(&mut self.dice, 1500)));
+        Work::of(statements, pause)
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
