@@ -160,6 +160,7 @@ mod tests {
                 bytes: 0,
                 quota: 1,
                 paused: false,
+                overdue: false,
                 found: Vec::new(),
                 phase: Phase::plain("open"),
             },

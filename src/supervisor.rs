@@ -7,6 +7,7 @@
 
 mod parts;
 mod pipeline;
+mod retention;
 mod selection;
 pub(crate) mod signals;
 mod start;

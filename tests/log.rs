@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Rig};
+use crate::support::{PATIENCE, Plan, Rig};
 
 const TABLES: &str = "
 CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARBINARY(2000));
@@ -107,6 +107,41 @@ async fn a_log_is_shown_checked_and_trimmed() {
     // Everything was applied: the task goes on with what comes.
     rig.start();
     rig.on_source("INSERT INTO app.t (v) VALUES ('after')").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_full_by_age_waits_for_its_tasks() {
+    let mut rig = Rig::new(&Plan {
+        log: "max_age = \"2s\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLES).await;
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('before')").await;
+    rig.settle().await;
+    rig.target.kill().unwrap();
+    let until = std::time::Instant::now() + PATIENCE;
+    let mut written = 0;
+    loop {
+        rig.on_source("INSERT INTO app.t (v) VALUES ('meanwhile')").await;
+        written += 1;
+        let status = rig.sidecar.status().unwrap();
+        let source = &status["source"];
+        if source["state"] == "paused" {
+            assert!(source["why"].as_str().unwrap().contains("max_age"), "{status:#}");
+            assert_eq!(status["log"]["overdue"], true, "{status:#}");
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "never paused: {status:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(written > 1);
+    rig.on_source("INSERT INTO app.t (v) VALUES ('while it was paused')")
+        .await;
+    rig.target.launch().unwrap();
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }

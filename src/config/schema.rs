@@ -149,6 +149,18 @@ const LOG: Section = Section {
             "The most the log may take on disk. When it is full, capture pauses until targets have applied enough.",
         ),
         key(
+            "max_age",
+            Value::Unset("\"7d\""),
+            "a duration, at least 1s; left out, there is no limit",
+            "How long a transaction may stay in the log, counted from when it was captured. Older ones go as soon as every task has\napplied them; while a task has not, the log is full: capture pauses and says so.",
+        ),
+        key(
+            "keep",
+            Value::Default("\"0s\""),
+            "a duration; not above `max_age`",
+            "How long applied transactions stay for `outrigger log show` and `export`, while the log takes no more than half of its\nquota. The last thousand stay in any case, unless the log is full.",
+        ),
+        key(
             "keep_all",
             Value::Default("false"),
             "true or false",

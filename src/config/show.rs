@@ -23,6 +23,11 @@ pub(super) fn render(config: &Config) -> String {
     lines.section("log");
     lines.add("path", config.log.path.display());
     lines.add("quota", config.log.quota);
+    match config.log.max_age {
+        None => lines.add("max_age", "no limit"),
+        Some(age) => lines.duration("max_age", age),
+    }
+    lines.duration("keep", config.log.keep);
     lines.add("keep_all", config.keep_all);
     lines.duration("sync_interval", config.log.sync_interval);
     lines.add("sync_bytes", config.log.sync_bytes);

@@ -107,6 +107,9 @@ pub struct LogPart {
     pub quota: u64,
     /// True while the quota is used up and capture waits.
     pub paused: bool,
+    /// True while a transaction is older than `max_age` and not applied by every task.
+    #[serde(default)]
+    pub overdue: bool,
     /// What opening it found of a crash, a sentence each.
     #[serde(default)]
     pub found: Vec<String>,

@@ -36,6 +36,7 @@ impl ObservedLog {
             bytes: 0,
             quota,
             paused: false,
+            overdue: false,
             found: Vec::new(),
             phase: Phase::plain("opening"),
         };
@@ -116,6 +117,7 @@ impl State {
             bytes: stats.bytes.as_u64(),
             quota: stats.quota.as_u64(),
             paused: stats.paused,
+            overdue: stats.overdue,
             found: log.recovery().sentences(),
             path: std::mem::take(&mut self.seen.path),
             phase: Phase::plain("open"),

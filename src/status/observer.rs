@@ -141,6 +141,11 @@ impl Observer {
             .zip(&rates.tasks)
             .map(|(task, rates)| task.part(rates, &log, &source))
             .collect();
+        if source.phase.state == "paused" && log.overdue {
+            let why = "the log holds transactions older than max_age that are not applied; it goes on once every task has applied them, \
+                       or with a longer max_age in [log]";
+            source.phase.why = Some(why.to_owned());
+        }
         if let Some(waiting) = waiting(&log) {
             tasks.iter_mut().for_each(|task| task.phase = waiting.clone());
             source.phase = waiting;
@@ -365,6 +370,7 @@ mod tests {
             bytes,
             quota: 0,
             paused: false,
+            overdue: false,
             found: Vec::new(),
             phase: Phase::plain("open"),
         }

@@ -51,7 +51,11 @@ pub fn render(document: &Document) -> String {
     } else {
         format!("transactions {} to {}", number(log.first), number(log.last))
     };
-    let full = if log.paused { ", full" } else { "" };
+    let full = match (log.paused, log.overdue) {
+        (true, true) => ", full by age",
+        (true, false) => ", full",
+        (false, _) => "",
+    };
     line(
         &mut out,
         &format!(

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::parts::{Part, Parts};
+use super::retention::Policy;
 use super::selection::Wanted;
 use super::{Error, STOPPING, blocking, start, trim};
 use crate::status::{Ending, Observer};
@@ -141,7 +142,16 @@ impl Pipeline {
                 task.run(stop.child_token()),
             );
         }
-        let trimming = trim::run(log.clone(), Arc::clone(&self.observer), stop.child_token());
+        let policy = Policy {
+            keep: self.log.keep,
+            max_age: self.log.max_age,
+        };
+        let trimming = trim::run(
+            log.clone(),
+            policy,
+            Arc::clone(&self.observer),
+            stop.child_token(),
+        );
         parts.spawn(Part::Trimming, Ending::default(), trimming);
         parts
     }

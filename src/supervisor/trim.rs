@@ -1,41 +1,83 @@
 //! Keeps the log no longer than its tasks need it (C4): everything that every task has durably applied may go.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use outrigger_storage::{Log, Offset};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::retention::{self, Arrivals, Policy};
 use super::{Error, blocking};
 use crate::http::{TrimAnswer, TrimOrder};
 use crate::status::Observer;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Transactions kept beyond what is needed, for a look at what happened last.
-const KEPT: u64 = 1000;
+/// Of what was in the log before the process began, so many transactions are asked for their age.
+const SAMPLES: u64 = 16;
 
 /// Trims until cancelled. A trim that fails is told and tried again.
-pub(super) async fn run(log: Log, observer: Arc<Observer>, cancel: CancellationToken) -> Result<(), Error> {
+pub(super) async fn run(
+    log: Log,
+    policy: Policy,
+    observer: Arc<Observer>,
+    cancel: CancellationToken,
+) -> Result<(), Error> {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut arrivals = found(&log).await;
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        let stats = log.stats();
-        let Some(through) = trim_through(applied(&observer), stats.first, stats.paused) else {
-            continue;
+        let (stats, now) = (log.stats(), SystemTime::now());
+        arrivals.note(stats.last, now);
+        let state = retention::Log {
+            first: stats.first,
+            last: stats.last,
+            full: stats.paused,
+            crowded: stats.bytes.0 > stats.quota.0 / 2,
         };
+        let decision = retention::decide(policy, state, applied(&observer), &arrivals, now);
+        log.set_overdue(decision.overdue);
         let trimmed = log.clone();
-        match blocking("trimming the log", move || trimmed.trim(through)).await? {
-            Ok(()) => debug!(%through, "log trimmed"),
+        let trimming = move || match decision.through {
+            Some(through) => trimmed.trim(through),
+            None => trimmed.tidy(),
+        };
+        match blocking("trimming the log", trimming).await? {
+            Ok(()) => debug!(through = ?decision.through, "log trimmed"),
             Err(error) => warn!("{error}"),
         }
     }
+}
+
+/// What was in the log before: it came no earlier than its commit, which is as much as is known.
+async fn found(log: &Log) -> Arrivals {
+    let (mut arrivals, stats) = (Arrivals::default(), log.stats());
+    let (first, last) = (stats.first.0, stats.last.0);
+    for sample in 0..=SAMPLES {
+        let offset = Offset(first + last.saturating_sub(first) / SAMPLES * sample);
+        if first > last || offset.0 > last {
+            break;
+        }
+        let Ok(mut reader) = log.reader(Offset(offset.0 - 1)) else {
+            continue;
+        };
+        if let Ok(record) = reader.next().await
+            && let Some(begin) = record.begin
+        {
+            let commit = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(begin.commit_micros));
+            arrivals.note(
+                offset,
+                commit.unwrap_or(SystemTime::UNIX_EPOCH).min(SystemTime::now()),
+            );
+        }
+    }
+    arrivals
 }
 
 /// Trims through what was asked for, at once, if every task has applied it.
@@ -74,49 +116,4 @@ fn applied(observer: &Observer) -> impl Iterator<Item = Option<Offset>> {
         let applied = task.status.applied().borrow().clone();
         applied.position.is_some().then_some(applied.trim_through)
     })
-}
-
-/// Through which offset the log may be trimmed now. `applied` has, per task, what is not needed any more, or `None` for a
-/// task that has not said: then nothing may go. A few more are kept unless the log is full.
-fn trim_through(applied: impl Iterator<Item = Option<Offset>>, first: Offset, full: bool) -> Option<Offset> {
-    let slowest = applied.collect::<Option<Vec<_>>>()?.into_iter().min()?;
-    let through = if full {
-        slowest
-    } else {
-        Offset(slowest.0.saturating_sub(KEPT))
-    };
-    (through >= first && through > Offset::ZERO).then_some(through)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn through(applied: &[Option<u64>], first: u64, full: bool) -> Option<u64> {
-        trim_through(
-            applied.iter().map(|offset| offset.map(Offset)),
-            Offset(first),
-            full,
-        )
-        .map(|offset| offset.0)
-    }
-
-    #[test]
-    fn the_slowest_task_decides() {
-        assert_eq!(through(&[Some(5000), Some(3000)], 1, false), Some(2000));
-        assert_eq!(through(&[Some(5000), Some(3000)], 2001, false), None);
-    }
-
-    #[test]
-    fn a_task_that_has_not_said_holds_everything() {
-        assert_eq!(through(&[Some(5000), None], 1, true), None);
-        assert_eq!(through(&[], 1, true), None);
-        assert_eq!(through(&[Some(0)], 1, true), None);
-    }
-
-    #[test]
-    fn a_full_log_keeps_nothing_extra() {
-        assert_eq!(through(&[Some(500)], 1, false), None);
-        assert_eq!(through(&[Some(500)], 1, true), Some(500));
-    }
 }

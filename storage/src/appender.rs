@@ -143,14 +143,14 @@ impl Appender {
                 let writer = shared.lock_writer();
                 (writer.last, writer.open.map_or(0, |open| open.bytes))
             };
-            let alone = open > 0 && shared.retention.trimmed() >= last;
+            let alone = open > 0 && shared.retention.trimmed() >= last && !shared.retention.has_room(size);
             if alone {
                 self.reclaim().await?;
             }
             if shared.retention.fits(size) {
                 return Ok(());
             }
-            if alone {
+            if alone && !shared.retention.has_room(size) {
                 let quota = ByteSize(shared.retention.quota());
                 return Err(Error::TransactionTooLarge {
                     bytes: ByteSize(open),

@@ -16,6 +16,14 @@ pub struct Config {
     /// trimmed. Default 20 GiB, at least 64 MiB.
     #[serde(default = "default_quota")]
     pub quota: ByteSize,
+    /// For how long transactions that every target has applied are kept, for whoever wants to look at them, as long as the
+    /// directory takes no more than half of its quota. Who trims acts on it, not the log itself. Default 0.
+    #[serde(default, with = "humantime_serde")]
+    pub keep: Duration,
+    /// How old a transaction in the log may become. Older ones go as soon as every target has applied them; while one of them is
+    /// not applied, capture pauses. Who trims acts on it. Default: no limit. At least 1 s.
+    #[serde(default, with = "humantime_serde")]
+    pub max_age: Option<Duration>,
     /// The shortest time between two syncs of the write-ahead log while less than `sync_bytes` is waiting; an
     /// append after a pause is synced at once. Default 5 ms, at most 1 s, 0 to sync after every append.
     #[serde(default = "default_sync_interval", with = "humantime_serde")]
@@ -66,6 +74,8 @@ impl Config {
         Self {
             path: path.into(),
             quota: default_quota(),
+            keep: Duration::ZERO,
+            max_age: None,
             sync_interval: default_sync_interval(),
             sync_bytes: default_sync_bytes(),
             cache: default_cache(),
@@ -86,6 +96,17 @@ impl Config {
             Some("path is empty: name a directory".to_owned())
         } else if self.quota.0 < mib(64) {
             Some(format!("quota is {}: give it at least 64 MiB", self.quota))
+        } else if self.max_age.is_some_and(|age| age < Duration::from_secs(1)) {
+            Some(format!(
+                "max_age is {:?}: at least 1s",
+                self.max_age.unwrap_or_default()
+            ))
+        } else if self.max_age.is_some_and(|age| age < self.keep) {
+            Some(format!(
+                "keep is {:?}, but nothing is kept for longer than max_age, which is {:?}",
+                self.keep,
+                self.max_age.unwrap_or_default()
+            ))
         } else if self.sync_interval > Duration::from_secs(1) {
             Some(format!("sync_interval is {:?}: at most 1s", self.sync_interval))
         } else if !(4096..=mib(16)).contains(&self.sync_bytes.0) {

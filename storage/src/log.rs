@@ -260,6 +260,23 @@ impl Log {
         self.shared.engine.schemas()
     }
 
+    /// Does what is left to do of trims before: space comes back in steps. To be called every few seconds; blocks like
+    /// [`trim`](Self::trim).
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Io`].
+    pub fn tidy(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.sync.check()?;
+        let trimmed = shared.retention.trimmed();
+        shared.retention.trim(trimmed, &shared.engine, &shared.metrics)
+    }
+
+    /// Says whether something in the log is older than it may be and not applied: while it is, appends wait as for room.
+    pub fn set_overdue(&self, overdue: bool) {
+        self.shared.retention.set_overdue(overdue);
+    }
+
     /// What made the log fail, if it has: it takes nothing more until it is opened again.
     pub fn failed(&self) -> Option<Error> {
         self.shared.sync.failure()
@@ -292,6 +309,7 @@ impl Log {
             bytes: ByteSize(shared.retention.bytes()),
             quota: ByteSize(shared.retention.quota()),
             paused: shared.retention.is_paused(),
+            overdue: shared.retention.is_overdue(),
             unsynced: ByteSize(shared.sync.unsynced()),
         }
     }

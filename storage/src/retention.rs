@@ -18,9 +18,14 @@ const MEASURE_EVERY: u64 = 8 << 20;
 /// Trimmed records are deleted after this much was appended since the last deletion,
 const DELETE_EVERY: u64 = 32 << 20;
 /// or after this time,
-const DELETE_AFTER: Duration = Duration::from_secs(60);
+const DELETE_AFTER: Duration = Duration::from_secs(15);
 /// or after this time when half of the quota is used; at once when the quota is used up.
 const DELETE_SOON: Duration = Duration::from_secs(1);
+
+/// What a deletion left in memory tables, write-ahead logs and files of level 0 is given back after this time,
+const SWEEP_AFTER: Duration = Duration::from_secs(20);
+/// unless more than this was appended since: then RocksDB does that work soon by itself.
+const CALM: u64 = 64 << 20;
 
 /// How full the log is and what was trimmed.
 pub(crate) struct Retention {
@@ -31,6 +36,8 @@ pub(crate) struct Retention {
     /// Held by the one who deletes.
     deleting: Mutex<Deleted>,
     paused: AtomicBool,
+    /// Something is older than it may be, and not applied: appends wait.
+    overdue: AtomicBool,
     trimmed: Notify,
 }
 
@@ -48,8 +55,8 @@ struct Usage {
 struct Deleted {
     through: Offset,
     at: Instant,
-    /// Whether files that were of level 0 at the time were deleted afterwards.
-    swept: bool,
+    /// When the first deletion was whose remains are still there.
+    unswept: Option<Instant>,
 }
 
 impl Retention {
@@ -67,9 +74,11 @@ impl Retention {
             deleting: Mutex::new(Deleted {
                 through: trimmed,
                 at: Instant::now(),
-                swept: false,
+                // A process before may have left some.
+                unswept: (trimmed > Offset::ZERO).then(Instant::now),
             }),
             paused: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             trimmed: Notify::new(),
         }
     }
@@ -95,8 +104,24 @@ impl Retention {
         self.paused.load(Ordering::Relaxed)
     }
 
+    /// Whether something is older than it may be.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_overdue(&self, overdue: bool) {
+        if self.overdue.swap(overdue, Ordering::Relaxed) != overdue {
+            self.trimmed.notify_one();
+        }
+    }
+
     /// Whether `bytes` more may be appended.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
+        !self.is_overdue() && self.has_room(bytes)
+    }
+
+    /// Whether the quota has room for `bytes` more.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
         self.bytes().saturating_add(bytes) <= self.limit
     }
 
@@ -144,27 +169,29 @@ impl Retention {
             || since >= DELETE_EVERY
             || age >= DELETE_AFTER
             || (used > self.quota / 2 && age >= DELETE_SOON);
-        if target <= deleted.through {
-            if !deleted.swept && age >= DELETE_AFTER {
-                engine.delete_files(target)?;
-                deleted.swept = true;
-                self.measure(engine, metrics)?;
+        if target > deleted.through && due {
+            engine.trim(deleted.through, target)?;
+            deleted.through = target;
+            deleted.at = Instant::now();
+            deleted.unswept = deleted.unswept.or(Some(deleted.at));
+            self.lock().since_deletion = 0;
+            if paused || used > self.limit / 4 * 3 {
+                engine.reclaim(target)?;
+                deleted.unswept = None;
             }
+        } else if deleted
+            .unswept
+            .is_some_and(|since| since.elapsed() >= SWEEP_AFTER)
+        {
+            if since <= CALM {
+                engine.reclaim(deleted.through)?;
+            } else {
+                engine.delete_files(deleted.through)?;
+            }
+            deleted.unswept = None;
+        } else {
             return Ok(());
         }
-        if !due {
-            return Ok(());
-        }
-        engine.trim(deleted.through, target)?;
-        if paused || used > self.limit / 4 * 3 {
-            engine.reclaim(target)?;
-        }
-        *deleted = Deleted {
-            through: target,
-            at: Instant::now(),
-            swept: false,
-        };
-        self.lock().since_deletion = 0;
         self.measure(engine, metrics)?;
         tracing::debug!(through = %target, bytes = self.bytes(), "log trimmed");
         self.trimmed.notify_one();
@@ -182,7 +209,7 @@ impl Retention {
         *deleted = Deleted {
             through: target,
             at: Instant::now(),
-            swept: true,
+            unswept: None,
         };
         self.lock().since_deletion = 0;
         self.measure(engine, metrics)?;
@@ -194,7 +221,13 @@ impl Retention {
     pub(crate) fn pause(&self, metrics: &Metrics) -> Pause<'_> {
         self.paused.store(true, Ordering::Relaxed);
         metrics.paused(true);
-        tracing::warn!(quota = %bytesize::ByteSize(self.quota), "log: the quota is used up, capture pauses until targets have applied more");
+        if self.is_overdue() {
+            tracing::warn!(
+                "log: transactions older than max_age are not applied yet, capture pauses until targets have applied them"
+            );
+        } else {
+            tracing::warn!(quota = %bytesize::ByteSize(self.quota), "log: the quota is used up, capture pauses until targets have applied more");
+        }
         Pause {
             retention: self,
             metrics: metrics.clone(),

@@ -18,8 +18,10 @@ pub struct Stats {
     pub bytes: ByteSize,
     /// What it may take.
     pub quota: ByteSize,
-    /// True while the appender waits because the quota is used up.
+    /// True while the appender waits because the quota is used up, or because something is overdue.
     pub paused: bool,
+    /// True while something is older than it may be and not applied.
+    pub overdue: bool,
     /// Appended and not yet synced.
     pub unsynced: ByteSize,
 }

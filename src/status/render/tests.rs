@@ -29,6 +29,7 @@ fn document() -> Document {
             bytes: 12_897_484,
             quota: 21_474_836_480,
             paused: false,
+            overdue: false,
             found: Vec::new(),
             phase: Phase::plain("open"),
         },

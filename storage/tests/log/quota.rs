@@ -211,3 +211,63 @@ async fn looking_at_the_log_does_not_stop_it() {
         looker.join().unwrap();
     }
 }
+
+/// Space that was trimmed comes back within a minute although nothing more is appended: from tables of every level, memory
+/// tables and write-ahead logs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_log_gives_back_what_was_trimmed() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    for number in 1..=300 {
+        append(&mut appender, number, &[100_000]).await;
+    }
+    soon(appender.sync()).await.unwrap();
+    assert!(on_disk(dir.path()) > 25_000_000);
+    log.trim(Offset(290)).unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    // What is left are ten transactions, and what RocksDB keeps for itself.
+    while on_disk(dir.path()) > 1_100_000 + 500_000 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{} bytes are still there",
+            on_disk(dir.path())
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let tidying = log.clone();
+        tokio::task::spawn_blocking(move || tidying.tidy())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    expect(&mut log.reader(Offset(290)).unwrap(), 291, 300, &[100_000]).await;
+}
+
+#[tokio::test]
+async fn an_overdue_log_pauses_and_resumes() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    append(&mut appender, 1, &[100]).await;
+    appender.append(piece_of(2, 0, 100, false)).await.unwrap();
+    log.set_overdue(true);
+    let mut waiting = tokio::spawn(async move {
+        // In the middle of a transaction too.
+        let outcome = appender.append(piece_of(2, 1, 100, true)).await;
+        (outcome, appender)
+    });
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !log.stats().paused {
+        assert!(tokio::time::Instant::now() < deadline, "never paused");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    log.trim(Offset(1)).unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(600), &mut waiting).await;
+    assert!(early.is_err(), "it went on although something is overdue");
+    log.set_overdue(false);
+    let (outcome, mut appender) = soon(waiting).await.unwrap();
+    outcome.unwrap();
+    soon(appender.sync()).await.unwrap();
+    assert!(!log.stats().paused);
+    assert_eq!(*log.durable().borrow(), Offset(2));
+}
