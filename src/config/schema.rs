@@ -168,7 +168,7 @@ const LOG: Section = Section {
         ),
         key(
             "sync_interval",
-            Value::Default("\"5ms\""),
+            Value::Default("\"2ms\""),
             "0 to 1s",
             "The shortest time between two syncs to disk while little is captured; at 0 every transaction is synced alone.",
         ),

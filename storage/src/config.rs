@@ -25,7 +25,7 @@ pub struct Config {
     #[serde(default, with = "humantime_serde")]
     pub max_age: Option<Duration>,
     /// The shortest time between two syncs of the write-ahead log while less than `sync_bytes` is waiting; an
-    /// append after a pause is synced at once. Default 5 ms, at most 1 s, 0 to sync after every append.
+    /// append after a pause is synced at once. Default 2 ms, at most 1 s, 0 to sync after every append.
     #[serde(default = "default_sync_interval", with = "humantime_serde")]
     pub sync_interval: Duration,
     /// This much appended and not yet synced starts a sync at once; sixteen times as much makes the appender wait.
@@ -49,7 +49,7 @@ fn default_quota() -> ByteSize {
 }
 
 fn default_sync_interval() -> Duration {
-    Duration::from_millis(5)
+    Duration::from_millis(2)
 }
 
 fn default_sync_bytes() -> ByteSize {
