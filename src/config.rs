@@ -170,6 +170,7 @@ pub fn nowhere() -> Endpoint {
         user: String::new(),
         password: Secret::default(),
         tls: TlsMode::Disabled,
+        tls_ca: None,
     }
 }
 
@@ -217,6 +218,7 @@ impl<'d> Reader<'d> {
             user: server.user,
             password,
             tls: server.tls,
+            tls_ca: server.tls_ca.map(|path| self.folder.join(path)),
         })
     }
 
@@ -226,6 +228,8 @@ impl<'d> Reader<'d> {
         let reading: Reading = self.document.read(part)?;
         config.server_id = reading.server_id;
         config.heartbeat = reading.heartbeat.unwrap_or(config.heartbeat);
+        config.semi_sync = reading.semi_sync;
+        config.prepared_wait = reading.prepared_wait.unwrap_or(config.prepared_wait);
         config.connect_timeout = reading.connect_timeout.unwrap_or(config.connect_timeout);
         config.retry_window = reading.retry_window.unwrap_or(config.retry_window);
         self.judge(
@@ -237,6 +241,7 @@ impl<'d> Reader<'d> {
                 u64::from(u32::MAX),
             )
             .and_then(|()| within("heartbeat", config.heartbeat, TENTH, HOUR))
+            .and_then(|()| within("prepared_wait", config.prepared_wait, Duration::ZERO, 24 * HOUR))
             .and_then(|()| within("connect_timeout", config.connect_timeout, TENTH, 10 * MINUTE))
             .and_then(|()| within("retry_window", config.retry_window, SECOND, YEAR)),
         )?;

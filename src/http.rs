@@ -145,6 +145,7 @@ mod tests {
                 phase,
                 file: None,
                 gtids: None,
+                semi_sync: false,
                 transactions: 0,
                 passed: 0,
                 transactions_per_second: 0.0,

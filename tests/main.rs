@@ -15,6 +15,7 @@ mod replay;
 mod schema;
 mod selection;
 mod soak;
+mod source;
 mod support;
 mod workload;
 mod workspace;

@@ -98,10 +98,18 @@ async fn existing_tables() {
 async fn statement_in_statement_format_stops_the_task() {
     let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
     rig.start();
-    rig.on_source("SET SESSION binlog_format = 'STATEMENT';\nINSERT INTO app.t VALUES (1)")
-        .await;
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "SET SESSION binlog_format = 'STATEMENT';\nUSE app;\nINSERT INTO t VALUES (1)",
+    )
+    .await;
+    let session = format!("session {} ", source.id());
     let error = stopped(&mut rig).await;
-    assert_says(&error, &["statement", "app", "ROW"]);
+    assert_says(
+        &error,
+        &[&session, "`app`.`t`", "binlog.00000", "binlog_format = ROW"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

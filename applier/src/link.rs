@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
 
 use crate::error::{Error, Side};
@@ -12,13 +12,6 @@ const MAX_PACKET: usize = 1 << 30;
 
 /// Connects and authenticates within `timeout`. Affected rows count the rows found, not the rows changed.
 pub(crate) async fn connect(endpoint: &Endpoint, side: Side, timeout: Duration) -> Result<Conn, Error> {
-    if endpoint.tls != TlsMode::Disabled {
-        let what = format!(
-            "TLS mode {:?} is not supported on this link: use a unix socket or tls = \"disabled\"",
-            endpoint.tls
-        );
-        return Err(Error::Unsuitable { side, what });
-    }
     let opts = OptsBuilder::default()
         .user(Some(endpoint.user.as_str()))
         .pass(Some(endpoint.password.expose()))
@@ -30,10 +23,23 @@ pub(crate) async fn connect(endpoint: &Endpoint, side: Side, timeout: Duration) 
         .max_allowed_packet(Some(MAX_PACKET))
         .connect_attribute("program_name", "outrigger");
     let opts = match &endpoint.address {
-        Address::Tcp { host, port } => opts.ip_or_hostname(host.as_str()).tcp_port(*port),
+        Address::Tcp { host, port } => opts
+            .ip_or_hostname(host.as_str())
+            .tcp_port(*port)
+            .ssl_opts(protection(endpoint)),
         Address::Socket(path) => opts.socket(Some(path.to_string_lossy())),
     };
-    let connecting = Conn::new(Opts::from(opts));
+    let opts = Opts::from(opts);
+    let connecting = async {
+        match Conn::new(opts.clone()).await {
+            Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer))
+                if endpoint.tls == TlsMode::Preferred =>
+            {
+                Conn::new(OptsBuilder::from_opts(opts).ssl_opts(None)).await
+            }
+            other => other,
+        }
+    };
     match tokio::time::timeout(timeout, connecting).await {
         Ok(connected) => connected
             .map_err(|cause| Error::server(side, format!("connecting to {}", endpoint.address), cause)),
@@ -42,5 +48,24 @@ pub(crate) async fn connect(endpoint: &Endpoint, side: Side, timeout: Duration) 
             address: endpoint.address.to_string(),
             seconds: timeout.as_secs(),
         }),
+    }
+}
+
+/// What the mode means for TLS over TCP; a unix socket needs none.
+fn protection(endpoint: &Endpoint) -> Option<SslOpts> {
+    match endpoint.tls {
+        TlsMode::Disabled => None,
+        TlsMode::Preferred | TlsMode::Required => {
+            Some(SslOpts::default().with_danger_accept_invalid_certs(true))
+        }
+        TlsMode::VerifyCa | TlsMode::VerifyIdentity => {
+            let authorities = endpoint.tls_ca.iter().map(|path| path.clone().into()).collect();
+            Some(
+                SslOpts::default()
+                    .with_root_certs(authorities)
+                    .with_disable_built_in_roots(true)
+                    .with_danger_skip_domain_validation(endpoint.tls == TlsMode::VerifyCa),
+            )
+        }
     }
 }

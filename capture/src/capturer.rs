@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use outrigger_protocol::position::SourcePosition;
+use outrigger_protocol::position::{FilePosition, SourcePosition};
 use outrigger_storage::{Appender, Log};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -16,6 +17,7 @@ use crate::intake::{Batch, Intake};
 use crate::metrics::Metrics;
 use crate::reconnect::{Outages, Verdict};
 use crate::schema::{Looker, Names, Recorder};
+use crate::semi_sync::Acknowledger;
 use crate::status::Progress;
 use crate::transaction::Assembler;
 use crate::{Config, Error, State, Status};
@@ -26,8 +28,6 @@ pub struct Capturer {
     log: Log,
     status: Arc<Status>,
     metrics: Metrics,
-    /// The server that was read before, to notice another one in its place where no GTIDs tell.
-    server_uuid: Option<String>,
     outages: Outages,
     /// Reads table definitions.
     looker: Looker,
@@ -49,7 +49,6 @@ impl Capturer {
             log,
             status,
             metrics: Metrics::new(),
-            server_uuid: None,
             outages,
             looker,
         }
@@ -122,6 +121,7 @@ impl Capturer {
             uuid: self.log.id().to_string(),
             host: host_name(),
             heartbeat: self.config.heartbeat,
+            semi_sync: self.config.semi_sync,
         };
         let case = connection
             .scalar("SELECT @@lower_case_table_names", "reading its variables")
@@ -134,10 +134,11 @@ impl Capturer {
         let gtids = position.gtids.as_ref().filter(|_| info.gtids);
         let checksum = connection.dump(&replica, gtids, &position.file).await?;
         info!(source = %self.config.source.address, version = info.version, %position, "streaming the source's binlog");
-        self.server_uuid = Some(info.server_uuid);
+        self.log.set_server(&info.server_uuid)?;
         self.metrics.connects.increment(1);
         self.metrics.streaming.set(1.0);
-        self.status.connected(position.clone());
+        let acknowledger = connection.acknowledger();
+        self.status.connected(position.clone(), acknowledger.is_some());
         let filter = self.config.selection.clone().map(Filter::new);
         let mut assembler = Assembler::new(position.clone(), info.gtids, checksum).filtered(filter);
         if gtids.is_none() {
@@ -159,7 +160,11 @@ impl Capturer {
             passed: None,
             batch: Batch::default(),
         };
-        intake.run().await
+        tokio::select! {
+            // Whichever ends first ended by an error, and the connection is given up: nothing is lost by dropping the other.
+            outcome = intake.run() => outcome,
+            outcome = acknowledge(acknowledger, self.log.reached()) => outcome,
+        }
     }
 
     /// Without GTIDs nothing in the binlog tells servers apart: at least the one read before must still be the one.
@@ -169,8 +174,8 @@ impl Capturer {
         info: &SourceInfo,
         position: &SourcePosition,
     ) -> Result<(), Error> {
-        match &self.server_uuid {
-            Some(before) if *before != info.server_uuid && (position.gtids.is_none() || !info.gtids) => {
+        match self.log.server()? {
+            Some(before) if before != info.server_uuid && (position.gtids.is_none() || !info.gtids) => {
                 let extra = format!(
                     "{position} of server {before}, this is server {}",
                     info.server_uuid
@@ -193,6 +198,17 @@ impl Capturer {
             if id == sources { id + 1 } else { id }
         };
         self.config.server_id.unwrap_or_else(derived)
+    }
+}
+
+/// Acknowledges what is durable, where the source waits for that; else does nothing for ever.
+async fn acknowledge(
+    acknowledger: Option<Acknowledger>,
+    durable: watch::Receiver<Option<FilePosition>>,
+) -> Result<Infallible, Error> {
+    match acknowledger {
+        Some(acknowledger) => acknowledger.run(durable).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -50,10 +50,15 @@ pub async fn check(endpoint: &Endpoint) -> Result<SourceInfo, Error> {
 /// With GTIDs that is `gtid_executed`; without, the beginning of the current binlog file, because a file is only begun
 /// once every transaction in the ones before has been committed in the engine.
 ///
+/// An XA transaction that is prepared before that place and committed after it would be in no log: the place is taken when none
+/// is prepared, for which this waits up to `prepared_wait`. One that is prepared and committed in the instant between the two
+/// looks is found out by whoever replays the log, and stops it.
+///
 /// # Errors
-/// As for [`check`].
-pub async fn start_position(endpoint: &Endpoint) -> Result<SourcePosition, Error> {
+/// As for [`check`], and [`Error::Prepared`].
+pub async fn start_position(endpoint: &Endpoint, prepared_wait: Duration) -> Result<SourcePosition, Error> {
     let mut connection = Connection::open(endpoint, PATIENCE).await?;
+    wait_for_prepared(&mut connection, prepared_wait).await?;
     let (info, status) = inspect(&mut connection).await?;
     // The file before the set: what commits in between is then captured by either.
     let file = FilePosition::new(status.file, 4);
@@ -63,6 +68,52 @@ pub async fn start_position(endpoint: &Endpoint) -> Result<SourcePosition, Error
     };
     connection.close().await;
     Ok(SourcePosition { gtids, file })
+}
+
+/// How often the source is asked for prepared transactions, and after how many times that is said again.
+const PREPARED_POLL: Duration = Duration::from_millis(200);
+const PREPARED_TOLD_EVERY: u32 = 50;
+
+/// Waits until no XA transaction is prepared.
+async fn wait_for_prepared(connection: &mut Connection, patience: Duration) -> Result<(), Error> {
+    let deadline = tokio::time::Instant::now() + patience;
+    for round in 0_u32.. {
+        let found = connection
+            .query("XA RECOVER", "asking for prepared XA transactions")
+            .await;
+        let prepared = match found {
+            Ok(rows) => rows.len(),
+            // ER_XAER_RMERR is what an account without the privilege gets.
+            Err(Error::Server {
+                code: 1401 | 1227, ..
+            }) => {
+                tracing::warn!(
+                    "the source's account may not see whether XA transactions are prepared (GRANT XA_RECOVER_ADMIN ON *.* TO it); \
+                     one that is, and is committed later, stops the tasks"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if prepared == 0 {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(Error::Prepared {
+                address: connection.address().clone(),
+                count: prepared,
+                patience,
+            });
+        }
+        if round.is_multiple_of(PREPARED_TOLD_EVERY) {
+            tracing::warn!(
+                prepared,
+                "a new log begins when no XA transaction is prepared on the source; waiting for their XA COMMIT or XA ROLLBACK"
+            );
+        }
+        tokio::time::sleep(PREPARED_POLL).await;
+    }
+    Ok(())
 }
 
 /// What SHOW BINARY LOG STATUS says.

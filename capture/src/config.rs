@@ -20,6 +20,12 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How long connecting, and every single answer of the source but the stream itself, may take. Default 10 s.
     pub connect_timeout: Duration,
+    /// Whether to acknowledge durable transactions, so that a source with semi-synchronous replication makes commits wait for
+    /// the log. Default false.
+    pub semi_sync: bool,
+    /// How long a new log waits for XA transactions that are prepared on the source to end, before it begins. Default 10
+    /// minutes.
+    pub prepared_wait: Duration,
     /// How long a source may stay out of reach before the capture gives up. Default 720 minutes.
     pub retry_window: Duration,
     /// What is wanted: statements that touch nothing of it are left out of the log. Absent: everything is kept.
@@ -35,6 +41,8 @@ impl Config {
             server_id: None,
             heartbeat: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
+            semi_sync: false,
+            prepared_wait: Duration::from_secs(10 * 60),
             retry_window: Duration::from_secs(720 * 60),
             selection: None,
         }

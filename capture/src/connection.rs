@@ -6,13 +6,14 @@ use std::time::Duration;
 use outrigger_protocol::binlog::ChecksumAlg;
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::cursor::Cursor;
-use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
+use outrigger_protocol::endpoint::{Address, Endpoint};
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::FilePosition;
 use outrigger_protocol::reply::{EOF, ERR, EofPacket, ErrPacket, LOCAL_INFILE, OK};
 
 use crate::Error;
 use crate::login;
+use crate::semi_sync::{self, Acknowledger};
 use crate::version::Version;
 use crate::wire::Wire;
 
@@ -47,6 +48,8 @@ pub(crate) struct Replica {
     pub(crate) host: String,
     /// How often an idle source says that it lives.
     pub(crate) heartbeat: Duration,
+    /// Acknowledge what is durable, where the source has a use for it.
+    pub(crate) semi_sync: bool,
 }
 
 /// A row of a text result; `None` is NULL.
@@ -70,11 +73,6 @@ impl Row {
 impl Connection {
     /// Connects and logs in; every answer is waited for at most `patience`.
     pub(crate) async fn open(endpoint: &Endpoint, patience: Duration) -> Result<Self, Error> {
-        if endpoint.tls != TlsMode::Disabled {
-            return Err(Error::Tls {
-                address: endpoint.address.clone(),
-            });
-        }
         let mut wire = Wire::connect(&endpoint.address, patience).await?;
         let version = login::login(&mut wire, endpoint, patience).await?;
         Ok(Self {
@@ -171,6 +169,9 @@ impl Connection {
     ) -> Result<ChecksumAlg, Error> {
         const DOING: &str = "preparing for its binlog";
         let checksum = self.prepare(replica).await?;
+        if replica.semi_sync {
+            self.announce_acknowledgements().await?;
+        }
         self.command(CommandByte::RegisterReplica, &registration(replica), DOING)
             .await?;
         let patience = self.patience;
@@ -232,12 +233,55 @@ impl Connection {
         }
     }
 
+    /// Tells a source that has semi-synchronous replication that this replica acknowledges. One that has not is read all the
+    /// same: its commits don't wait.
+    async fn announce_acknowledgements(&mut self) -> Result<(), Error> {
+        const DOING: &str = "asking for semi-synchronous replication";
+        let rows = self
+            .query("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%_enabled'", DOING)
+            .await?;
+        let found = rows
+            .iter()
+            .find(|row| row.text(0).contains("_source_") || row.text(0).contains("_master_"));
+        match found.map(|row| row.text(1)) {
+            None => tracing::warn!(
+                "the source has no semi-synchronous replication, so its commits don't wait for the log; run on the source: INSTALL \
+                 PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so' (before 8.0.26: rpl_semi_sync_master, \
+                 'semisync_master.so'), then restart outrigger"
+            ),
+            Some(enabled) => {
+                if enabled != "ON" {
+                    tracing::warn!(
+                        "semi-synchronous replication is off on the source, so its commits don't wait for the log; run on the \
+                         source: SET PERSIST rpl_semi_sync_source_enabled = ON"
+                    );
+                }
+                // Both spellings: before and after 8.0.26.
+                self.query("SET @rpl_semi_sync_replica = 1, @rpl_semi_sync_slave = 1", DOING)
+                    .await?;
+                self.wire.expect_semi_sync();
+            }
+        }
+        Ok(())
+    }
+
+    /// The way back to a source that waits for acknowledgements; `None` if it doesn't. Once, after [`Connection::dump`].
+    pub(crate) fn acknowledger(&mut self) -> Option<Acknowledger> {
+        let patience = self.patience;
+        self.wire.split_off_writer().map(|writer| {
+            let address = self.wire.address().clone();
+            Acknowledger::new(writer, address, patience)
+        })
+    }
+
     /// The next event of the stream; `patience` is how long the source may stay silent.
     pub(crate) async fn event(&mut self, patience: Duration) -> Result<&[u8], Error> {
         const DOING: &str = "reading its binlog";
+        let acknowledged = self.wire.expects_semi_sync();
         self.wire.receive(DOING, patience).await?;
         match self.wire.received() {
-            [OK, event @ ..] => Ok(event),
+            [OK, semi_sync::MAGIC, _flag, event @ ..] if acknowledged => Ok(event),
+            [OK, event @ ..] if !acknowledged => Ok(event),
             packet => Err(self.no_event(packet, DOING)),
         }
     }

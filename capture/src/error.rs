@@ -48,14 +48,13 @@ pub enum Error {
         /// What was found.
         what: String,
     },
-    /// TLS was asked for.
-    #[error(
-        "source {address}: TLS on the replication connection is not available in this version; set the source's \
-         tls to \"disabled\" or reach the server over its unix socket"
-    )]
+    /// The link can't be protected as it was asked for.
+    #[error("source {address}: TLS: {what}")]
     Tls {
         /// Where.
         address: Address,
+        /// What stands in the way, and what to do.
+        what: String,
     },
     /// User name or password are wrong, or the account may not come from this host.
     #[error(
@@ -150,6 +149,20 @@ pub enum Error {
         why: &'static str,
         /// What stands after `=` in the SET statement.
         fix: &'static str,
+    },
+    /// XA transactions stay prepared where a new log is to begin.
+    #[error(
+        "source {address}: {count} XA transactions are prepared and did not end within {patience:?}; what they changed before the log \
+         begins would be in no log. End them on the source (XA RECOVER lists them; XA COMMIT or XA ROLLBACK), or wait longer \
+         ([source] prepared_wait)"
+    )]
+    Prepared {
+        /// Where.
+        address: Address,
+        /// How many.
+        count: usize,
+        /// How long they were waited for.
+        patience: Duration,
     },
     /// The source has purged binlogs that the log still needs (C5).
     #[error(

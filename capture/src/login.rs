@@ -1,7 +1,7 @@
 //! Logging in: the greeting, the response, and whatever the account's authentication plugin asks for after it.
 //!
 //! `caching_sha2_password` in full: the cached scramble, and where the server has none cached the password itself, in clear
-//! over a unix socket, by the server's RSA key over TCP. `mysql_native_password`, too.
+//! over a unix socket and over TLS, by the server's RSA key over plain TCP. `mysql_native_password`, too.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use outrigger_protocol::reply::ERR;
 use crate::Error;
 use crate::connection::server_error;
 use crate::public_key;
+use crate::tls;
 use crate::version::Version;
 use crate::wire::Wire;
 
@@ -55,7 +56,8 @@ pub(crate) async fn login(
     };
     let mut nonce = greeting.auth_data;
     let password = endpoint.password.expose().as_bytes();
-    let response = HandshakeResponse {
+    let connector = tls::connector(endpoint, greeting.capabilities.contains(Capabilities::SSL))?;
+    let mut response = HandshakeResponse {
         capabilities: WANTED & greeting.capabilities,
         max_packet_size: MAX_PACKET,
         collation: COLLATION,
@@ -66,6 +68,11 @@ pub(crate) async fn login(
         attributes: attributes(greeting.capabilities),
         zstd_level: None,
     };
+    if let Some(connector) = &connector {
+        wire.send(&response.tls_request(), DOING, patience).await?;
+        wire.protect(connector, patience).await?;
+        response.capabilities |= Capabilities::SSL;
+    }
     wire.send(&response.encode(), DOING, patience).await?;
     loop {
         let packet = wire.receive(DOING, patience).await?;
@@ -83,7 +90,11 @@ pub(crate) async fn login(
             }
             Some(AuthPacket::MoreData(data)) if plugin == CACHING_SHA2_PASSWORD.as_bytes() => match data {
                 [SHA2_FAST_AUTH_SUCCESS] => {}
-                [SHA2_FULL_AUTHENTICATION] => prove_in_full(wire, endpoint, &nonce, patience).await?,
+                [SHA2_FULL_AUTHENTICATION] => {
+                    // Nobody listens between two processes of one host either.
+                    let unheard = connector.is_some() || matches!(endpoint.address, Address::Socket(_));
+                    prove_in_full(wire, endpoint, (&nonce, unheard), patience).await?;
+                }
                 _ => {
                     return Err(protocol(
                         endpoint,
@@ -106,12 +117,11 @@ pub(crate) async fn login(
 async fn prove_in_full(
     wire: &mut Wire,
     endpoint: &Endpoint,
-    nonce: &[u8],
+    (nonce, unheard): (&[u8], bool),
     patience: Duration,
 ) -> Result<(), Error> {
     let password = endpoint.password.expose().as_bytes();
-    if matches!(endpoint.address, Address::Socket(_)) {
-        // Nobody listens between two processes of one host.
+    if unheard {
         return wire.send(&[password, &[0]].concat(), DOING, patience).await;
     }
     wire.send(&[SHA2_REQUEST_PUBLIC_KEY], DOING, patience).await?;

@@ -49,6 +49,7 @@ struct Inner {
     passed: u64,
     bytes: u64,
     connects: u64,
+    semi_sync: bool,
     last_commit_micros: u64,
     last_event: Option<SystemTime>,
     behind: Duration,
@@ -93,6 +94,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Times the source was connected to since the process started.
     pub connects: u64,
+    /// True when the source can wait at commit until the log is synced (semi-synchronous replication).
+    pub semi_sync: bool,
     /// When the source committed the newest transaction, in µs since 1970; 0 before the first.
     pub last_commit_micros: u64,
     /// When anything (a heartbeat too) last came from the source.
@@ -114,6 +117,7 @@ impl Default for Status {
                 passed: 0,
                 bytes: 0,
                 connects: 0,
+                semi_sync: false,
                 last_commit_micros: 0,
                 last_event: None,
                 behind: Duration::ZERO,
@@ -149,6 +153,7 @@ impl Status {
             passed: inner.passed,
             bytes: inner.bytes,
             connects: inner.connects,
+            semi_sync: inner.semi_sync,
             last_commit_micros: inner.last_commit_micros,
             last_event: inner.last_event,
             delay: inner.delay(SystemTime::now()),
@@ -161,10 +166,12 @@ impl Status {
     }
 
     /// A connection stands and its stream begins at `position`.
-    pub(crate) fn connected(&self, position: SourcePosition) {
+    /// `semi_sync`: what is durable is acknowledged to the source.
+    pub(crate) fn connected(&self, position: SourcePosition, semi_sync: bool) {
         let mut inner = self.lock();
         inner.state = State::Streaming;
         inner.connects += 1;
+        inner.semi_sync = semi_sync;
         inner.file = None;
         inner.position = Some(position);
         inner.last_event = Some(SystemTime::now());

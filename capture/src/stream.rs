@@ -68,3 +68,58 @@ fn meaning(event: Event<'_>) -> Meaning<'_> {
         Body::Ignorable => Meaning::Ignorable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_protocol::binlog::{FILE_MAGIC, FLAG_IGNORABLE};
+
+    use super::*;
+
+    const EVENTS: &[u8] = include_bytes!("../../protocol/tests/fixtures/events.binlog");
+
+    /// A server's events, each with the rule by which its checksum is.
+    fn events() -> Vec<(&'static [u8], ChecksumAlg)> {
+        let mut rest = EVENTS.strip_prefix(&FILE_MAGIC).expect("a binlog file");
+        let (mut all, mut checksum) = (Vec::new(), ChecksumAlg::Crc32);
+        while !rest.is_empty() {
+            let size = usize::try_from(EventHeader::parse(rest).expect("a header").size).expect("small");
+            let (bytes, after) = rest.split_at(size);
+            rest = after;
+            all.push((bytes, checksum));
+            if let (_, Meaning::Format(found)) = read(bytes, checksum).expect("sound") {
+                checksum = found;
+            }
+        }
+        all
+    }
+
+    /// C1: a bit that flipped anywhere is found out, whatever the event's type, also where nothing is decoded.
+    #[test]
+    fn no_event_is_taken_whose_checksum_is_wrong() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for (bytes, checksum) in events() {
+            kinds.insert(bytes[4]);
+            for at in [0, bytes.len() / 2, bytes.len() - 5, bytes.len() - 1] {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= 4;
+                assert!(read(&damaged, checksum).is_err(), "type {} at {at}", bytes[4]);
+            }
+        }
+        assert!(kinds.len() > 12, "{kinds:?}");
+    }
+
+    #[test]
+    fn an_unknown_event_stops_unless_it_may_be_ignored() {
+        let mut bytes = vec![0; 30];
+        (bytes[4], bytes[9]) = (99, 30);
+        assert!(matches!(
+            read(&bytes, ChecksumAlg::Off),
+            Err(Error::UnknownEvent(_))
+        ));
+        bytes[17..19].copy_from_slice(&FLAG_IGNORABLE.to_le_bytes());
+        assert!(matches!(
+            read(&bytes, ChecksumAlg::Off),
+            Ok((_, Meaning::Ignorable))
+        ));
+    }
+}

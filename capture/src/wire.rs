@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use outrigger_protocol::endpoint::Address;
 use outrigger_protocol::packet::{self, HEADER_SIZE, PacketHeader};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::Error;
+use crate::semi_sync;
+use crate::tls::{self, Connector};
 
 /// Bytes of the read buffer; it grows for a larger packet and shrinks back after it.
 const READ_BYTES: usize = 256 * 1024;
@@ -18,7 +20,7 @@ const READ_BYTES: usize = 256 * 1024;
 const KEEP_BYTES: usize = 1 << 20;
 
 /// A byte stream to a server.
-trait Link: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Link: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Link for T {}
 
 /// A socket, cut into packets.
@@ -36,6 +38,8 @@ pub(crate) struct Wire {
     sequence: u8,
     /// The payload received last.
     last: Span,
+    /// Events come with a header that says whether the source waits for an acknowledgement.
+    semi_sync: bool,
 }
 
 /// The header that some bytes begin with, once they are enough.
@@ -88,6 +92,54 @@ impl Wire {
             joining: false,
             sequence: 0,
             last: Span::Buffer(0..0),
+            semi_sync: false,
+        }
+    }
+
+    /// From here on events come with semi-synchronous replication's header.
+    pub(crate) fn expect_semi_sync(&mut self) {
+        self.semi_sync = true;
+    }
+
+    /// Whether they do.
+    pub(crate) fn expects_semi_sync(&self) -> bool {
+        self.semi_sync
+    }
+
+    /// Takes the direction to the server away, for acknowledgements; nothing can be sent by this wire then. `None` without
+    /// semi-synchronous replication.
+    pub(crate) fn split_off_writer(&mut self) -> Option<WriteHalf<Box<dyn Link>>> {
+        if !self.semi_sync {
+            return None;
+        }
+        let link = std::mem::replace(&mut self.link, Box::new(tokio::io::empty()));
+        let (reader, writer) = tokio::io::split(link);
+        self.link = Box::new(tokio::io::join(reader, tokio::io::sink()));
+        Some(writer)
+    }
+
+    /// Puts TLS around everything from here on.
+    pub(crate) async fn protect(&mut self, connector: &Connector, patience: Duration) -> Result<(), Error> {
+        if !self.filled.is_empty() {
+            let what = "bytes before TLS began; they can't be trusted".to_owned();
+            return Err(Error::Protocol {
+                address: self.address.clone(),
+                doing: "beginning TLS",
+                what,
+            });
+        }
+        let bare = std::mem::replace(&mut self.link, Box::new(tokio::io::empty()));
+        match tokio::time::timeout(patience, connector.connect(bare)).await {
+            Ok(Ok(link)) => {
+                self.link = Box::new(link);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(tls::explain(&self.address, error)),
+            Err(_elapsed) => Err(Error::Silent {
+                address: self.address.clone(),
+                doing: "beginning TLS",
+                after: patience,
+            }),
         }
     }
 
@@ -134,6 +186,10 @@ impl Wire {
             }
             self.fill(doing, patience).await?;
         };
+        if self.semi_sync && semi_sync::awaits_acknowledgement(self.received()) {
+            // The source begins to count anew behind such an event.
+            self.sequence = 1;
+        }
         Ok(self.received())
     }
 

@@ -17,6 +17,8 @@ pub struct Endpoint {
     pub password: Secret,
     /// How the link is protected.
     pub tls: TlsMode,
+    /// The authorities (PEM) by which `VerifyCa` and `VerifyIdentity` judge the server's certificate.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// Where a server listens.
@@ -72,6 +74,8 @@ pub enum TlsMode {
     /// Never TLS.
     #[default]
     Disabled,
+    /// TLS where the server has it, else not. Nothing is verified. A unix socket stays as it is.
+    Preferred,
     /// TLS or no connection.
     Required,
     /// TLS, and the server's certificate must be signed by the given authority.

@@ -199,16 +199,19 @@ pub fn is_tls_request(payload: &[u8]) -> bool {
         && response_capabilities(payload).is_some_and(|wanted| wanted.contains(Capabilities::SSL))
 }
 
-/// A request for TLS, to be followed by TLS and then by the response with the same capabilities.
-pub fn encode_tls_request(capabilities: Capabilities, max_packet_size: u32, collation: u8) -> Vec<u8> {
-    let mut out = (capabilities | Capabilities::SSL).bits().to_le_bytes().to_vec();
-    out.extend_from_slice(&max_packet_size.to_le_bytes());
-    out.push(collation);
-    out.resize(RESPONSE_HEAD, 0);
-    out
-}
-
 impl<'a> HandshakeResponse<'a> {
+    /// The request for TLS that goes before this response: its head. The server keeps the capabilities that it reads here, so
+    /// they are the response's to the bit.
+    pub fn tls_request(&self) -> Vec<u8> {
+        let response = Self {
+            capabilities: self.capabilities | Capabilities::SSL,
+            ..self.clone()
+        };
+        let mut head = response.encode();
+        head.truncate(RESPONSE_HEAD);
+        head
+    }
+
     /// Reads a response's payload.
     pub fn parse(payload: &'a [u8]) -> Result<Self, Error> {
         let mut cursor = Cursor::new(payload);

@@ -167,6 +167,7 @@ fn endpoint(text: &str) -> anyhow::Result<Endpoint> {
         user: user.to_owned(),
         password: Secret::new(std::env::var(PASSWORD).unwrap_or_default()),
         tls: TlsMode::Disabled,
+        tls_ca: None,
     })
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Server {
     pub password: Password,
     #[serde(default)]
     pub tls: TlsMode,
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// What is wrong with a section: the key it is about, and the sentence.
@@ -45,12 +46,24 @@ impl Server {
         if self.user.is_empty() {
             return Err(("user", "name the account to use".to_owned()));
         }
-        if self.tls != TlsMode::Disabled {
+        let verifies = matches!(self.tls, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
+        let free = matches!(self.tls, TlsMode::Disabled | TlsMode::Preferred);
+        if self.socket.is_some() && !free {
             return Err((
                 "tls",
-                "this version does not protect links with TLS; use `disabled` over a unix socket, the same machine, or a \
-                 tunnel"
-                    .to_owned(),
+                "a unix socket is within this machine, where nobody listens; leave `tls` out".to_owned(),
+            ));
+        }
+        if verifies && self.tls_ca.is_none() {
+            return Err((
+                "tls",
+                "name the authority that signed the server's certificate with `tls_ca`".to_owned(),
+            ));
+        }
+        if !verifies && self.tls_ca.is_some() {
+            return Err((
+                "tls_ca",
+                "nothing is verified by it unless `tls` is \"verify_ca\" or \"verify_identity\"".to_owned(),
             ));
         }
         Ok(())
@@ -63,6 +76,10 @@ pub(super) struct Reading {
     pub server_id: Option<u32>,
     #[serde(default, with = "humantime_serde")]
     pub heartbeat: Option<Duration>,
+    #[serde(default)]
+    pub semi_sync: bool,
+    #[serde(default, with = "humantime_serde")]
+    pub prepared_wait: Option<Duration>,
     #[serde(default, with = "humantime_serde")]
     pub connect_timeout: Option<Duration>,
     #[serde(default, with = "humantime_serde")]

@@ -84,8 +84,14 @@ macro_rules! server_keys {
             key(
                 "tls",
                 Value::Default("\"disabled\""),
-                "\"disabled\"; the other words of MySQL's ssl-mode are refused by this version",
-                "How the link is protected.",
+                "MySQL's ssl-mode: \"disabled\", \"preferred\", \"required\", \"verify_ca\", \"verify_identity\"",
+                "How the link is protected. Only the last two know that the server is the right one. Not needed over a unix socket.",
+            ),
+            key(
+                "tls_ca",
+                Value::Unset("\"/etc/outrigger/ca.pem\""),
+                "a PEM file; for \"verify_ca\" and \"verify_identity\", which need it",
+                "The authority that must have signed the server's certificate.",
             ),
             $($more,)*
         ]
@@ -115,6 +121,18 @@ const SOURCE: Section = Section {
             Value::Default("\"5s\""),
             "100ms to 1h",
             "How often an idle source says that it is still there. A link silent for three of them is made anew.",
+        ),
+        key(
+            "semi_sync",
+            Value::Default("false"),
+            "true or false; the source needs the plugin rpl_semi_sync_source, enabled",
+            "Whether the source's commits wait until the log is synced (semi-synchronous replication).",
+        ),
+        key(
+            "prepared_wait",
+            Value::Default("\"10m\""),
+            "0 to 24h",
+            "How long a new log waits for prepared XA transactions to end before it begins. Seeing them needs XA_RECOVER_ADMIN.",
         ),
         key(
             "connect_timeout",

@@ -17,6 +17,8 @@ pub(super) fn render(config: &Config) -> String {
             .map_or_else(|| "derived".to_owned(), |id| id.to_string()),
     );
     lines.duration("heartbeat", config.capture.heartbeat);
+    lines.add("semi_sync", config.capture.semi_sync);
+    lines.duration("prepared_wait", config.capture.prepared_wait);
     lines.duration("connect_timeout", config.capture.connect_timeout);
     lines.duration("retry_window", config.capture.retry_window);
 
@@ -121,5 +123,8 @@ impl Lines {
             },
         );
         self.add("tls", format!("{:?}", endpoint.tls).to_lowercase());
+        if let Some(ca) = &endpoint.tls_ca {
+            self.add("tls_ca", ca.display());
+        }
     }
 }

@@ -140,8 +140,18 @@ fn complaints_have_a_place_and_a_sentence() {
         ),
         (
             "user = \"o\"",
-            "user = \"o\"\ntls = \"required\"",
-            "o.toml:3:7: this version does not protect links with TLS",
+            "user = \"o\"\ntls = \"verify_ca\"",
+            "o.toml:3:7: name the authority",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\ntls_ca = \"ca.pem\"",
+            "o.toml:3:10: nothing is verified by it",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\nsocket = \"/s\"\ntls = \"required\"",
+            "o.toml:4:7: a unix socket is within this machine",
         ),
         (
             "user = \"o\"",

@@ -76,6 +76,8 @@ pub struct SourcePart {
     pub file: Option<String>,
     /// Every transaction received, as a GTID set; absent without GTIDs.
     pub gtids: Option<String>,
+    /// True when the source can wait at commit until the log is synced.
+    pub semi_sync: bool,
     /// Transactions captured since the process started.
     pub transactions: u64,
     /// Transactions left out since then, because no task selects anything in them.

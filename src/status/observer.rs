@@ -172,6 +172,7 @@ impl Observer {
             phase: ended(&self.capture_ended).unwrap_or_else(|| capture_phase(capture.state)),
             file: capture.file.map(|file| file.to_string()),
             gtids: capture.gtids,
+            semi_sync: capture.semi_sync,
             transactions: capture.transactions,
             passed: capture.passed,
             transactions_per_second: rates.captured_transactions.per_second(),

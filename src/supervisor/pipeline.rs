@@ -165,7 +165,7 @@ pub(super) async fn begin(
 ) -> Result<(Log, Option<SourceInfo>), Error> {
     let config = config.clone();
     let log = blocking("opening the log", move || Log::open(config)).await??;
-    let info = start::prepare(&capture.source, &log).await?;
+    let info = start::prepare(capture, &log).await?;
     start::note_what_is_kept(&log, wanted).await?;
     Ok((log, info))
 }

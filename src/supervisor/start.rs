@@ -2,7 +2,6 @@
 
 use outrigger_applier::coverage;
 use outrigger_capture::SourceInfo;
-use outrigger_protocol::endpoint::Endpoint;
 use outrigger_storage::Log;
 use tracing::{info, warn};
 
@@ -11,7 +10,11 @@ use super::{Error, blocking};
 
 /// Checks the source, and gives a new log its start. A log that has a position resumes there, and then a source that is
 /// out of reach for the moment is no reason not to start: capture tries again within its window.
-pub(super) async fn prepare(source: &Endpoint, log: &Log) -> Result<Option<SourceInfo>, Error> {
+pub(super) async fn prepare(
+    capture: &outrigger_capture::Config,
+    log: &Log,
+) -> Result<Option<SourceInfo>, Error> {
+    let source = &capture.source;
     let resumed = log.position();
     let info = match outrigger_capture::check(source).await {
         Ok(info) => Some(info),
@@ -39,7 +42,7 @@ pub(super) async fn prepare(source: &Endpoint, log: &Log) -> Result<Option<Sourc
     match resumed {
         Some(position) => info!(%position, "capture resumes"),
         None => {
-            let position = outrigger_capture::start_position(source).await?;
+            let position = outrigger_capture::start_position(source, capture.prepared_wait).await?;
             info!(%position, "the log is new, capture starts");
             let log = log.clone();
             blocking("setting the log's start", move || log.set_start(&position)).await??;

@@ -53,6 +53,7 @@ const META_FORMAT: &[u8] = b"format";
 const META_ID: &[u8] = b"id";
 const META_POSITION: &[u8] = b"position";
 const META_TRIMMED: &[u8] = b"trimmed";
+const META_SERVER: &[u8] = b"server";
 
 /// An open database. Dropping it closes RocksDB first and releases the directory after.
 pub(crate) struct Engine {
@@ -312,6 +313,18 @@ impl Engine {
         let mut batch = WriteBatch::default();
         batch.put_cf(self.family(META)?, META_POSITION, value);
         self.commit_patiently(batch, "storing the position")
+    }
+
+    /// Stores which server is captured. Not durable before a sync.
+    pub(crate) fn put_server(&self, id: &str) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META)?, META_SERVER, id);
+        self.commit_patiently(batch, "storing which server is captured")
+    }
+
+    /// Which server is captured; `None` before the first.
+    pub(crate) fn server(&self) -> Result<Option<String>, Error> {
+        self.tables().server()
     }
 
     /// Stores what is kept. Not durable before a sync.

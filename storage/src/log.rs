@@ -190,6 +190,28 @@ impl Log {
         Ok(())
     }
 
+    /// Notes which server the log's position belongs to; durable on return. Blocks for one sync if that is new.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], and whatever made the log fail.
+    pub fn set_server(&self, id: &str) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.sync.check()?;
+        if shared.engine.server()?.as_deref() == Some(id) {
+            return Ok(());
+        }
+        let stored = shared.engine.put_server(id).and_then(|()| shared.engine.sync());
+        stored.inspect_err(|error| shared.sync.fail(error))
+    }
+
+    /// Which server was captured last, as [`set_server`](Self::set_server) was told; `None` before the first.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn server(&self) -> Result<Option<String>, Error> {
+        self.shared.engine.server()
+    }
+
     /// Says in the caller's own words what is kept of the source from here on; durable on return. Blocks for one sync if that
     /// is new. Before an appender is taken.
     ///

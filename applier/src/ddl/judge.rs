@@ -70,11 +70,10 @@ pub(crate) fn judge(query: &QueryEvent<'_>, timestamp: u32, rules: Rules<'_>) ->
         Kind::Ddl(verb, _) => rules.judge_objects(change, verb),
         Kind::Temporary => Verdict::Skip(Skipped::Temporary),
         Kind::Admin | Kind::Empty => Verdict::Skip(Skipped::Server),
-        Kind::Dml | Kind::Query | Kind::Session => rules.unless_elsewhere(
-            &change,
-            "it changes rows by statement, whose effect on the target can't be known",
-            STATEMENT_FORMAT,
-        ),
+        Kind::Dml | Kind::Query | Kind::Session => {
+            let reason = by_statement(&change);
+            rules.unless_elsewhere(&change, &reason, STATEMENT_FORMAT)
+        }
         _ => {
             let reason = change.statement.reason.unwrap_or("it is no definition statement");
             rules.unless_elsewhere(
@@ -88,6 +87,20 @@ pub(crate) fn judge(query: &QueryEvent<'_>, timestamp: u32, rules: Rules<'_>) ->
 
 const STATEMENT_FORMAT: &str =
     "set binlog_format = ROW on the source, also in sessions that change it, and copy the tables anew";
+
+/// Who changed what by statement.
+fn by_statement(change: &Change) -> String {
+    let table = change
+        .first_table()
+        .filter(|_| change.statement.kind == Kind::Dml)
+        .map(|table| format!(" of table {table}"));
+    format!(
+        "session {} of the source changed rows{} by statement (its binlog_format was STATEMENT or MIXED), whose effect on the \
+         target can't be known",
+        change.session,
+        table.unwrap_or_default()
+    )
+}
 
 impl Rules<'_> {
     fn judge_objects(self, mut change: Change, verb: Verb) -> Verdict {

@@ -7,6 +7,7 @@ use outrigger_protocol::sql::SqlMode;
 pub(crate) use outrigger_protocol::sql::ddl::Named;
 use outrigger_protocol::sql::ddl::{Statement, lexable_text, read_query, sql_mode};
 use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
+use outrigger_protocol::sql::quote_name;
 
 /// How much of a statement a message shows.
 const HEAD: usize = 100;
@@ -20,6 +21,8 @@ pub(crate) struct Change {
     pub(crate) objects: Vec<Named>,
     /// Its default database; empty: none.
     pub(crate) database: String,
+    /// The session that ran it, as the source numbers them (`SHOW PROCESSLIST`).
+    pub(crate) session: u32,
     /// Its text as logged, in the session's `character_set_client`.
     pub(crate) text: Vec<u8>,
     /// The settings of its session.
@@ -39,6 +42,7 @@ impl Change {
             statement,
             objects,
             database,
+            session: query.thread_id,
             text: query.statement.to_vec(),
             settings: query.session.clone(),
             timestamp,
@@ -54,6 +58,37 @@ impl Change {
     /// The `sql_mode` under which the text is read.
     pub(super) fn mode(&self) -> SqlMode {
         sql_mode(&self.settings)
+    }
+
+    /// The table that a statement which changes rows begins with, as far as its first words tell; for messages only.
+    pub(crate) fn first_table(&self) -> Option<String> {
+        const BEFORE: &[&str] = &[
+            "INSERT",
+            "REPLACE",
+            "UPDATE",
+            "DELETE",
+            "LOW_PRIORITY",
+            "HIGH_PRIORITY",
+            "DELAYED",
+            "QUICK",
+            "IGNORE",
+            "INTO",
+            "FROM",
+        ];
+        let text = self.lexable();
+        let mut tokens = Lexer::new(&text, self.mode())
+            .filter(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Comment))
+            .skip_while(|token| BEFORE.iter().any(|word| token.is(word)));
+        let name = |token: Token<'_>| Some(String::from_utf8_lossy(&token.name()?).into_owned());
+        let first = name(tokens.next()?)?;
+        let (database, table) = match tokens.next() {
+            Some(dot) if dot.is_punct(b'.') => (first, name(tokens.next()?)?),
+            _ => (self.database.clone(), first),
+        };
+        Some(match database.is_empty() {
+            true => quote_name(&table),
+            false => format!("{}.{}", quote_name(&database), quote_name(&table)),
+        })
     }
 
     /// The statement's beginning for messages, up to its first literal: values are not shown (W1).
@@ -151,6 +186,21 @@ pub(super) mod tests {
         query.session.charsets = Some((13, 13, 13));
         query.statement = b"CREATE TABLE t (a INT COMMENT '\x95\x5c') -- '";
         assert_eq!(Change::read(&query, 0, false).objects[0].name, "t");
+    }
+
+    #[test]
+    fn the_first_table_is_named() {
+        let table = |sql: &str| Change::read(&event("s", sql.as_bytes()), 0, false).first_table();
+        for (sql, expected) in [
+            ("INSERT INTO t VALUES (1)", Some("`s`.`t`")),
+            ("insert low_priority ignore `o`.`T` VALUES (1)", Some("`o`.`T`")),
+            ("UPDATE /* x */ t SET a = 1", Some("`s`.`t`")),
+            ("DELETE FROM a . b", Some("`a`.`b`")),
+            ("REPLACE 'x'", None),
+            ("", None),
+        ] {
+            assert_eq!(table(sql).as_deref(), expected, "{sql}");
+        }
     }
 
     #[test]

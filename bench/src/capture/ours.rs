@@ -107,5 +107,6 @@ pub(super) fn endpoint(server: &Server) -> Endpoint {
         user: lab::ACCOUNT.to_owned(),
         password: Secret::default(),
         tls: TlsMode::Disabled,
+        tls_ca: None,
     }
 }

@@ -14,6 +14,7 @@ fn document() -> Document {
             phase: Phase::plain("streaming"),
             file: Some("binlog.000003:4711".to_owned()),
             gtids: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77".to_owned()),
+            semi_sync: false,
             transactions: 10,
             passed: 0,
             transactions_per_second: 1234.4,

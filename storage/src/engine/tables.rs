@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use rocksdb::{ColumnFamily, DB, ReadOptions};
 
 use super::{
-    EVENTS, META, META_FORMAT, META_ID, META_POSITION, META_TRIMMED, damaged, engine_error, not_a_log,
+    EVENTS, META, META_FORMAT, META_ID, META_POSITION, META_SERVER, META_TRIMMED, damaged, engine_error,
+    not_a_log,
 };
 use crate::format::{
     FORMAT, Kept, META_KEPT, Position, decode_kept, decode_position, decode_record, key, parse_key,
@@ -147,6 +148,12 @@ impl<'a> Tables<'a> {
             Some(value) => decode_kept(&value).map_err(|e| damaged(self.path, "what is kept", &e)),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Which server is captured; `None` before the first.
+    pub(super) fn server(self) -> Result<Option<String>, Error> {
+        let id = self.get(META_SERVER)?;
+        Ok(id.map(|id| String::from_utf8_lossy(&id).into_owned()))
     }
 
     fn get(self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

@@ -313,8 +313,12 @@ async fn what_is_kept_is_remembered_with_the_place_where_it_began() {
     drop(appender);
     log.keep("a").unwrap();
     log.keep("b").unwrap();
+    assert_eq!(log.server().unwrap(), None);
+    log.set_server("first").unwrap();
+    log.set_server("second").unwrap();
     drop(log);
     let log = open(dir.path());
+    assert_eq!(log.server().unwrap().as_deref(), Some("second"));
     let kept: Vec<_> = log.kept().unwrap();
     let words: Vec<_> = kept.iter().map(|k| (k.from, k.what.as_str())).collect();
     assert_eq!(words, [(Offset(1), "a"), (Offset(2), "b")]);

@@ -1,0 +1,259 @@
+//! TLS towards the source, in the modes by which MySQL's clients know it. Decides whether a link gets TLS and what the
+//! server's certificate must be; the bytes are rustls's business.
+
+use std::io;
+use std::sync::Arc;
+
+use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+};
+
+use crate::Error;
+use crate::wire::Link;
+
+/// All that it takes to begin TLS with one server.
+pub(crate) struct Connector {
+    tls: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Connector {
+    /// Shakes hands over `link`.
+    pub(crate) async fn connect(&self, link: Box<dyn Link>) -> io::Result<TlsStream<Box<dyn Link>>> {
+        self.tls.connect(self.name.clone(), link).await
+    }
+}
+
+/// How to protect a link to `endpoint`; `None`: not at all. `offered`: the server can do TLS.
+pub(crate) fn connector(endpoint: &Endpoint, offered: bool) -> Result<Option<Connector>, Error> {
+    let refuse = |what: String| Error::Tls {
+        address: endpoint.address.clone(),
+        what,
+    };
+    let host = match &endpoint.address {
+        Address::Tcp { host, .. } => host.as_str(),
+        Address::Socket(_) => "localhost",
+    };
+    match (endpoint.tls, offered) {
+        (TlsMode::Disabled, _) | (TlsMode::Preferred, false) => return Ok(None),
+        (TlsMode::Preferred, true) if matches!(endpoint.address, Address::Socket(_)) => return Ok(None),
+        (_, false) => {
+            let what = "the server offers none; give it certificates (ssl_ca, ssl_cert, ssl_key), or set the source's tls to \
+                        \"disabled\""
+                .to_owned();
+            return Err(refuse(what));
+        }
+        (_, true) => {}
+    }
+    let provider = Arc::new(ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match endpoint.tls {
+        TlsMode::VerifyCa | TlsMode::VerifyIdentity => {
+            let roots = authorities(endpoint).map_err(refuse)?;
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier = verifier.build().map_err(|error| refuse(error.to_string()))?;
+            match endpoint.tls {
+                TlsMode::VerifyIdentity => verifier,
+                _ => Arc::new(AnyName(verifier)),
+            }
+        }
+        _ => Arc::new(Anyone(Arc::clone(&provider))),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_not_a_name| refuse(format!("'{host}' is neither a host name nor an address")))?;
+    Ok(Some(Connector {
+        tls: TlsConnector::from(Arc::new(config)),
+        name,
+    }))
+}
+
+/// The certificates in the file that `tls_ca` names.
+fn authorities(endpoint: &Endpoint) -> Result<RootCertStore, String> {
+    let Some(path) = &endpoint.tls_ca else {
+        return Err(
+            "tls_ca names no file with the authority that signed the server's certificate".to_owned(),
+        );
+    };
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("tls_ca {} can't be read: {error}", path.display());
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unreadable(&error))?;
+        roots.add(certificate).map_err(|error| unreadable(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(unreadable(&"it holds no certificate"));
+    }
+    Ok(roots)
+}
+
+/// Why a handshake failed: something to mend, or a link that broke.
+pub(crate) fn explain(address: &Address, error: io::Error) -> Error {
+    let about = |what: String| Error::Tls {
+        address: address.clone(),
+        what,
+    };
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => about(
+            "the server's certificate is for another name; connect by a name that it holds, or set tls to \"verify_ca\""
+                .to_owned(),
+        ),
+        // Authorities that servers make for themselves all have one name: only the signature tells them apart.
+        Some(TlsError::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => about(
+            "the server's certificate was not signed by an authority in tls_ca; name the file with the one that did"
+                .to_owned(),
+        ),
+        Some(error) => about(format!("{error}")),
+        None => Error::Broken {
+            address: address.clone(),
+            doing: "beginning TLS",
+            source: error,
+        },
+    }
+}
+
+/// `VERIFY_CA`: whoever an authority has signed.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let judged = self
+            .0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match judged {
+            // The name is looked at last, when everything else was found good.
+            Err(TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// `PREFERRED` and `REQUIRED`: whoever holds the key of the certificate that is shown, whatever it says.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_protocol::endpoint::Secret;
+
+    use super::*;
+
+    fn decide(tls: TlsMode, socket: bool, offered: bool) -> Result<bool, String> {
+        let address = match socket {
+            true => Address::Socket("/tmp/mysql.sock".into()),
+            false => Address::Tcp {
+                host: "db.example".to_owned(),
+                port: 3306,
+            },
+        };
+        let endpoint = Endpoint {
+            address,
+            user: String::new(),
+            password: Secret::default(),
+            tls,
+            tls_ca: None,
+        };
+        let decided = connector(&endpoint, offered);
+        decided
+            .map(|found| found.is_some())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_mode_decides_with_what_the_server_offers() {
+        use TlsMode::{Disabled, Preferred, Required, VerifyCa};
+        assert_eq!(decide(Disabled, false, true), Ok(false));
+        assert_eq!(decide(Preferred, false, true), Ok(true));
+        assert_eq!(decide(Preferred, false, false), Ok(false));
+        assert_eq!(decide(Preferred, true, true), Ok(false));
+        assert_eq!(decide(Required, false, true), Ok(true));
+        assert!(decide(Required, false, false).is_err_and(|what| what.contains("offers none")));
+        assert!(decide(VerifyCa, false, true).is_err_and(|what| what.contains("tls_ca")));
+    }
+}

@@ -1,0 +1,394 @@
+//! The way to the source: protected, acknowledged, led to another server, cut off from what it needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use outrigger::demo::server::Server;
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Plan, Rig, connect, free_port, run};
+
+const TABLE: &str = "CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB)";
+
+/// Changes the configuration file.
+fn configure(rig: &Rig, from: &str, to: &str) {
+    let file = rig.path("sidecar/outrigger.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "no {from:?} in {text}");
+    std::fs::write(&file, text.replace(from, to)).unwrap();
+}
+
+/// Polls until there is an answer.
+async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(found) = found().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    panic!("never {what}");
+}
+
+async fn status_with(rig: &mut Rig, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+    until(what, async || {
+        rig.sidecar.status().ok().filter(|status| done(status))
+    })
+    .await
+}
+
+/// Why capture stopped.
+async fn capture_stopped(rig: &mut Rig) -> String {
+    let status = status_with(rig, "capture stopped", |status| {
+        status["source"]["state"] == "stopped"
+    })
+    .await;
+    status["source"].to_string()
+}
+
+/// Starts the sidecar, expects it to give up, and returns what it said since the last time.
+fn refused(rig: &mut Rig) -> String {
+    let before = said(rig).len();
+    rig.sidecar.start().unwrap();
+    assert_ne!(rig.sidecar.wait_for_exit(PATIENCE).unwrap(), Some(0));
+    said(rig).split_off(before)
+}
+
+/// Everything that the sidecar said so far.
+fn said(rig: &Rig) -> String {
+    std::fs::read_to_string(rig.sidecar.log()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_in_every_mode() {
+    let mut rig = Rig::with(TABLE).await;
+    // The servers' data folders are copies, certificates included; the target makes some of its own.
+    rig.target.stop().unwrap();
+    for file in std::fs::read_dir(rig.path("target/data")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "pem") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    rig.target.launch().unwrap();
+    rig.on_source("ALTER USER outrigger@'%' REQUIRE SSL;\nINSERT INTO app.t (v) VALUES ('copied')")
+        .await;
+    run(
+        &mut rig.target_conn().await,
+        "ALTER USER outrigger@'%' REQUIRE SSL",
+    )
+    .await;
+    assert!(refused(&mut rig).contains("was refused"));
+    configure(&rig, "password = \"", "tls = \"required\"\npassword = \"");
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('captured')").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let links: Vec<String> = rig
+        .source_conn()
+        .await
+        .query("SELECT connection_type FROM performance_schema.threads WHERE processlist_command LIKE 'Binlog Dump%'")
+        .await
+        .unwrap();
+    assert_eq!(links, ["SSL/TLS"]);
+    rig.sidecar.stop(PATIENCE).unwrap();
+
+    // The source's own authority vouches for the server, but not for the name 127.0.0.1.
+    let (ours, theirs) = (rig.path("source/data/ca.pem"), rig.path("target/data/ca.pem"));
+    let verified = |mode: &str, ca: &std::path::Path| {
+        format!(
+            "tls = \"{mode}\"\ntls_ca = \"{}\"\npassword = \"source",
+            ca.display()
+        )
+    };
+    let plain = "tls = \"required\"\npassword = \"source";
+    configure(&rig, plain, &verified("verify_identity", &ours));
+    assert!(refused(&mut rig).contains("for another name"));
+    configure(
+        &rig,
+        &verified("verify_identity", &ours),
+        &verified("verify_ca", &theirs),
+    );
+    assert!(refused(&mut rig).contains("not signed by an authority"));
+    configure(
+        &rig,
+        &verified("verify_ca", &theirs),
+        &verified("verify_ca", &ours),
+    );
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('verified')").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+async fn global_status(conn: &mut Conn, name: &str) -> u64 {
+    let row: Option<(String, u64)> = conn
+        .query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'"))
+        .await
+        .unwrap();
+    row.unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_waits_until_the_log_is_synced() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--plugin-load-add=semisync_source.so"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLE).await;
+    configure(&rig, "[source]\n", "[source]\nsemi_sync = true\n");
+    rig.start();
+    status_with(&mut rig, "semi-synchronous", |status| {
+        status["source"]["semi_sync"] == true
+    })
+    .await;
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "SET GLOBAL rpl_semi_sync_source_timeout = 3600000;\nSET GLOBAL rpl_semi_sync_source_enabled = ON",
+    )
+    .await;
+    let before = global_status(&mut source, "Rpl_semi_sync_source_yes_tx").await;
+    for _ in 0..20 {
+        run(&mut source, "INSERT INTO app.t (v) VALUES (REPEAT('x', 1000))").await;
+    }
+    // An event of several packets, and one in a file of another checksum.
+    run(
+        &mut source,
+        "INSERT INTO app.t (v) VALUES (REPEAT('y', 20000000));\nSET GLOBAL binlog_checksum = NONE;\n\
+         INSERT INTO app.t (v) VALUES ('z')",
+    )
+    .await;
+    let after = global_status(&mut source, "Rpl_semi_sync_source_yes_tx").await;
+    assert!(after >= before + 22, "{before} {after}");
+    assert_eq!(global_status(&mut source, "Rpl_semi_sync_source_no_tx").await, 0);
+
+    // Nobody there: the commit waits, and goes on when somebody is.
+    rig.sidecar.kill().unwrap();
+    let mut waiting = rig.source_conn().await;
+    let commit = tokio::spawn(async move {
+        run(&mut waiting, "INSERT INTO app.t (v) VALUES ('waited')").await;
+    });
+    until("a commit waits", async || {
+        (global_status(&mut source, "Rpl_semi_sync_source_wait_sessions").await == 1).then_some(())
+    })
+    .await;
+    assert!(!commit.is_finished());
+    rig.sidecar.start().unwrap();
+    tokio::time::timeout(PATIENCE, commit).await.unwrap().unwrap();
+
+    // What was acknowledged is in the log, whatever happens to both sides the moment after.
+    run(&mut source, "INSERT INTO app.t (v) VALUES ('acknowledged')").await;
+    rig.sidecar.kill().unwrap();
+    rig.source.kill().unwrap();
+    rig.sidecar.start().unwrap();
+    let mut target = rig.target_conn().await;
+    until("the acknowledged row is on the target", async || {
+        let found: Option<u64> = target
+            .query_first("SELECT COUNT(*) FROM app.t WHERE v = 'acknowledged'")
+            .await
+            .unwrap();
+        found.filter(|count| *count == 1)
+    })
+    .await;
+}
+
+/// A relay on one port whose other end can be changed.
+fn switchboard(port: Arc<AtomicU16>) -> u16 {
+    let here = free_port();
+    tokio::spawn(async move {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", here)).await.unwrap();
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let there = port.load(Ordering::SeqCst);
+            tokio::spawn(async move {
+                if let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", there)).await {
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+                }
+            });
+        }
+    });
+    here
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_becomes_another_server_of_the_topology() {
+    let mut rig = Rig::with(TABLE).await;
+    let other = Server::start(
+        &rig.installation,
+        &rig.path("other"),
+        &["--log-replica-updates=ON"],
+    )
+    .unwrap();
+    let mut there = connect(&other).await;
+    run(
+        &mut there,
+        &format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, SOURCE_USER = 'outrigger', \
+             SOURCE_PASSWORD = 'source secret', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1;\nSTART REPLICA",
+            rig.source.port()
+        ),
+    )
+    .await;
+    let behind = Arc::new(AtomicU16::new(rig.source.port()));
+    let here = switchboard(Arc::clone(&behind));
+    configure(
+        &rig,
+        &format!("port = {}", rig.source.port()),
+        &format!("port = {here}"),
+    );
+    rig.start();
+    // Its binlog files are others than the replica's.
+    rig.on_source("FLUSH BINARY LOGS;\nFLUSH BINARY LOGS;\nINSERT INTO app.t (v) VALUES ('before')")
+        .await;
+    let mut source = rig.source_conn().await;
+    let set: Option<String> = source.query_first("SELECT @@global.gtid_executed").await.unwrap();
+    there
+        .query_drop(format!(
+            "DO WAIT_FOR_EXECUTED_GTID_SET('{}')",
+            set.unwrap().replace('\n', "")
+        ))
+        .await
+        .unwrap();
+    drop(source);
+    rig.source.kill().unwrap();
+    behind.store(other.port(), Ordering::SeqCst);
+    run(
+        &mut there,
+        "STOP REPLICA;\nRESET REPLICA ALL;\nINSERT INTO app.t (v) VALUES ('after')",
+    )
+    .await;
+    let mut target = rig.target_conn().await;
+    until("both rows are on the target", async || {
+        let rows: Vec<String> = target.query("SELECT v FROM app.t ORDER BY id").await.unwrap();
+        (rows == ["before", "after"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_gtids_another_server_stops_the_capture() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLE).await;
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.source.stop().unwrap();
+    std::fs::remove_file(rig.path("source/data/auto.cnf")).unwrap();
+    rig.source.launch().unwrap();
+    rig.sidecar.start().unwrap();
+    let why = capture_stopped(&mut rig).await;
+    assert!(
+        why.contains("another server") && why.contains("copy the selected tables again"),
+        "{why}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purged_binlogs_are_named() {
+    let mut rig = Rig::with(TABLE).await;
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "INSERT INTO app.t (v) VALUES ('lost');\nFLUSH BINARY LOGS",
+    )
+    .await;
+    let gone: Option<String> = source.query_first("SELECT @@global.gtid_executed").await.unwrap();
+    let gone = gone.unwrap();
+    let last = gone.rsplit('-').next().unwrap();
+    let status: Option<(String, u64, String, String, String)> =
+        source.query_first("SHOW BINARY LOG STATUS").await.unwrap();
+    run(
+        &mut source,
+        &format!("PURGE BINARY LOGS TO '{}'", status.unwrap().0),
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    let why = capture_stopped(&mut rig).await;
+    assert!(
+        why.contains("purged") && why.contains(&format!(":{last}")) && why.contains("copy"),
+        "{why}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_out_of_the_ordinary() {
+    let mut rig = Rig::with(TABLE).await;
+    rig.start();
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "SET SESSION binlog_rows_query_log_events = ON;
+         INSERT INTO app.t (v) VALUES ('with its text');
+         SET GLOBAL binlog_checksum = NONE;
+         INSERT INTO app.t (v) VALUES ('unchecked');
+         SET GLOBAL binlog_checksum = CRC32;
+         INSERT INTO app.t (v) VALUES ('checked again');
+         SET SESSION binlog_transaction_compression = ON;
+         INSERT INTO app.t (v) VALUES (REPEAT('packed', 1000000));
+         SET SESSION binlog_transaction_compression = OFF;
+         INSERT INTO app.t (v) VALUES (CONCAT(REPEAT('a', 16777200), UUID())), (REPEAT('b', 34000000));
+         SET gtid_next = 'AUTOMATIC:a_tag';
+         INSERT INTO app.t (v) VALUES ('tagged');
+         SET gtid_next = 'AUTOMATIC'",
+    )
+    .await;
+    run(
+        &mut source,
+        "XA START 'first';\nINSERT INTO app.t (v) VALUES ('prepared');\nXA END 'first';\nXA PREPARE 'first'",
+    )
+    .await;
+    source.disconnect().await.unwrap();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('meanwhile')").await;
+    rig.settle().await;
+    // The sidecar and the session that ends it are others than those that saw it begin.
+    rig.sidecar.kill().unwrap();
+    rig.start();
+    rig.on_source("XA COMMIT 'first'").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_log_waits_for_prepared_transactions() {
+    let mut rig = Rig::with(TABLE).await;
+    rig.on_source("GRANT XA_RECOVER_ADMIN ON *.* TO outrigger@'%'")
+        .await;
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "XA START 'x';\nINSERT INTO app.t (v) VALUES ('prepared');\nXA END 'x';\nXA PREPARE 'x'",
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    until("it says that it waits", async || {
+        said(&rig).contains("XA COMMIT or XA ROLLBACK").then_some(())
+    })
+    .await;
+    assert!(!said(&rig).contains("capture starts"));
+    run(&mut source, "XA COMMIT 'x'").await;
+    rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    // One that never ends is named.
+    rig.sidecar.stop(PATIENCE).unwrap();
+    std::fs::remove_dir_all(rig.path("sidecar/log")).unwrap();
+    run(
+        &mut source,
+        "XA START 'y';\nINSERT INTO app.t (v) VALUES ('for ever');\nXA END 'y';\nXA PREPARE 'y'",
+    )
+    .await;
+    configure(&rig, "[source]\n", "[source]\nprepared_wait = \"1s\"\n");
+    assert!(refused(&mut rig).contains("1 XA transactions are prepared"));
+}
