@@ -5,6 +5,7 @@ mod apply;
 mod bar;
 mod capture;
 mod copy;
+mod decode;
 mod lab;
 mod load;
 mod proxy;
@@ -27,6 +28,8 @@ struct Cli {
 enum Area {
     /// The binlog into the durable log, beside `mysqlbinlog --raw`.
     Capture(capture::Flags),
+    /// Rows events into typed values, beside `mysql_common`'s `BinlogRow`.
+    Decode(decode::Flags),
     /// The first copy of all rows, beside `mysqldump | mysql`, and mydumper with myloader when installed.
     Copy(copy::Flags),
     /// A backlog of small transactions and the delay under a steady load, beside MySQL's own replica.
@@ -41,6 +44,7 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         match &cli.area {
             Area::Capture(flags) => capture::run(flags).await,
+            Area::Decode(flags) => decode::run(flags),
             Area::Copy(flags) => copy::run(flags).await,
             Area::Apply(flags) => Box::pin(apply::run(flags)).await,
             Area::Proxy(flags) => proxy::run(flags).await,
