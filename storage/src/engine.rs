@@ -28,7 +28,7 @@ use rocksdb::{
 };
 
 use self::compression::Compression;
-use self::directory::{disk_bytes, families};
+use self::directory::{disk_bytes, families, takes_direct_writes};
 pub use self::lock::Holder;
 use self::lock::Lock;
 use self::mode::ModeLock;
@@ -111,8 +111,12 @@ impl Engine {
             };
             ColumnFamilyDescriptor::new(name, options)
         });
-        let db = DB::open_cf_descriptors(&db_options(config), &path, descriptors)
-            .map_err(|e| engine_error(&path, "opening the database", e))?;
+        let db = DB::open_cf_descriptors(
+            &db_options(config, takes_direct_writes(&path)),
+            &path,
+            descriptors,
+        )
+        .map_err(|e| engine_error(&path, "opening the database", e))?;
         let engine = Self {
             db,
             mode: ModeLock::default(),

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use rocksdb::{DB, Options};
+use rustix::fs::{Mode, OFlags};
 
 use super::lock::LOCK_FILE;
 use super::{FAMILIES, META, engine_error, io_error, not_a_log};
@@ -79,6 +80,32 @@ pub(super) fn disk_bytes(path: &Path) -> Result<u64, Error> {
     Ok(total)
 }
 
+/// Bytes that every device takes at once.
+const DIRECT_BLOCK: usize = 4096;
+
+/// True when files here can be written past the page cache, which some file systems refuse (tmpfs, some network shares).
+pub(super) fn takes_direct_writes(path: &Path) -> bool {
+    let file = path.join("direct.dbtmp");
+    let memory = vec![0_u8; 2 * DIRECT_BLOCK];
+    let start = memory.as_ptr().align_offset(DIRECT_BLOCK);
+    let outcome = rustix::fs::open(
+        &file,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::DIRECT,
+        Mode::RUSR | Mode::WUSR,
+    )
+    .and_then(|opened| {
+        let block = memory.get(start..start + DIRECT_BLOCK).unwrap_or_default();
+        rustix::io::write(opened, block)
+    });
+    // What is left over is found to be ours, and harmless, at the next opening.
+    drop(fs::remove_file(&file));
+    let taken = matches!(outcome, Ok(DIRECT_BLOCK));
+    if !taken {
+        tracing::info!(path = %path.display(), "log: this file system has no direct writes; tables go through the page cache");
+    }
+    taken
+}
+
 /// Refuses a directory that is neither empty nor a database whose creation was interrupted.
 fn refuse_foreign_files(path: &Path) -> Result<(), Error> {
     let failed = |e| io_error(path, "reading", e);
@@ -106,4 +133,20 @@ fn refuse_foreign_files(path: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn direct_writes_are_tried_and_leave_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        // Either answer is right somewhere; both must leave the directory as it was.
+        takes_direct_writes(dir.path());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(!takes_direct_writes(&dir.path().join("missing")));
+        // procfs refuses files at all.
+        assert!(!takes_direct_writes(Path::new("/proc")));
+    }
 }

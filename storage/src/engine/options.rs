@@ -5,13 +5,15 @@ use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options};
 
 use crate::Config;
 
-/// For the database as a whole.
-pub(super) fn db_options(config: &Config) -> Options {
+/// For the database as a whole. With `direct` tables are written past the page cache: readers near the end of the log are
+/// served from memory, and copying what nobody reads soon cost as much CPU as all the rest of an append.
+pub(super) fn db_options(config: &Config, direct: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // Appends fill a buffer that the sync thread writes out; RocksDB does so itself whenever it is full.
     options.set_manual_wal_flush(true);
+    options.set_use_direct_io_for_flush_and_compaction(direct);
     // What went past the write-ahead log must reach the disk with its position or not at all.
     options.set_atomic_flush(true);
     options.set_max_total_wal_size(4 * config.memory_table());
