@@ -174,6 +174,26 @@ async fn big_transactions_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_larger_than_the_memory_for_it_passes() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    let idle = rig.sidecar.peak_kib();
+    rig.on_source(
+        "SET SESSION cte_max_recursion_depth = 1000000;
+         CREATE TABLE app.wide (id INT PRIMARY KEY, a LONGBLOB);
+         INSERT INTO app.wide WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 38400) SELECT n, REPEAT(CHAR(n % 256), 10240) FROM s",
+    )
+    .await;
+    rig.settle().await;
+    let used = (rig.sidecar.peak_kib() - idle) / 1024;
+    assert!(
+        used <= 256,
+        "375 MiB in one transaction took {used} MiB of memory"
+    );
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_small_retry_window_ends_with_a_sentence() {
     let mut rig = Rig::new(&Plan {
         task: "retry_window = \"2s\"",
