@@ -1,8 +1,11 @@
 //! What nobody selects stays out of the log, and nobody misses it: not the position, not a task that changes its mind.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
+use outrigger_protocol::gtid::GtidSet;
+use outrigger_storage::View;
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Plan, Rig, run};
@@ -49,6 +52,26 @@ async fn passed_by(rig: &mut Rig) -> Value {
     .await
 }
 
+/// Waits until what the status shows as captured stands in the log itself: it is durable some milliseconds later.
+async fn stored(status: &Value) {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let captured: GtidSet = text(&status["source"]["gtids"]).parse().unwrap();
+    let mut view = View::open(Path::new(&text(&status["log"]["path"]))).unwrap();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let gtids = view.info().unwrap().position.and_then(|position| position.gtids);
+        if gtids.as_ref() == Some(&captured) {
+            return;
+        }
+        assert!(
+            Instant::now() < until,
+            "{captured} is not in the log, which has {gtids:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        view.refresh().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_selects_is_passed_and_its_gtids_are_kept() {
     let mut rig = Rig::with(TABLES).await;
@@ -74,6 +97,7 @@ async fn what_nobody_selects_is_passed_and_its_gtids_are_kept() {
     let after = passed_by(&mut rig).await;
     assert_eq!(after["log"]["last"], before["log"]["last"], "{after:#}");
     assert_eq!(after["source"]["transactions"], before["source"]["transactions"]);
+    stored(&after).await;
     // After a crash nothing of it is read again, and what is selected still arrives.
     rig.sidecar.kill().unwrap();
     rig.start();
