@@ -279,10 +279,11 @@ pub enum OnExistingTables {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn selection(include: &[&str], exclude: &[&str]) -> Selection {
+    /// A selection from its patterns' texts.
+    pub(crate) fn selection(include: &[&str], exclude: &[&str]) -> Selection {
         let parse = |list: &[&str]| {
             list.iter()
                 .map(|p| Pattern::try_from((*p).to_owned()).unwrap())

@@ -81,19 +81,7 @@ mod tests {
     use outrigger_protocol::position::FilePosition;
 
     use super::*;
-    use crate::config::Pattern;
-
-    fn selection(include: &[&str], exclude: &[&str]) -> Selection {
-        let parse = |list: &[&str]| {
-            list.iter()
-                .map(|p| Pattern::try_from((*p).to_owned()).unwrap())
-                .collect()
-        };
-        Selection {
-            include: parse(include),
-            exclude: parse(exclude),
-        }
-    }
+    use crate::config::tests::selection;
 
     #[test]
     fn a_selection_is_covered_by_what_contains_it() {

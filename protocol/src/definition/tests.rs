@@ -1,3 +1,5 @@
+//! What a definition reads from the rows of `information_schema`, and what it tells of columns and keys.
+
 use super::*;
 
 /// A plain nullable column.
