@@ -4,6 +4,7 @@
 
 mod cases;
 mod chaos;
+mod clock;
 mod crash;
 mod disk;
 mod log;

@@ -82,6 +82,8 @@ pub struct TaskStatus {
     applied: watch::Sender<Applied>,
     /// When the source committed the oldest transaction that is not applied yet (or the youngest that is); 0: nothing waits.
     waiting_since_micros: AtomicU64,
+    /// When the log last held nothing that was not applied.
+    level_at_micros: AtomicU64,
     /// What was counted since the process began.
     pub counters: Counters,
 }
@@ -154,6 +156,7 @@ impl TaskStatus {
             tables: Mutex::default(),
             applied: watch::Sender::new(Applied::default()),
             waiting_since_micros: AtomicU64::new(0),
+            level_at_micros: AtomicU64::new(0),
             counters: Counters::default(),
         }
     }
@@ -172,10 +175,7 @@ impl TaskStatus {
     pub fn delay(&self) -> Duration {
         match self.waiting_since_micros.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            since => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                now.saturating_sub(Duration::from_micros(since))
-            }
+            since => Duration::from_micros(now_micros().saturating_sub(since)),
         }
     }
 
@@ -271,17 +271,36 @@ impl TaskStatus {
 
     /// A transaction committed at `micros` has been read from the log and is not applied yet.
     pub(crate) fn began(&self, micros: u64) {
+        let level = self.level_at_micros.load(Ordering::Relaxed);
         // The oldest one counts.
         self.waiting_since_micros
-            .compare_exchange(0, micros, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(0, plausible(micros, level), Ordering::Relaxed, Ordering::Relaxed)
             .ok();
     }
 
     /// Everything up to the transaction committed at `micros` is applied; `caught_up`: the log holds nothing more.
     pub(crate) fn committed(&self, micros: u64, caught_up: bool) {
-        self.waiting_since_micros
-            .store(if caught_up { 0 } else { micros }, Ordering::Relaxed);
+        if caught_up {
+            self.level_at_micros.store(now_micros(), Ordering::Relaxed);
+            self.waiting_since_micros.store(0, Ordering::Relaxed);
+        } else {
+            let before = self.waiting_since_micros.load(Ordering::Relaxed);
+            let level = self.level_at_micros.load(Ordering::Relaxed);
+            self.waiting_since_micros
+                .store(plausible(micros, before.max(level)), Ordering::Relaxed);
+        }
     }
+}
+
+fn now_micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// When a commit can have been by our clock: not before `earliest`, when one before it was or the log held nothing more, and not
+/// after now. The source's own clock may say anything. (A source that is not captured in time has a delay of its own.)
+fn plausible(micros: u64, earliest: u64) -> u64 {
+    micros.max(earliest).min(now_micros())
 }
 
 #[cfg(test)]
@@ -297,6 +316,22 @@ mod tests {
         assert!(status.delay() > Duration::from_secs(1_000_000));
         status.committed(2_000_000, true);
         assert_eq!(status.delay(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_is_no_delay() {
+        const MOMENT: Duration = Duration::from_secs(60);
+        let status = TaskStatus::new("t");
+        status.committed(now_micros(), true);
+        status.began(1_000_000);
+        assert!(status.delay() < MOMENT, "it came after everything was applied");
+        status.committed(2_000_000, false);
+        assert!(status.delay() < MOMENT);
+        // A clock ahead of ours does not hide for ever that something waits.
+        let status = TaskStatus::new("t");
+        status.began(u64::MAX);
+        let since = status.waiting_since_micros.load(Ordering::Relaxed);
+        assert!(since > 0 && since <= now_micros());
     }
 
     #[test]

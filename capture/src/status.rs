@@ -53,6 +53,10 @@ struct Inner {
     last_commit_micros: u64,
     last_event: Option<SystemTime>,
     behind: Duration,
+    /// The newest commit's moment on our clock, as far as the source's can be believed.
+    newest: SystemTime,
+    /// When the source last said that it has no more.
+    level_at: Option<SystemTime>,
     begun: SystemTime,
 }
 
@@ -100,8 +104,8 @@ pub struct Snapshot {
     pub last_commit_micros: u64,
     /// When anything (a heartbeat too) last came from the source.
     pub last_event: Option<SystemTime>,
-    /// How far the log may be behind the source. While streaming: the age that the newest transaction had when it came,
-    /// nothing once the source said that it has no more. Otherwise growing since the source was last heard, or since this
+    /// How far the log may be behind the source. While streaming: the age that the newest transaction had when it came (at
+    /// most the time since the one before it, however the source's clock is set), nothing once the source said that it has no more. Otherwise growing since the source was last heard, or since this
     /// process began.
     pub delay: Duration,
 }
@@ -121,6 +125,8 @@ impl Default for Status {
                 last_commit_micros: 0,
                 last_event: None,
                 behind: Duration::ZERO,
+                newest: SystemTime::UNIX_EPOCH,
+                level_at: None,
                 begun: SystemTime::now(),
             }),
         }
@@ -193,10 +199,15 @@ impl Status {
         if progress.commit_micros != 0 {
             inner.last_commit_micros = progress.commit_micros;
             let committed = SystemTime::UNIX_EPOCH + Duration::from_micros(progress.commit_micros);
-            // A source whose clock is ahead of ours commits in our future: that counts as now.
-            inner.behind = now.duration_since(committed).unwrap_or_default();
+            inner.newest = plausible(
+                committed,
+                inner.newest.max(inner.level_at.unwrap_or(inner.newest)),
+                now,
+            );
+            inner.behind = now.duration_since(inner.newest).unwrap_or_default();
         }
         if progress.level {
+            inner.level_at = Some(now);
             inner.behind = Duration::ZERO;
         }
         if progress.heard {
@@ -212,6 +223,12 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a commit can have been by our clock: not before the one before it, nor before the source said that it had no more,
+/// and not after now. The source's own clock may say anything: it may be set, or be another server's.
+fn plausible(committed: SystemTime, earliest: SystemTime, now: SystemTime) -> SystemTime {
+    committed.max(earliest).min(now)
 }
 
 impl Inner {
@@ -253,9 +270,31 @@ mod tests {
         assert!(status.snapshot().delay >= HOUR);
         status.advance(came(micros(SystemTime::now() + HOUR), false));
         assert_eq!(status.snapshot().delay, Duration::ZERO, "a clock ahead of ours");
+        let status = Status::new();
+        status.set(State::Streaming);
         status.advance(came(micros(SystemTime::now() - HOUR), false));
         status.advance(came(0, true));
         assert_eq!(status.snapshot().delay, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_is_no_delay() {
+        const MOMENT: Duration = Duration::from_secs(60);
+        let status = Status::new();
+        status.set(State::Streaming);
+        status.advance(came(micros(SystemTime::now()), false));
+        status.advance(came(micros(SystemTime::now() - HOUR), false));
+        assert!(status.snapshot().delay < MOMENT, "later than the one before it");
+        // And one that was years ahead does not hide a delay for years.
+        status.advance(came(micros(SystemTime::now() + 10_000 * HOUR), false));
+        status.advance(came(micros(SystemTime::now()), false));
+        assert!(status.lock().newest <= SystemTime::now());
+
+        let status = Status::new();
+        status.set(State::Streaming);
+        status.advance(came(0, true));
+        status.advance(came(1, false));
+        assert!(status.snapshot().delay < MOMENT, "later than the heartbeat");
     }
 
     #[test]

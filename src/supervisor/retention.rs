@@ -240,9 +240,11 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_makes_nothing_older() {
         let (mut arrivals, now) = arrivals();
-        arrivals.note(Offset(11_000), now - 9 * HOUR);
+        for offset in 11..=40 {
+            arrivals.note(Offset(offset * 1000), now - 9 * HOUR);
+        }
         assert_eq!(arrivals.until(now - HOUR), Offset(9000));
-        assert_eq!(arrivals.until(now), Offset(11_000));
+        assert_eq!(arrivals.until(now), Offset(40_000));
     }
 
     #[test]

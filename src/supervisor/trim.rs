@@ -117,3 +117,76 @@ fn applied(observer: &Observer) -> impl Iterator<Item = Option<Offset>> {
         applied.position.is_some().then_some(applied.trim_through)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_protocol::binlog::ChecksumAlg;
+    use outrigger_protocol::position::{FilePosition, SourcePosition};
+    use outrigger_storage::{Begin, Config, End, Piece};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn transaction(number: u64, committed: SystemTime) -> Piece {
+        let since = committed.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Piece {
+            begin: Some(Begin {
+                gtid: None,
+                commit_micros: u64::try_from(since.as_micros()).unwrap(),
+                checksum: ChecksumAlg::Off,
+                start: FilePosition::new("binlog.000001", number * 100),
+            }),
+            events: vec![0; 90].into(),
+            end: Some(End {
+                position: SourcePosition {
+                    gtids: None,
+                    file: FilePosition::new("binlog.000001", number * 100 + 100),
+                },
+                schemas: Vec::new(),
+            }),
+        }
+    }
+
+    /// Which of the 64 transactions of a log that was there before the process are older than an hour: through where.
+    async fn older_than_an_hour(committed: impl Fn(u64, SystemTime) -> SystemTime) -> Option<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(Config::new(dir.path())).unwrap();
+        let (mut appender, now) = (log.appender().unwrap(), SystemTime::now());
+        for number in 1..=64 {
+            let piece = transaction(number, committed(number, now));
+            appender.append(piece).await.unwrap();
+        }
+        appender.sync().await.unwrap();
+        let state = retention::Log {
+            first: Offset(1),
+            last: Offset(64),
+            full: false,
+            crowded: false,
+        };
+        let policy = Policy {
+            max_age: Some(HOUR),
+            keep: Duration::MAX,
+        };
+        let applied = [Some(Offset(64))].into_iter();
+        let decision = retention::decide(policy, state, applied, &found(&log).await, now);
+        drop(appender);
+        log.close().unwrap();
+        decision.through.map(|offset| offset.0)
+    }
+
+    #[tokio::test]
+    async fn a_source_whose_clock_goes_backwards_ages_nothing_early() {
+        let until = older_than_an_hour(|number, now| now - HOUR * if number <= 32 { 2 } else { 0 }).await;
+        assert!(until.is_some_and(|until| (28..=32).contains(&until)), "{until:?}");
+        // Set back by a day early on: what came after that is not older than what came before.
+        let back = |number, now| now - if number <= 8 { Duration::ZERO } else { 24 * HOUR };
+        assert_eq!(older_than_an_hour(back).await, None);
+        // Ahead by a day until the middle: that counts as now, and so does what follows.
+        let ahead = |number, now| if number <= 32 { now + 24 * HOUR } else { now };
+        assert_eq!(older_than_an_hour(ahead).await, None);
+        // At the beginning of time.
+        let never = |_, _| SystemTime::UNIX_EPOCH;
+        assert!(older_than_an_hour(never).await.is_some());
+    }
+}

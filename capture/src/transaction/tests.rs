@@ -111,6 +111,48 @@ fn a_small_transaction_is_one_piece() {
 }
 
 #[test]
+fn a_clock_that_goes_backwards_changes_nothing_but_the_times() {
+    let (mut machine, mut source) = (assembler(Some("")), Source::new(4));
+    // The last one is of a server before 8.0, whose events have one time: that of the session, which may be set.
+    let (later, earlier, old) = (1_800_000_000_000_000, 1_700_000_000_000_000, 631_152_000_000_000);
+    for (number, (micros, timestamp)) in [(later, 1_800_000_000), (earlier, 1_700_000_000), (0, 631_152_000)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut event = source.event(EventKind::GTID, 80);
+        event.0.timestamp = timestamp;
+        let Meaning::Gtid(mut gtid) = head(Some(source.gtid())) else {
+            unreachable!()
+        };
+        gtid.immediate_commit_micros = micros;
+        push(&mut machine, &event, Meaning::Gtid(gtid)).expect("a head");
+        let event = source.event(EventKind::QUERY, 60);
+        push(&mut machine, &event, Meaning::Statement(b"BEGIN")).expect("a begin");
+        let event = source.event(EventKind::WRITE_ROWS, 60);
+        push(&mut machine, &event, Meaning::Inner).expect("rows");
+        let event = source.event(EventKind::XID, 31);
+        let (piece, _) = whole(push(&mut machine, &event, Meaning::Last));
+        assert_eq!(
+            piece.begin.expect("whole").commit_micros,
+            [later, earlier, old][number]
+        );
+        let set = piece
+            .end
+            .expect("whole")
+            .position
+            .gtids
+            .expect("a set")
+            .to_string();
+        let until = if number == 0 {
+            String::new()
+        } else {
+            format!("-{}", number + 1)
+        };
+        assert_eq!(set, format!("{UUID}:1{until}"));
+    }
+}
+
+#[test]
 fn a_large_transaction_leaves_in_pieces() {
     let (mut machine, mut source) = (assembler(Some("")), Source::new(4));
     let (mut pieces, mut bytes) = (Vec::new(), 0);
