@@ -16,6 +16,7 @@ mod relay;
 mod replay;
 mod schema;
 mod selection;
+mod silence;
 mod soak;
 mod source;
 mod support;
