@@ -223,6 +223,77 @@ async fn a_backlog_without_the_source() {
     rig.assert_equal(&["app"]).await;
 }
 
+/// What `outrigger log show` says of the transaction at an offset.
+fn shown(rig: &Rig, offset: u64) -> Value {
+    let offset = offset.to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args([
+            "log",
+            "show",
+            "--json",
+            "--from-offset",
+            &offset,
+            "--until-offset",
+            &offset,
+        ])
+        .current_dir(rig.path("sidecar"))
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_to_a_transaction_and_up_to_a_moment() {
+    let mut rig = Rig::new(&Plan::default()).await;
+    with_backlog(&mut rig, 40).await;
+    rig.source.stop().unwrap();
+    rig.target.launch().unwrap();
+    let first = checkpoint(&rig).await + 1;
+    let gtid = |step: u64| shown(&rig, first + step - 1)["gtid"].as_str().unwrap().to_owned();
+    let moment = |step: u64| {
+        shown(&rig, first + step - 1)["committed"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    // Each goes on where the one before it ended, through exactly what was asked for.
+    let mut before = 0;
+    for (option, place, steps) in [
+        ("--until-gtid", gtid(4), 4),
+        ("--until-time", moment(9), 9),
+        ("--until-gtid", gtid(10), 10),
+        ("--until-time", moment(15), 15),
+        ("--until-time", moment(15), 15),
+    ] {
+        let outcome = replayed(&rig, &[option, &place]);
+        assert_eq!(
+            outcome["offset"],
+            first + steps - 1,
+            "{option} {place}: {outcome:#}"
+        );
+        assert_eq!(
+            outcome["transactions"],
+            steps - before,
+            "{option} {place}: {outcome:#}"
+        );
+        assert_eq!(step(&rig.target).await, steps, "{option} {place}");
+        assert_eq!(checkpoint(&rig).await, first + steps - 1);
+        let mut target = rig.target_conn().await;
+        // A step's every row, and no row of the next.
+        let rows = target.query_first("SELECT COUNT(*) - 3 FROM app.keyed").await;
+        assert_eq!(rows.unwrap(), Some(steps), "{option} {place}");
+        before = steps;
+    }
+    let unknown = "00000000-1111-2222-3333-444444444444:5";
+    assert!(refused(&rig, &["--until-gtid", unknown]).contains(unknown));
+    assert!(refused(&rig, &["--until-gtid", &gtid(2)]).contains("can't go back"));
+    assert!(refused(&rig, &["--until-time", &moment(2)]).contains("can't go back"));
+    assert_eq!(step(&rig.target).await, 15);
+    replayed(&rig, &["--until-time", "2999-01-01T00:00:00Z"]);
+    rig.source.launch().unwrap();
+    assert_equal(&rig.source, &rig.target).await;
+}
+
 /// The offset that the target's checkpoint says.
 async fn checkpoint(rig: &Rig) -> u64 {
     let mut target = rig.target_conn().await;
