@@ -33,6 +33,16 @@ fn run_file(rig: &Rig, database: &str, file: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_ends_equal() {
+    run_all("MINIMAL").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_ends_equal_where_table_maps_tell_all() {
+    run_all("FULL").await;
+}
+
+async fn run_all(metadata: &str) {
+    let option = format!("--binlog-row-metadata={metadata}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut cases: Vec<String> = fs::read_dir(&folder)
         .unwrap()
@@ -41,6 +51,7 @@ async fn every_case_ends_equal() {
     cases.sort();
     let mut rig = Rig::new(&Plan {
         include: &["case_*", "app"],
+        source: &[&option],
         ..Plan::default()
     })
     .await;

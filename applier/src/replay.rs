@@ -10,6 +10,7 @@
 
 mod apply;
 mod cascade;
+mod layout;
 mod planner;
 mod tables;
 

@@ -1,19 +1,20 @@
 //! Which table a rows event is about, how its rows are decoded and how they are written: kept until the next definition
 //! statement.
 //!
-//! Rows are decoded with the target's own definition: DDL is a barrier applied in order, so what the target has is the
-//! definition as of the event (A4). Where the event's table map contradicts it, the task stops.
+//! Rows are written with the target's own definition: DDL is a barrier applied in order, so what the target has is the
+//! definition as of the event (A4). Where what is known of the source's contradicts it, the task stops.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_protocol::binlog::rows::{ColumnHint, RowPlan};
-use outrigger_protocol::binlog::{ColumnType, TableMap};
-use outrigger_storage::Offset;
+use outrigger_protocol::binlog::TableMap;
+use outrigger_protocol::binlog::rows::RowPlan;
+use outrigger_storage::{Definition, Log, Offset, Schema};
 
 use super::cascade::Cascades;
+use super::layout::Layout;
 use crate::config::Selection;
-use crate::definition::{self, ColumnDef, ColumnKind, TableDef};
+use crate::definition::{self, TableDef};
 use crate::error::{Error, Place, Side};
 use crate::literal::quote_name;
 use crate::snapshot::SkipUntil;
@@ -55,6 +56,16 @@ pub(super) struct Tables {
     written: HashMap<(String, String), (Arc<Table>, Arc<Cascades>)>,
 }
 
+/// Where rows are read from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) log: &'a Log,
+    /// The transaction that holds them; their effect may belong to a later one's place.
+    pub(super) offset: Offset,
+    /// The source takes `T` and `t` for one table.
+    pub(super) folds_names: bool,
+}
+
 /// Table maps kept at most: numbers grow with every definition change and server restart.
 const MAX_MAPS: usize = 4096;
 
@@ -94,6 +105,7 @@ impl Tables {
         table_id: u64,
         selection: &Selection,
         target: &mut Target,
+        origin: Origin<'_>,
         place: &Place,
     ) -> Result<Route, Error> {
         let Some(mapped) = self.mapped.get_mut(&table_id) else {
@@ -122,7 +134,9 @@ impl Tables {
                     known
                 }
             };
-            Route::Use(Arc::new(plan(&mapped.map, table, cascades, place)?))
+            let exact = origin.definition(&mapped.map)?;
+            let layout = Layout::new(&mapped.map, exact.as_ref().map(|definition| &definition.table));
+            Route::Use(Arc::new(plan(&mapped.map, &layout, table, cascades, place)?))
         } else {
             Route::Skip
         };
@@ -145,50 +159,39 @@ async fn load(
         })
 }
 
-/// Checks that the event and the definition speak of the same columns, and plans the decoding.
-fn plan(map: &TableMap, table: Arc<Table>, cascades: Arc<Cascades>, place: &Place) -> Result<Planned, Error> {
-    let columns = &table.def.columns;
-    let differ = |what: String| Error::Definition {
-        table: table.quoted.clone(),
-        place: place.clone(),
-        what,
-    };
-    if map.columns.len() != columns.len() {
-        return Err(differ(format!(
-            "the event has {} columns, the target {}",
-            map.columns.len(),
-            columns.len()
-        )));
-    }
-    for (n, (theirs, ours)) in map.columns.iter().zip(columns).enumerate() {
-        if !fits(theirs.kind, ours) {
-            let (name, declared) = (&ours.name, &ours.declared);
-            let what = format!(
-                "column {} ({name}) is {declared} on the target, but {:?} in the event",
-                n + 1,
-                theirs.kind
-            );
-            return Err(differ(what));
+impl Origin<'_> {
+    /// The log's definition of the table as of the rows, where it is proven.
+    fn definition(self, map: &TableMap) -> Result<Option<Arc<Definition>>, Error> {
+        let (database, table) = (&map.database, &map.table);
+        // The log has names of such a source in lower case, and perhaps older ones in another.
+        let spelled_otherwise = |name: &String| *name != name.to_lowercase();
+        if self.folds_names && (spelled_otherwise(database) || spelled_otherwise(table)) {
+            return Ok(None);
         }
-        if theirs
-            .unsigned
-            .is_some_and(|unsigned| unsigned != ours.unsigned && ours.kind != ColumnKind::Year)
-        {
-            let what = format!(
-                "column {} ({}) is {} on the target, but differs in sign in the event",
-                n + 1,
-                ours.name,
-                ours.declared
-            );
-            return Err(differ(what));
-        }
+        let version = self.log.schema(database, table, self.offset)?;
+        Ok(version.and_then(|version| match version.schema {
+            Schema::Exact(definition) => Some(definition),
+            Schema::Absent | Schema::Late(_) => None,
+        }))
     }
-    let hint = |column: &ColumnDef| ColumnHint {
-        unsigned: column.unsigned,
-        binary: matches!(column.kind, ColumnKind::Binary { .. }),
-    };
-    let hints: Vec<ColumnHint> = columns.iter().map(hint).collect();
-    let plan = RowPlan::new(map, &hints).map_err(|cause| Error::Event {
+}
+
+/// Checks that source and target speak of the same columns, and plans the decoding.
+fn plan(
+    map: &TableMap,
+    layout: &Layout<'_>,
+    table: Arc<Table>,
+    cascades: Arc<Cascades>,
+    place: &Place,
+) -> Result<Planned, Error> {
+    if let Some(what) = layout.contradiction(&table.def) {
+        return Err(Error::Definition {
+            table: table.quoted.clone(),
+            place: place.clone(),
+            what,
+        });
+    }
+    let plan = RowPlan::new(map, &layout.hints(&table.def)).map_err(|cause| Error::Event {
         place: place.clone(),
         cause,
     })?;
@@ -197,33 +200,4 @@ fn plan(map: &TableMap, table: Arc<Table>, cascades: Arc<Cascades>, place: &Plac
         cascades,
         plan,
     })
-}
-
-/// Whether rows of an event's column type can stand in a column. Numbers are MySQL's `enum_field_types`.
-fn fits(theirs: ColumnType, ours: &ColumnDef) -> bool {
-    let types: &[u8] = match ours.kind {
-        ColumnKind::TinyInt => &[1],
-        ColumnKind::SmallInt => &[2],
-        ColumnKind::MediumInt => &[9],
-        ColumnKind::Int => &[3],
-        ColumnKind::BigInt => &[8],
-        ColumnKind::Decimal => &[246],
-        ColumnKind::Float => &[4],
-        ColumnKind::Double => &[5],
-        ColumnKind::Bit => &[16],
-        ColumnKind::Year => &[13],
-        ColumnKind::Date => &[10, 14],
-        ColumnKind::Time => &[11, 19],
-        ColumnKind::DateTime => &[12, 18],
-        ColumnKind::Timestamp => &[7, 17],
-        ColumnKind::Char | ColumnKind::Binary { .. } => &[254],
-        ColumnKind::VarChar | ColumnKind::VarBinary => &[15, 253],
-        ColumnKind::Text | ColumnKind::Blob => &[249, 250, 251, 252],
-        ColumnKind::Enum => &[247],
-        ColumnKind::Set => &[248],
-        ColumnKind::Json => &[245],
-        ColumnKind::Geometry => &[255],
-        ColumnKind::Vector => &[242],
-    };
-    types.contains(&theirs.0)
 }

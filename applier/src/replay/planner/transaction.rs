@@ -16,7 +16,7 @@ use super::xa::{self, Xa};
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
 use crate::error::{Error, Place};
-use crate::replay::tables::{Planned, Route};
+use crate::replay::tables::{Origin, Planned, Route};
 use crate::statement::{Change, Mode};
 
 /// The transaction whose records are being read.
@@ -24,6 +24,8 @@ use crate::statement::{Change, Mode};
 pub(super) struct Transaction {
     pub(super) place: Place,
     begin: Begin,
+    /// The log's transaction that holds its rows.
+    rows_at: Offset,
     /// True once it changed rows of a selected table.
     pub(super) changed: bool,
     xa: Option<Xa>,
@@ -34,6 +36,7 @@ impl Transaction {
         Self {
             place: Place::new(offset, Some(begin.start.clone())),
             begin,
+            rows_at: offset,
             changed: false,
             xa: None,
         }
@@ -128,9 +131,14 @@ impl Planner {
 
     async fn rows(&mut self, rows: &RowsEvent<'_>, place: &Place) -> Result<(), Halt> {
         let selection = &self.context.config.selection;
+        let origin = Origin {
+            log: &self.log,
+            offset: self.current.as_ref().map_or(Offset(place.offset), |t| t.rows_at),
+            folds_names: self.folds_names,
+        };
         let route = self
             .tables
-            .route(rows.table_id, selection, &mut self.target, place)
+            .route(rows.table_id, selection, &mut self.target, origin, place)
             .await?;
         let Route::Use(planned) = route else { return Ok(()) };
         if let Some(transaction) = &mut self.current {
@@ -291,6 +299,7 @@ impl Planner {
         let mut checksum = ChecksumAlg::Off;
         // Rows are read now, not scanned; what ends the transaction is known already.
         self.current = Some(Transaction {
+            rows_at: offset,
             xa: Some(Xa::OnePhase),
             ..Transaction::new(Offset(place.offset), ends)
         });
