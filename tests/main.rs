@@ -23,3 +23,4 @@ mod source;
 mod support;
 mod workload;
 mod workspace;
+mod xa;

@@ -223,8 +223,7 @@ impl Metadata {
     /// Writes the first row of a task.
     pub(crate) async fn create(&self, target: &mut Target, first: &Checkpoint) -> Result<(), Error> {
         let mut sql = format!(
-            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, xa_prepared = '[]', folds_names = {}, \
-             selection = {}, ",
+            "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, folds_names = {}, selection = {}, xa_prepared = ",
             self.database,
             self.task,
             quote_text(&first.log_id),
@@ -232,6 +231,8 @@ impl Metadata {
             quote_text(&first.selection)
         )
         .into_bytes();
+        write_xa(&mut sql, &first.xa_prepared);
+        sql.extend_from_slice(b", ");
         write_place(&mut sql, first.offset, &first.position);
         if let Some(exact_after) = first.exact_after {
             sql.extend_from_slice(b", exact_after = ");
@@ -287,7 +288,7 @@ impl Metadata {
         write_place(out, at, position);
         if let Some(xa) = xa {
             out.extend_from_slice(b", xa_prepared = ");
-            quoted(out, serde_json::to_string(xa).unwrap_or_default().as_bytes());
+            write_xa(out, xa);
         }
         out.extend_from_slice(b", ddl_pending = NULL, changed = NOW(6)");
         self.demand(out, epoch);
@@ -344,6 +345,11 @@ impl Metadata {
         out.extend_from_slice(b" AND epoch = ");
         unsigned(out, epoch);
     }
+}
+
+fn write_xa(out: &mut Vec<u8>, xa: &[PreparedXa]) {
+    // A list of names and numbers always has a JSON form.
+    quoted(out, serde_json::to_string(xa).unwrap_or_default().as_bytes());
 }
 
 fn write_place(out: &mut Vec<u8>, at: Offset, position: &SourcePosition) {

@@ -63,6 +63,12 @@ pub(crate) fn gap(
     })
 }
 
+/// True when the log's transaction at `offset` has everything of it that is in `wanted`.
+pub(crate) fn holds(kept: &[Kept], offset: Offset, wanted: &Selection) -> bool {
+    let entry = kept.iter().rev().find(|entry| entry.from <= offset);
+    entry.is_none_or(|entry| covers(&entry.what, wanted))
+}
+
 /// True when a checkpoint is past the place where `entry` began. Behind the last offset before it transactions may have been
 /// left out: a checkpoint at that offset is past them only if its position says so.
 fn is_past(entry: &Kept, offset: Offset, position: &SourcePosition) -> bool {
@@ -151,6 +157,11 @@ mod tests {
             None,
             "a log that says nothing keeps all"
         );
+        for (offset, whole) in [(1, true), (10, true), (11, false), (20, false), (21, true)] {
+            assert_eq!(holds(&kept, Offset(offset), &all), whole, "{offset}");
+            assert!(holds(&kept, Offset(offset), &one));
+        }
+        assert!(holds(&kept[1..], Offset(10), &all) && holds(&[], Offset(10), &all));
         let kept = [entry(11, 10, &one)];
         assert_eq!(
             gap(&kept, Offset(5), &position(5, 5), &all).map(|gap| gap.before),

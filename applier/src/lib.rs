@@ -23,6 +23,7 @@ mod schema;
 mod snapshot;
 mod statement;
 mod target;
+mod xa;
 
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use config::{Config, CopyConfig, GroupConfig, OnExistingTables, Pattern, Selection};

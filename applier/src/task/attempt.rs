@@ -9,14 +9,14 @@ use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::{Checkpoint, Metadata};
+use crate::checkpoint::{Checkpoint, Metadata, PreparedXa};
 use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::metrics::Metrics;
 use crate::snapshot::{self, Context, CopyOutcome, progress};
 use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::Target;
-use crate::{coverage, link, replay};
+use crate::{coverage, link, replay, xa};
 
 use super::offline::Offline;
 
@@ -112,8 +112,11 @@ impl Attempt<'_> {
         if let Some(offline) = self.offline {
             refuse_invisible_keys(target).await?;
             let folds_names = folds_names(target.conn(), Side::Target).await?;
-            let first = offline.first(&self.config.name, &self.config.selection, ours, folds_names)?;
+            let mut first = offline.first(&self.config.name, &self.config.selection, ours, folds_names)?;
             self.prove_coverage(&first)?;
+            // One that was not kept may never be committed; if it is, replay stops.
+            let (kept, _lost) = self.prepared(first.offset).await?;
+            first.xa_prepared = kept;
             metadata.create(target, &first).await?;
             return Ok(Some(first));
         }
@@ -121,19 +124,35 @@ impl Attempt<'_> {
             start = self.start() => start,
             () = cancel.cancelled() => return Ok(None),
         };
+        let folds_names = self.suits(target).await?;
+        let (xa_prepared, lost) = tokio::select! {
+            found = self.prepared(offset) => found?,
+            () = cancel.cancelled() => return Ok(None),
+        };
+        if let Some(xa) = lost.first() {
+            return Err(not_kept(xa, &self.config.name));
+        }
         let first = Checkpoint {
             log_id: ours,
             offset,
             position,
             exact_after: None,
             ddl_pending: None,
-            xa_prepared: Vec::new(),
-            folds_names: self.suits(target).await?,
+            xa_prepared,
+            folds_names,
             selection: coverage::words([&self.config.selection]),
             epoch: 0,
         };
         metadata.create(target, &first).await?;
         Ok(Some(first))
+    }
+
+    /// The XA transactions that are prepared at `offset`, where a task begins that no copy brings their rows: those whose rows the
+    /// log has, and those of which it lacks what the task selects.
+    async fn prepared(&self, offset: Offset) -> Result<(Vec<PreparedXa>, Vec<PreparedXa>), Error> {
+        let kept = self.log.kept()?;
+        let holds = |xa: &PreparedXa| coverage::holds(&kept, xa.offset, &self.config.selection);
+        Ok(xa::prepared(self.log, offset).await?.into_iter().partition(holds))
     }
 
     /// What the task selects must have been copied, and must be in the log from the checkpoint on.
@@ -213,6 +232,18 @@ impl Attempt<'_> {
         } else {
             Err(metadata.fenced(target, epoch).await)
         }
+    }
+}
+
+fn not_kept(xa: &PreparedXa, task: &str) -> Error {
+    let what = format!(
+        "XA transaction {} was prepared at offset {} of the change log, when no task selected all that task {task} does, so the log \
+         may lack some of its rows: end it (XA COMMIT {0} or XA ROLLBACK {0}), then start the task again",
+        xa.xid, xa.offset
+    );
+    Error::Unsuitable {
+        side: Side::Source,
+        what,
     }
 }
 

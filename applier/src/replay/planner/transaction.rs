@@ -12,12 +12,13 @@ use outrigger_protocol::sql::ddl::{self, Kind};
 use outrigger_protocol::value::Value;
 use outrigger_storage::{Begin, Offset};
 
-use super::xa::{self, Xa};
+use super::xa::Xa;
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
 use crate::error::{Error, Place};
 use crate::replay::tables::{Origin, Planned, Route};
 use crate::statement::{Change, Mode};
+use crate::xa;
 
 /// The transaction whose records are being read.
 #[derive(Debug)]
@@ -264,8 +265,8 @@ impl Planner {
                     None if commit => {
                         return Err(refuse(
                             &place,
-                            "it commits an XA transaction that was prepared before the change log began, so its rows are unknown: \
-                             copy the selected databases anew",
+                            "it commits an XA transaction whose rows are unknown: when the task began, the change log did not have \
+                             them any more, or never had: copy the selected databases anew",
                         ));
                     }
                     None => {}
