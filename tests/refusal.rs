@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use mysql_async::prelude::Queryable;
+
 use crate::support::{PATIENCE, Plan, Rig, run};
 
 /// Starts the sidecar, expects it to give up, and returns everything it said.
@@ -123,6 +125,28 @@ async fn a_change_made_on_the_target_is_not_passed_over() {
     rig.on_source("UPDATE app.t SET v = 3 WHERE id = 2").await;
     let error = stopped(&mut rig).await;
     assert_says(&error, &["target", "app", "`t`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_logs_parts_of_rows_stops_the_task() {
+    let mut rig = Rig::with(
+        "CREATE TABLE app.t (id INT PRIMARY KEY, v INT, w INT, g INT AS (v + w) STORED);\nINSERT INTO app.t (id, v, w) VALUES (1, 2, 3)",
+    )
+    .await;
+    rig.start();
+    rig.on_source("SET SESSION binlog_row_image = 'MINIMAL';\nUPDATE app.t SET v = 9")
+        .await;
+    assert_says(
+        &stopped(&mut rig).await,
+        &["`app`.`t`", "a part of the row", "binlog_row_image = 'FULL'"],
+    );
+    let row: Option<(u32, u32)> = rig
+        .target_conn()
+        .await
+        .query_first("SELECT v, w FROM app.t")
+        .await
+        .unwrap();
+    assert_eq!(row, Some((2, 3)));
 }
 
 #[test]

@@ -18,8 +18,13 @@ const MAX_ROWS: u64 = 1000;
 /// Bytes per multi-row statement, about.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// All columns of a row, in the table's order.
-pub(crate) type Image<'a> = [Value<'a>];
+/// All columns of a row, in the table's order. Only generated ones may be missing: nobody writes them.
+pub(crate) type Image<'a> = [Option<Value<'a>>];
+
+/// The value of the `at`th column; one that is missing is NULL.
+fn value<'r, 'a>(image: &'r Image<'a>, at: usize) -> &'r Value<'a> {
+    image.get(at).and_then(Option::as_ref).unwrap_or(&Value::Null)
+}
 
 /// A table as statements are written for it.
 #[derive(Debug)]
@@ -93,7 +98,7 @@ impl Table {
             if n > 0 {
                 out.push(b',');
             }
-            write_literal(out, &image[*i], &self.def.columns[*i]);
+            write_literal(out, value(image, *i), &self.def.columns[*i]);
         }
         out.push(b')');
     }
@@ -102,7 +107,7 @@ impl Table {
     fn write_key(&self, out: &mut Vec<u8>, image: &Image<'_>) {
         let Some(key) = &self.def.key else { return };
         if let [one] = key.columns.as_slice() {
-            write_literal(out, &image[*one], &self.def.columns[*one]);
+            write_literal(out, value(image, *one), &self.def.columns[*one]);
         } else if !self.key_list.is_empty() {
             self.write_tuple(out, image, &key.columns);
         } else {
@@ -111,7 +116,7 @@ impl Table {
                 if n > 0 {
                     out.extend_from_slice(b" AND ");
                 }
-                write_equals(out, &image[*i], &self.def.columns[*i]);
+                write_equals(out, value(image, *i), &self.def.columns[*i]);
             }
             out.push(b')');
         }
@@ -131,10 +136,11 @@ impl Table {
     }
 
     fn key_changed(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
-        self.def
-            .key
-            .as_ref()
-            .is_some_and(|key| key.columns.iter().any(|i| !same(&before[*i], &after[*i])))
+        self.def.key.as_ref().is_some_and(|key| {
+            key.columns
+                .iter()
+                .any(|i| !same(value(before, *i), value(after, *i)))
+        })
     }
 }
 
@@ -437,16 +443,19 @@ impl Statements {
         let changed = table
             .written
             .iter()
-            .filter(|i| !same(&before[**i], &after[**i]))
+            .filter(|i| !same(value(before, **i), value(after, **i)))
             .count();
         for &i in &table.written {
             let column = &table.def.columns[i];
             // An ON UPDATE column is set whatever happens; so is the first one where nothing changed at all.
-            if !same(&before[i], &after[i]) || column.on_update || changed == 0 && separator == b" SET " {
+            if !same(value(before, i), value(after, i))
+                || column.on_update
+                || changed == 0 && separator == b" SET "
+            {
                 self.sql.extend_from_slice(separator);
                 self.sql.extend_from_slice(quote_name(&column.name).as_bytes());
                 self.sql.push(b'=');
-                write_literal(&mut self.sql, &after[i], column);
+                write_literal(&mut self.sql, value(after, i), column);
                 separator = b",";
             }
         }
@@ -481,9 +490,9 @@ impl Statements {
                 self.sql.extend_from_slice(b" AND ");
             }
             let column = &table.def.columns[i];
-            write_equals(&mut self.sql, &image[i], column);
+            write_equals(&mut self.sql, value(image, i), column);
             if table.def.key.is_none() {
-                write_exactly(&mut self.sql, &image[i], column);
+                write_exactly(&mut self.sql, value(image, i), column);
             }
         }
         if table.def.key.is_none() {
@@ -552,7 +561,7 @@ fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
 
 /// ENUM's error value can't be written by a strict session.
 fn has_error_enum(table: &Table, image: &Image<'_>) -> bool {
-    table.enums.iter().any(|i| image[*i] == Value::UInt(0))
+    table.enums.iter().any(|i| *value(image, *i) == Value::UInt(0))
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger_protocol::binlog::{RowsEvent, RowsKind};
-use outrigger_protocol::value::Value;
 
 use crate::definition::TableDef;
 use crate::error::{Error, Side};
 use crate::literal::quote_text;
+use crate::statement::Image;
 
 /// What a table's foreign key children do when its rows change.
 #[derive(Debug, Default)]
@@ -56,8 +56,8 @@ impl Cascades {
     pub(super) fn unlogged(
         &self,
         rows: &RowsEvent<'_>,
-        before: Option<&[Value<'_>]>,
-        after: Option<&[Value<'_>]>,
+        before: Option<&Image<'_>>,
+        after: Option<&Image<'_>>,
     ) -> bool {
         if rows.flags & (RowsEvent::NO_FOREIGN_KEY_CHECKS | RowsEvent::USE_SQL_FOREIGN_KEY) != 0 {
             return false;

@@ -54,7 +54,7 @@ impl Fold {
 
     /// True when the change can be folded; then it is to be given to [`Fold::add`].
     pub(super) fn takes(table: &Table, change: &Change<'_, '_>) -> bool {
-        let small = |image: &Image<'_>| image.iter().map(size).sum::<usize>() <= MAX_ROW;
+        let small = |image: &Image<'_>| image.iter().flatten().map(size).sum::<usize>() <= MAX_ROW;
         table.is_foldable()
             && match change {
                 Change::Insert(after) | Change::Update(_, after) => {
@@ -184,7 +184,7 @@ fn key(table: &Table, image: &Image<'_>) -> Box<[u8]> {
 fn hash(image: &Image<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     for value in image {
-        match value {
+        match value.as_ref().unwrap_or(&Value::Null) {
             Value::Null => 0u8.hash(&mut hasher),
             Value::Int(v) => v.hash(&mut hasher),
             Value::UInt(v) => v.hash(&mut hasher),

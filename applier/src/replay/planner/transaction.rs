@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use outrigger_protocol::binlog::rows::Images;
 use outrigger_protocol::binlog::{
     Body, ChecksumAlg, Event, Events, QueryEvent, RowsEvent, RowsKind, XaPrepare,
 };
@@ -15,9 +16,10 @@ use outrigger_storage::{Begin, Offset};
 use super::xa::Xa;
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
+use crate::definition::ColumnDef;
 use crate::error::{Error, Place};
 use crate::replay::tables::{Origin, Planned, Route};
-use crate::statement::{Change, Mode};
+use crate::statement::{Change, Image, Mode};
 use crate::xa;
 
 /// The transaction whose records are being read.
@@ -151,26 +153,22 @@ impl Planner {
             Mode::Exact
         };
         let limit = self.max_bytes();
-        for change in planned.plan.rows(rows) {
-            let change = change.map_err(|cause| Error::Event {
+        let mut images = planned.plan.rows(rows);
+        loop {
+            let read = images.read().map_err(|cause| Error::Event {
                 place: place.clone(),
                 cause,
             })?;
-            let before = change
-                .before
-                .map(|image| whole(image, &planned, place))
-                .transpose()?;
-            let after = change
-                .after
-                .map(|image| whole(image, &planned, place))
-                .transpose()?;
-            if planned
-                .cascades
-                .unlogged(rows, before.as_deref(), after.as_deref())
-            {
+            let Some(Images { before, after }) = read else {
+                break;
+            };
+            for image in [before, after].into_iter().flatten() {
+                whole(image, &planned, place)?;
+            }
+            if planned.cascades.unlogged(rows, before, after) {
                 return Err(unlogged_cascade(&planned, place));
             }
-            let change = match (rows.kind, &before, &after) {
+            let change = match (rows.kind, before, after) {
                 (RowsKind::Insert, _, Some(after)) => Change::Insert(after),
                 (RowsKind::Update, Some(before), Some(after)) => Change::Update(before, after),
                 (RowsKind::Delete, Some(before), _) => Change::Delete(before),
@@ -343,31 +341,25 @@ fn unlogged_cascade(planned: &Planned, place: &Place) -> Halt {
     refuse(place, &what)
 }
 
-/// A row's image with every column that is written; generated ones may be left out, nobody writes them.
-fn whole<'a>(
-    image: Vec<Option<Value<'a>>>,
-    planned: &Planned,
-    place: &Place,
-) -> Result<Vec<Value<'a>>, Error> {
-    let columns = &planned.table.def.columns;
-    let partial = || Error::Definition {
+/// Whether a row's image has every column that is written; generated ones may be left out, nobody writes them.
+fn whole(image: &Image<'_>, planned: &Planned, place: &Place) -> Result<(), Error> {
+    let written = |column: &ColumnDef| !column.generated;
+    let mut columns = image.iter().zip(&planned.table.def.columns);
+    if columns.all(|(value, column)| value.is_some() || !written(column)) {
+        return Ok(());
+    }
+    Err(Error::Definition {
         table: planned.table.quoted.clone(),
         place: place.clone(),
         what: "the source logged a part of the row only: SET PERSIST binlog_row_image = 'FULL' on the source"
             .to_owned(),
-    };
-    let value = |(n, value): (usize, Option<Value<'a>>)| match value {
-        Some(value) => Ok(value),
-        None if columns.get(n).is_some_and(|column| column.generated) => Ok(Value::Null),
-        None => Err(partial()),
-    };
-    image.into_iter().enumerate().map(value).collect()
+    })
 }
 
 impl Change<'_, '_> {
     /// About how many bytes the statement gets, at most twice as many.
     fn size(&self) -> usize {
-        let image = |values: &[Value<'_>]| -> usize { values.iter().map(bytes).sum() };
+        let image = |image: &Image<'_>| -> usize { image.iter().flatten().map(bytes).sum() };
         match self {
             Change::Insert(row) | Change::Delete(row) => image(row),
             Change::Update(before, after) => image(before) + image(after),
