@@ -17,27 +17,31 @@ pub mod json;
 mod payload;
 mod query;
 pub mod rows;
+mod span;
 mod statement;
 mod table_map;
 #[cfg(test)]
 mod tests;
+mod unfold;
 mod xa;
 
-pub use checksum::ChecksumAlg;
+pub use checksum::{ChecksumAlg, RunningChecksum};
 pub use error::Error;
 pub use events::Events;
-pub use file::{FileHead, FileWriter, Placed};
+pub use file::{FileHead, FileWriter, Placed, Placing};
 pub use format::{FormatDescription, Heartbeat, Incident, Rotate};
 pub use gtid::GtidEvent;
 pub use header::{
     CHECKSUM_LEN, EventHeader, EventKind, FILE_MAGIC, FLAG_ARTIFICIAL, FLAG_BINLOG_IN_USE, FLAG_IGNORABLE,
     FLAG_MTS_ISOLATE, FLAG_NO_FILTER, FLAG_RELAY_LOG, FLAG_SUPPRESS_USE, FLAG_THREAD_SPECIFIC, HEADER_LEN,
 };
-pub use payload::{Compression, Payload, PayloadEvents};
+pub use payload::{Compression, Payload, PayloadEvents, Unpacker};
 pub use query::{Invoker, QueryEvent, SessionVars};
 pub use rows::{RowsEvent, RowsKind};
+pub use span::{Span, Splitter};
 pub use statement::{IntVar, Rand, UserVar, UserVarValue};
 pub use table_map::{ColumnDef, ColumnType, TableMap};
+pub use unfold::{Found, Unfolder};
 pub use xa::XaPrepare;
 
 use self::error::Within;

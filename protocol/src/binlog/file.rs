@@ -5,7 +5,9 @@
 //! event's own checksum is verified first: damage must not get a new, right one (C1).
 
 use super::header::FLAG_IGNORABLE;
-use super::{CHECKSUM_LEN, ChecksumAlg, Error, EventHeader, EventKind, FILE_MAGIC, HEADER_LEN};
+use super::{
+    CHECKSUM_LEN, ChecksumAlg, Error, EventHeader, EventKind, FILE_MAGIC, HEADER_LEN, RunningChecksum,
+};
 use crate::gtid::GtidSet;
 
 /// What a file's first events say.
@@ -48,6 +50,44 @@ impl Placed<'_> {
             self.body,
             self.tail.as_ref().map_or(&[], |tail| tail.as_slice()),
         ]
+    }
+}
+
+/// An event that gets its place in a new file part by part, so that it is never held.
+#[derive(Debug)]
+pub struct Placing {
+    head: [u8; HEADER_LEN],
+    /// The checksum under which it comes.
+    old: RunningChecksum,
+    /// The one under which it goes.
+    new: Option<crc32fast::Hasher>,
+}
+
+impl Placing {
+    /// Its header as it is to be written.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The bytes that come next, behind the header; what of them is to be written.
+    ///
+    /// # Errors
+    /// When they are more than the header states.
+    pub fn push<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Error> {
+        let body = self.old.push(bytes)?;
+        if let Some(new) = &mut self.new {
+            new.update(body);
+        }
+        Ok(body)
+    }
+
+    /// The new checksum, to be written behind everything else.
+    ///
+    /// # Errors
+    /// When the old one is wrong, or bytes are missing: what was written must not be used.
+    pub fn finish(self) -> Result<Option<[u8; CHECKSUM_LEN]>, Error> {
+        self.old.finish()?;
+        Ok(self.new.map(|new| new.finalize().to_le_bytes()))
     }
 }
 
@@ -128,6 +168,17 @@ impl FileWriter {
         Ok(self.placed(header, body, self.checksum))
     }
 
+    /// Places the next event, whose bytes behind `header` come in parts.
+    ///
+    /// # Errors
+    /// When the size that it states has no room for header and checksum.
+    pub fn place_parts(&mut self, header: EventHeader) -> Result<Placing, Error> {
+        let mut old = RunningChecksum::new(&header, self.checksum)?;
+        old.push(&header.to_bytes())?;
+        let (head, new) = self.head(header, self.checksum);
+        Ok(Placing { head, old, new })
+    }
+
     /// Ends a file that is followed by another one; the ROTATE event is appended to `out`.
     ///
     /// # Errors
@@ -164,6 +215,20 @@ impl FileWriter {
     }
 
     fn placed<'e>(&mut self, header: EventHeader, body: &'e [u8], checksum: ChecksumAlg) -> Placed<'e> {
+        let (head, new) = self.head(header, checksum);
+        let tail = new.map(|mut new| {
+            new.update(body);
+            new.finalize().to_le_bytes()
+        });
+        Placed { head, body, tail }
+    }
+
+    /// The next event's header with its place in this file, and the checksum that begins with it.
+    fn head(
+        &mut self,
+        header: EventHeader,
+        checksum: ChecksumAlg,
+    ) -> ([u8; HEADER_LEN], Option<crc32fast::Hasher>) {
         self.length += u64::from(header.size);
         // The field has 32 bits; readers of files over 4 GiB count for themselves.
         let [a, b, c, d, ..] = self.length.to_le_bytes();
@@ -172,12 +237,11 @@ impl FileWriter {
             ..header
         }
         .to_bytes();
-        let tail = (checksum == ChecksumAlg::Crc32).then(|| {
+        let new = (checksum == ChecksumAlg::Crc32).then(|| {
             let mut hasher = crc32fast::Hasher::new();
             hasher.update(&head);
-            hasher.update(body);
-            hasher.finalize().to_le_bytes()
+            hasher
         });
-        Placed { head, body, tail }
+        (head, new)
     }
 }

@@ -2,7 +2,7 @@
 
 use outrigger_protocol::binlog::rows::RowPlan;
 use outrigger_protocol::binlog::{
-    Body, ChecksumAlg, Compression, Event, EventHeader, EventKind, FILE_MAGIC, Payload,
+    Body, ChecksumAlg, Compression, Event, EventHeader, EventKind, FILE_MAGIC, HEADER_LEN, Payload, Unfolder,
 };
 
 use crate::decoders::Behaviour;
@@ -122,6 +122,9 @@ fn describe(body: &Body<'_>, behaviour: &mut Behaviour) {
     }
 }
 
+/// Events of one payload that are read at most.
+const MANY: usize = 20_000;
+
 /// Transactions to be compressed, and compressed ones: how (below), what size is stated, and the bytes.
 pub(crate) fn payloads() -> Vec<Vec<u8>> {
     let events: Vec<_> = events()
@@ -179,7 +182,7 @@ pub(crate) fn payload(input: &[u8]) -> u64 {
                 read += event.len();
                 count += 1;
                 // A few compressed bytes may stand for gigabytes.
-                if count > 20_000 {
+                if count > MANY {
                     break false;
                 }
             }
@@ -193,6 +196,44 @@ pub(crate) fn payload(input: &[u8]) -> u64 {
     if ended && *how % 5 < 3 {
         assert_eq!(read, bytes.len());
     }
+    if count <= MANY {
+        // In parts more may come out before the same damage is met.
+        let whole = ended.then_some((count, read));
+        assert_eq!(
+            unfolded(&payload, usize::from(*how) + 1),
+            whole,
+            "in parts as in one"
+        );
+    }
     behaviour.count(count);
     behaviour.finish()
+}
+
+/// What the same payload gives as an event that comes in pieces: how many events and bytes, if it ends well.
+fn unfolded(payload: &Payload<'_>, piece: usize) -> Option<(usize, usize)> {
+    let field = |kind: u8, value: u64| [&[kind, 9, 0xfe][..], &value.to_le_bytes()].concat();
+    let compression = match payload.compression {
+        Compression::Zstd => 0,
+        Compression::None => 255,
+    };
+    let mut event = vec![0; HEADER_LEN];
+    event[4] = EventKind::TRANSACTION_PAYLOAD.0;
+    event.extend(field(1, payload.data.len() as u64));
+    event.extend(field(2, compression));
+    event.extend(field(3, payload.uncompressed_size));
+    event.push(0);
+    event.extend_from_slice(payload.data);
+    let event = sealed(&event, ChecksumAlg::Crc32);
+    let mut unfolder = Unfolder::new(ChecksumAlg::Crc32);
+    let (mut count, mut read) = (0, 0);
+    for mut piece in event.chunks(piece) {
+        while let Some(found) = unfolder.next(&mut piece).ok()? {
+            count += 1;
+            read += found.bytes.len();
+            if count > MANY {
+                return None;
+            }
+        }
+    }
+    unfolder.finish().ok().map(|()| (count, read))
 }
