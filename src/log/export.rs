@@ -9,7 +9,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use outrigger_protocol::binlog::{Body, Event, EventHeader, Events, FileHead, FileWriter, GtidEvent};
+use outrigger_protocol::binlog::{
+    Body, Event, EventHeader, Events, FileHead, FileWriter, GtidEvent, Placing, Span, Splitter,
+};
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_storage::{Begin, Record};
 
@@ -74,6 +76,10 @@ struct Open {
     partial: PathBuf,
     out: BufWriter<File>,
     writer: FileWriter,
+    /// Cuts the transaction that is being written into its events.
+    splitter: Splitter,
+    /// An event of it that is written in parts.
+    placing: Option<Placing>,
     /// The source's file that the events are from.
     origin: String,
     /// The number that the source gave the last transaction in its file.
@@ -145,17 +151,7 @@ impl Export {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        for event in Events::new(&record.events) {
-            let event = event.map_err(broken)?;
-            let placed = open.writer.place(event).map_err(broken)?;
-            for part in placed.parts() {
-                open.out.write_all(part).map_err(|cause| Error::Io {
-                    path: open.partial.clone(),
-                    cause,
-                })?;
-            }
-        }
-        Ok(())
+        open.events(record)
     }
 
     /// Ends the last file and lists all in `PREFIX.index`, as a server does.
@@ -232,11 +228,70 @@ impl Open {
             partial,
             out,
             writer,
+            splitter: Splitter::default(),
+            placing: None,
             origin: begin.start.file.clone(),
             sequence: 0,
             first,
             last: first,
             transactions: 0,
+        })
+    }
+
+    /// Writes a record's events. One that the log holds in parts is written in parts, too.
+    fn events(&mut self, record: &Record) -> Result<(), Error> {
+        let broken = |cause| Error::Event {
+            offset: record.offset.0,
+            cause,
+        };
+        let mut bytes: &[u8] = &record.events;
+        while let Some(span) = self.splitter.next(&mut bytes).map_err(broken)? {
+            match span {
+                Span::Whole(event) => {
+                    let placed = self.writer.place(event).map_err(broken)?;
+                    for part in placed.parts() {
+                        self.write(part)?;
+                    }
+                }
+                Span::First(header, part) => {
+                    let placing = self.writer.place_parts(header).map_err(broken)?;
+                    self.write(placing.head())?;
+                    self.placing = Some(placing);
+                    self.part(part, &broken)?;
+                }
+                Span::More(part) => self.part(part, &broken)?,
+                Span::Last(part) => {
+                    self.part(part, &broken)?;
+                    let placing = self.placing.take();
+                    let checksum = placing.map_or(Ok(None), Placing::finish).map_err(broken)?;
+                    self.write(checksum.as_ref().map_or(&[], |bytes| bytes.as_slice()))?;
+                }
+            }
+        }
+        if record.end.is_some() && !self.splitter.is_between() {
+            return Err(broken(outrigger_protocol::binlog::Error::Truncated {
+                what: "last event",
+            }));
+        }
+        Ok(())
+    }
+
+    fn part(
+        &mut self,
+        part: &[u8],
+        broken: &impl Fn(outrigger_protocol::binlog::Error) -> Error,
+    ) -> Result<(), Error> {
+        let Some(placing) = &mut self.placing else {
+            return Ok(());
+        };
+        let body = placing.push(part).map_err(broken)?;
+        self.write(body)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.write_all(bytes).map_err(|cause| Error::Io {
+            path: self.partial.clone(),
+            cause,
         })
     }
 

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use outrigger_applier::Selection;
 use outrigger_protocol::binlog::rows::{RowChange, RowPlan};
 use outrigger_protocol::binlog::{
-    Body, ChecksumAlg, Event, Events, QueryEvent, RowsEvent, RowsKind, TableMap, XaPrepare,
+    Body, Event, QueryEvent, RowsEvent, RowsKind, TableMap, Unfolder, XaPrepare,
 };
 use outrigger_protocol::position::FilePosition;
 use outrigger_protocol::sql::SqlMode;
@@ -139,6 +139,8 @@ struct Transaction {
     /// What rows are being shown: table, kind, how many so far.
     run: Option<(u64, RowsKind, u64)>,
     cause: Option<String>,
+    /// Finds its events.
+    unfolder: Unfolder,
     bytes: u64,
     pieces: u32,
     compressed: bool,
@@ -185,29 +187,23 @@ impl<S: Sink> Show<S> {
         let Some(open) = &mut self.open else {
             return Ok(true);
         };
-        let (offset, checksum) = (open.head.offset, open.head.begin.checksum);
+        let offset = open.head.offset;
         open.bytes += record.events.len() as u64;
         open.pieces += 1;
         let broken = |cause| Error::Event { offset, cause };
-        for event in Events::new(&record.events) {
-            let event = Event::parse(event.map_err(broken)?, checksum).map_err(broken)?;
-            if let Body::TransactionPayload(payload) = &event.body {
-                if let Some(open) = &mut self.open {
-                    open.compressed = true;
-                }
-                let mut inner = payload.events();
-                while let Some(bytes) = inner.read().map_err(broken)? {
-                    self.event(
-                        &Event::parse(bytes, ChecksumAlg::Off).map_err(broken)?,
-                        definitions,
-                    )?;
-                }
-            } else {
-                self.event(&event, definitions)?;
+        let mut unfolder = std::mem::take(&mut open.unfolder);
+        let mut bytes: &[u8] = &record.events;
+        while let Some(found) = unfolder.next(&mut bytes).map_err(broken)? {
+            if let Some(open) = &mut self.open {
+                open.compressed |= found.compressed;
             }
+            self.event(&found.parse().map_err(broken)?, definitions)?;
         }
         if let Some(end) = &record.end {
+            unfolder.finish().map_err(broken)?;
             self.end(end)?;
+        } else if let Some(open) = &mut self.open {
+            open.unfolder = unfolder;
         }
         Ok(true)
     }
@@ -394,6 +390,7 @@ impl<S: Sink> Show<S> {
 impl Transaction {
     fn new(offset: Offset, begin: Begin) -> Self {
         Self {
+            unfolder: Unfolder::new(begin.checksum),
             head: Head { offset, begin },
             shown: false,
             tables: HashMap::new(),

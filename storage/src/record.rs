@@ -8,12 +8,14 @@ use outrigger_protocol::position::{FilePosition, SourcePosition};
 use crate::{Offset, SchemaVersion};
 
 /// A part of a transaction, as capture hands it in. Small transactions are one piece with both `begin` and `end`; larger
-/// ones are cut at event borders into pieces of about 1 MiB, the first with `begin`, the last with `end`.
+/// ones are cut into pieces of about 1 MiB, the first with `begin`, the last with `end`. A large event may be cut itself, so only
+/// the first piece is sure to begin with an event, and the last to end with one.
 #[derive(Debug, Clone)]
 pub struct Piece {
     /// On the first piece only.
     pub begin: Option<Begin>,
-    /// Events as the source sent them, one after the other; each tells its own length in its header.
+    /// Events as the source sent them, one after the other; each tells its own length in its header. The pieces' bytes together
+    /// are the transaction's.
     pub events: Bytes,
     /// On the last piece only.
     pub end: Option<End>,
@@ -42,7 +44,8 @@ pub struct End {
     pub schemas: Vec<SchemaVersion>,
 }
 
-/// A part of a transaction, as a reader gets it.
+/// A part of a transaction, as a reader gets it. What stands in it is found from the transaction's first piece on
+/// ([`Unfolder`](outrigger_protocol::binlog::Unfolder) joins what is cut).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Which transaction of the log.
@@ -51,7 +54,7 @@ pub struct Record {
     pub piece: u32,
     /// On the first piece only.
     pub begin: Option<Begin>,
-    /// Events as the source sent them, one after the other; each tells its own length in its header.
+    /// Bytes of the transaction's events, as the source sent them.
     pub events: Bytes,
     /// On the last piece only: the place after the transaction in the source's binlog.
     pub end: Option<FilePosition>,

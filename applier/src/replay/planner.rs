@@ -188,16 +188,16 @@ impl Planner {
 
     /// Plans a record.
     async fn record(&mut self, record: Record) -> Result<(), Halt> {
-        if let Some(begin) = record.begin {
+        if let Some(begin) = &record.begin {
             self.context.status.began(begin.commit_micros);
-            let transaction = Transaction::new(record.offset, begin);
+            let transaction = Transaction::new(record.offset, begin.clone());
             if self.group.transactions == 0 {
                 self.group.began = Instant::now();
                 self.group.place = transaction.place.clone();
             }
             self.current = Some(transaction);
         }
-        self.events(&record.events).await?;
+        self.events(&record).await?;
         if let Some(end) = record.end {
             self.end(record.offset, end).await?;
             self.planned = record.offset;

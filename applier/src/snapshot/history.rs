@@ -1,6 +1,6 @@
 //! What changed definitions while they were being copied: the log, read for its DDL.
 
-use outrigger_protocol::binlog::{Body, ChecksumAlg, Event, EventHeader, EventKind, HEADER_LEN};
+use outrigger_protocol::binlog::{Body, Event, EventKind, Unfolder};
 use outrigger_protocol::sql::SqlMode;
 use outrigger_protocol::sql::ddl::{self, Kind, ObjectKind, Role, Verb};
 use outrigger_storage::{Log, Offset, Record};
@@ -27,7 +27,8 @@ pub(crate) struct Change {
 pub(crate) struct History {
     through: Offset,
     changes: Vec<Change>,
-    checksum: ChecksumAlg,
+    /// Finds the events of the transaction that is being read.
+    unfolder: Unfolder,
 }
 
 impl History {
@@ -36,7 +37,7 @@ impl History {
         Self {
             through: after,
             changes: Vec::new(),
-            checksum: ChecksumAlg::Off,
+            unfolder: Unfolder::default(),
         }
     }
 
@@ -65,68 +66,44 @@ impl History {
 
     fn read(&mut self, rules: Rules<'_>, record: &Record) -> Result<(), Error> {
         if let Some(begin) = &record.begin {
-            self.checksum = begin.checksum;
+            self.unfolder = Unfolder::new(begin.checksum);
         }
         let place = || Place::new(record.offset, record.begin.as_ref().map(|b| b.start.clone()));
         let fail = |cause| Error::Event {
             place: place(),
             cause,
         };
-        let mut rest: &[u8] = &record.events;
-        while !rest.is_empty() {
-            let header = EventHeader::parse(rest).map_err(fail)?;
-            let size = usize::try_from(header.size).unwrap_or(usize::MAX);
-            let Some(bytes) = rest.get(..size).filter(|_| size >= HEADER_LEN) else {
-                let what = "the log holds a cut-off event: copy anew with a new log".to_owned();
-                return Err(Error::Transaction { place: place(), what });
-            };
-            rest = &rest[size..];
-            match header.kind {
-                EventKind::QUERY => {
-                    let event = Event::parse(bytes, self.checksum).map_err(fail)?;
-                    self.note(rules, record.offset, &event, &place)?;
-                }
-                EventKind::TRANSACTION_PAYLOAD => {
-                    let Body::TransactionPayload(payload) =
-                        Event::parse(bytes, self.checksum).map_err(fail)?.body
-                    else {
-                        continue;
-                    };
-                    for inner in payload.events() {
-                        let inner = inner.map_err(fail)?;
-                        if EventHeader::parse(&inner).map_err(fail)?.kind == EventKind::QUERY {
-                            let event = Event::parse(&inner, ChecksumAlg::Off).map_err(fail)?;
-                            self.note(rules, record.offset, &event, &place)?;
-                        }
-                    }
-                }
-                _ => {}
+        let mut bytes: &[u8] = &record.events;
+        while let Some(found) = self.unfolder.next(&mut bytes).map_err(fail)? {
+            if found.header().map_err(fail)?.kind == EventKind::QUERY {
+                let event = found.parse().map_err(fail)?;
+                self.changes.extend(change(rules, record.offset, &event, &place)?);
             }
+        }
+        if record.end.is_some() {
+            self.unfolder.finish().map_err(fail)?;
         }
         Ok(())
     }
+}
 
-    fn note(
-        &mut self,
-        rules: Rules<'_>,
-        offset: Offset,
-        event: &Event<'_>,
-        place: &dyn Fn() -> Place,
-    ) -> Result<(), Error> {
-        let Body::Query(query) = &event.body else {
-            return Ok(());
-        };
-        if is_transactions_own(query.statement) {
-            return Ok(());
-        }
-        match judge(query, event.header.timestamp, rules) {
-            Verdict::Apply(statement) => {
-                self.changes.extend(touched(&statement, offset));
-                Ok(())
-            }
-            Verdict::Skip(_) => Ok(()),
-            Verdict::Stop(what) => Err(Error::Transaction { place: place(), what }),
-        }
+/// What a statement changes of the selection, if anything.
+fn change(
+    rules: Rules<'_>,
+    offset: Offset,
+    event: &Event<'_>,
+    place: &dyn Fn() -> Place,
+) -> Result<Option<Change>, Error> {
+    let Body::Query(query) = &event.body else {
+        return Ok(None);
+    };
+    if is_transactions_own(query.statement) {
+        return Ok(None);
+    }
+    match judge(query, event.header.timestamp, rules) {
+        Verdict::Apply(statement) => Ok(touched(&statement, offset)),
+        Verdict::Skip(_) => Ok(None),
+        Verdict::Stop(what) => Err(Error::Transaction { place: place(), what }),
     }
 }
 

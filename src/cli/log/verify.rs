@@ -1,17 +1,19 @@
 //! `outrigger log verify`: every checksum of all that is stored, and whether it follows itself without a gap.
 
+mod events;
+
 use std::path::PathBuf;
 
 use anyhow::bail;
 use bytesize::ByteSize;
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use outrigger_protocol::binlog::{ChecksumAlg, EventHeader};
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::FilePosition;
 use outrigger_storage::{Error, Offset, Record, View};
 use serde::Serialize;
 
+use self::events::Events;
 use super::{Which, print_json};
 use crate::cli::print;
 
@@ -162,7 +164,8 @@ struct Check {
     /// Every GTID that the stored position covers.
     known: Option<GtidSet>,
     seen: GtidSet,
-    checksum: Option<ChecksumAlg>,
+    /// The events of the transaction that is being read; `None` once they can't be told apart.
+    events: Option<Events>,
     /// The place after the transaction before, while nothing is missing in between.
     end: Option<FilePosition>,
 }
@@ -177,14 +180,14 @@ impl Check {
 
     /// Something between the last record and the next was not seen.
     fn interrupted(&mut self) {
-        self.checksum = None;
+        self.events = None;
         self.end = None;
     }
 
     fn record(&mut self, record: &Record, answer: &mut Answer) {
         let place = format!("piece {} of offset {}", record.piece, record.offset);
         if let Some(begin) = &record.begin {
-            self.checksum = Some(begin.checksum);
+            self.events = Some(Events::new(begin.checksum));
             let before = self.end.take().filter(|end| end.file == begin.start.file);
             if let Some(gtid) = &begin.gtid {
                 if self.seen.contains(gtid) {
@@ -202,10 +205,21 @@ impl Check {
                 ));
             }
         }
-        if let Some(checksum) = self.checksum
-            && let Err(what) = events(&record.events, checksum, answer)
-        {
-            answer.damage(format!("{place}: {what}"));
+        if let Some(events) = &mut self.events {
+            let last = record.end.is_some();
+            let (counted, outcome) = events.record(&record.events, last);
+            answer.events += counted;
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(what)) => answer.damage(format!("{place}: {what}")),
+                Err(what) if last => answer.damage(format!("{place}: {what}")),
+                Err(what) => {
+                    answer.damage(format!(
+                        "{place}: {what}; the events behind it in this transaction were not checked"
+                    ));
+                    self.events = None;
+                }
+            }
         }
         answer.pieces += 1;
         answer.bytes += u64::try_from(record.events.len()).unwrap_or(u64::MAX);
@@ -214,30 +228,6 @@ impl Check {
             self.end = Some(end.clone());
         }
     }
-}
-
-/// Checks each event of a piece against its own CRC.
-fn events(mut bytes: &[u8], checksum: ChecksumAlg, answer: &mut Answer) -> Result<(), String> {
-    let mut at = 0;
-    while !bytes.is_empty() {
-        let header = EventHeader::parse(bytes).map_err(|e| format!("the event at byte {at}: {e}"))?;
-        let size = usize::try_from(header.size).unwrap_or(usize::MAX);
-        let event = bytes.get(..size).filter(|_| size > 0);
-        let event = event.ok_or_else(|| {
-            format!(
-                "the {} event at byte {at} says that it is {size} bytes, {} are there",
-                header.kind,
-                bytes.len()
-            )
-        })?;
-        checksum
-            .verify(event)
-            .map_err(|e| format!("the {} event at byte {at}: {e}", header.kind))?;
-        answer.events += 1;
-        at += size;
-        bytes = &bytes[size..];
-    }
-    Ok(())
 }
 
 fn bar(first: u64, last: u64) -> ProgressBar {
@@ -270,6 +260,7 @@ fn render(answer: &Answer) -> String {
 mod tests {
     use std::path::Path;
 
+    use outrigger_protocol::binlog::ChecksumAlg;
     use outrigger_protocol::gtid::{Gtid, SourceId, Tag};
     use outrigger_protocol::position::SourcePosition;
     use outrigger_storage::{Begin, Config, End, Log, Piece};
@@ -367,6 +358,59 @@ mod tests {
         // 7 and 9; 401 to 500 outside of the position, the zeroth of them twice over; 501 to 510 twice.
         assert_eq!(answer.damaged, 2 + 100 + 10, "{told}");
         assert_eq!(answer.transactions, 510);
+    }
+
+    /// One transaction of three events, the second of which is cut twice, once in its checksum.
+    fn cut(damage: impl FnOnce(&mut Vec<u8>), end: usize) -> Vec<Piece> {
+        let sealed = |body: &[u8]| {
+            let mut event = event(u32::try_from(19 + body.len() + 4).unwrap());
+            event.truncate(19);
+            event.extend_from_slice(body);
+            event.extend_from_slice(&crc32fast::hash(&event).to_le_bytes());
+            event
+        };
+        let mut bytes = [sealed(&[1; 50]), sealed(&[2; 5000]), sealed(&[3; 50])].concat();
+        let second_ends = 73 + 5023;
+        damage(&mut bytes);
+        let whole = piece(1, ChecksumAlg::Crc32, &[]);
+        let part = |from: usize, to: usize| Piece {
+            begin: whole.begin.clone().filter(|_| from == 0),
+            events: bytes[from..to].to_vec().into(),
+            end: whole.end.clone().filter(|_| to == end),
+        };
+        vec![
+            part(0, 100),
+            part(100, second_ends - 2),
+            part(second_ends - 2, end),
+        ]
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_cut_between_pieces_is_checked() {
+        let all = 73 + 5023 + 73;
+        let damages = async |pieces| {
+            let dir = tempdir().unwrap();
+            log(dir.path(), pieces).await;
+            let answer = verified(dir.path());
+            (answer.events, answer.damages)
+        };
+        assert_eq!(damages(cut(|_| {}, all)).await, (3, Vec::new()));
+        let (_, told) = damages(cut(|bytes| bytes[3000] ^= 1, all)).await;
+        assert!(
+            told.len() == 1 && told[0].contains("event that is cut between pieces: the checksum"),
+            "{told:?}"
+        );
+        let (_, told) = damages(cut(|_| {}, all - 1)).await;
+        assert!(
+            told.len() == 1 && told[0].contains("ends inside of an event"),
+            "{told:?}"
+        );
+        // A size that can't be: the rest can't be told apart, and is not taken for events.
+        let (_, told) = damages(cut(|bytes| bytes[73 + 9..73 + 13].fill(0), all)).await;
+        assert!(
+            told.len() == 1 && told[0].contains("were not checked"),
+            "{told:?}"
+        );
     }
 
     #[tokio::test]

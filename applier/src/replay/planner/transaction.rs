@@ -2,16 +2,13 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use outrigger_protocol::binlog::rows::Images;
-use outrigger_protocol::binlog::{
-    Body, ChecksumAlg, Event, Events, QueryEvent, RowsEvent, RowsKind, XaPrepare,
-};
+use outrigger_protocol::binlog::{Body, Event, QueryEvent, RowsEvent, RowsKind, Unfolder, XaPrepare};
 use outrigger_protocol::position::FilePosition;
 use outrigger_protocol::sql::SqlMode;
 use outrigger_protocol::sql::ddl::{self, Kind};
 use outrigger_protocol::value::Value;
-use outrigger_storage::{Begin, Offset};
+use outrigger_storage::{Begin, Offset, Record};
 
 use super::xa::Xa;
 use super::{Halt, Planner};
@@ -29,6 +26,8 @@ pub(super) struct Transaction {
     begin: Begin,
     /// The log's transaction that holds its rows.
     rows_at: Offset,
+    /// Finds its events.
+    unfolder: Unfolder,
     /// True once it changed rows of a selected table.
     pub(super) changed: bool,
     xa: Option<Xa>,
@@ -38,6 +37,7 @@ impl Transaction {
     pub(super) fn new(offset: Offset, begin: Begin) -> Self {
         Self {
             place: Place::new(offset, Some(begin.start.clone())),
+            unfolder: Unfolder::new(begin.checksum),
             begin,
             rows_at: offset,
             changed: false,
@@ -48,40 +48,38 @@ impl Transaction {
 
 impl Planner {
     /// All events of one record of the current transaction.
-    pub(super) async fn events(&mut self, bytes: &Bytes) -> Result<(), Halt> {
-        let (place, checksum) = match &self.current {
-            Some(transaction) => (transaction.place.clone(), transaction.begin.checksum),
-            None => {
-                let what = "its first part is missing in the change log".to_owned();
-                return Err(Error::Transaction {
-                    place: Place::default(),
-                    what,
-                }
-                .into());
+    pub(super) async fn events(&mut self, record: &Record) -> Result<(), Halt> {
+        let Some(transaction) = &mut self.current else {
+            let what = "its first part is missing in the change log".to_owned();
+            return Err(Error::Transaction {
+                place: Place::default(),
+                what,
             }
+            .into());
         };
-        self.decode(bytes, checksum, &place).await
+        let place = transaction.place.clone();
+        let mut unfolder = std::mem::take(&mut transaction.unfolder);
+        self.decode(&mut unfolder, record, &place).await?;
+        if let Some(transaction) = &mut self.current {
+            transaction.unfolder = unfolder;
+        }
+        Ok(())
     }
 
-    /// Decodes events; `place` is where their effect belongs.
-    async fn decode(&mut self, bytes: &Bytes, checksum: ChecksumAlg, place: &Place) -> Result<(), Halt> {
+    /// Decodes a record's events; `place` is where their effect belongs.
+    async fn decode(&mut self, unfolder: &mut Unfolder, record: &Record, place: &Place) -> Result<(), Halt> {
         let broken = |cause| {
             Halt::from(Error::Event {
                 place: place.clone(),
                 cause,
             })
         };
-        for event in Events::new(bytes) {
-            let event = Event::parse(event.map_err(broken)?, checksum).map_err(broken)?;
-            if let Body::TransactionPayload(payload) = &event.body {
-                let mut inner = payload.events();
-                while let Some(bytes) = inner.read().map_err(broken)? {
-                    let event = Event::parse(bytes, ChecksumAlg::Off).map_err(broken)?;
-                    self.event(event, place).await?;
-                }
-            } else {
-                self.event(event, place).await?;
-            }
+        let mut bytes: &[u8] = &record.events;
+        while let Some(found) = unfolder.next(&mut bytes).map_err(broken)? {
+            self.event(found.parse().map_err(broken)?, place).await?;
+        }
+        if record.end.is_some() {
+            unfolder.finish().map_err(broken)?;
         }
         Ok(())
     }
@@ -295,7 +293,7 @@ impl Planner {
     /// Plans the rows of the XA transaction at `offset`, as part of the transaction at `place` that commits it.
     async fn reread(&mut self, offset: Offset, ends: Begin, place: &Place) -> Result<(), Halt> {
         let mut reader = self.log.reader(Offset(offset.0.saturating_sub(1)))?;
-        let mut checksum = ChecksumAlg::Off;
+        let mut unfolder = Unfolder::default();
         // Rows are read now, not scanned; what ends the transaction is known already.
         self.current = Some(Transaction {
             rows_at: offset,
@@ -311,9 +309,9 @@ impl Planner {
                 ));
             }
             if let Some(begin) = &record.begin {
-                checksum = begin.checksum;
+                unfolder = Unfolder::new(begin.checksum);
             }
-            Box::pin(self.decode(&record.events, checksum, place)).await?;
+            Box::pin(self.decode(&mut unfolder, &record, place)).await?;
             if record.end.is_some() {
                 self.current = None;
                 return Ok(());
