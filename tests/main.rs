@@ -7,6 +7,7 @@ mod chaos;
 mod clock;
 mod crash;
 mod disk;
+mod large;
 mod layout;
 mod log;
 mod look;

@@ -29,6 +29,9 @@ const REPLICA_HOST_LEN: usize = 60;
 /// How long the source waits for us to read before it drops the connection: a log at its quota makes it wait.
 const NET_WRITE_TIMEOUT: u32 = 3600;
 
+/// What is being done once the binlog was asked for, for messages.
+const READING: &str = "reading its binlog";
+
 /// A session on the source.
 pub(crate) struct Connection {
     wire: Wire,
@@ -81,6 +84,17 @@ impl Connection {
             patience,
             dump_from: String::new(),
         })
+    }
+
+    /// One that has asked for the binlog already.
+    #[cfg(test)]
+    pub(crate) fn streaming(wire: Wire, patience: Duration) -> Self {
+        Self {
+            wire,
+            version: Version::new("9.7.4"),
+            patience,
+            dump_from: String::new(),
+        }
     }
 
     /// The server's address.
@@ -274,15 +288,36 @@ impl Connection {
         })
     }
 
-    /// The next event of the stream; `patience` is how long the source may stay silent.
-    pub(crate) async fn event(&mut self, patience: Duration) -> Result<&[u8], Error> {
-        const DOING: &str = "reading its binlog";
+    /// Receives the next event of the stream, or the first part of a large one ([`has_more`](Self::has_more)); `patience` is how
+    /// long the source may stay silent.
+    pub(crate) async fn event(&mut self, patience: Duration) -> Result<(), Error> {
+        self.wire.receive_part(READING, patience).await?;
+        self.received_event().map(drop)
+    }
+
+    /// Whether more of the event is to come than was received.
+    pub(crate) fn has_more(&self) -> bool {
+        self.wire.has_more()
+    }
+
+    /// The next part of the event.
+    pub(crate) async fn part(&mut self, patience: Duration) -> Result<&[u8], Error> {
+        self.wire.receive_part(READING, patience).await
+    }
+
+    /// All of the event that was received, joined if it is a large one.
+    pub(crate) async fn whole(&mut self, patience: Duration) -> Result<&[u8], Error> {
+        self.wire.receive_rest(READING, patience).await?;
+        self.received_event()
+    }
+
+    /// What was received of an event last, from its header on.
+    pub(crate) fn received_event(&self) -> Result<&[u8], Error> {
         let acknowledged = self.wire.expects_semi_sync();
-        self.wire.receive(DOING, patience).await?;
         match self.wire.received() {
             [OK, semi_sync::MAGIC, _flag, event @ ..] if acknowledged => Ok(event),
             [OK, event @ ..] if !acknowledged => Ok(event),
-            packet => Err(self.no_event(packet, DOING)),
+            packet => Err(self.no_event(packet, READING)),
         }
     }
 
@@ -326,7 +361,7 @@ impl Connection {
         self.wire.forget();
     }
 
-    /// True when the next event is here in full already.
+    /// True when the next event, or a part of a large one, is here already.
     pub(crate) fn has_next(&self) -> bool {
         self.wire.has_next()
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use outrigger_protocol::binlog::{
-    Body, ChecksumAlg, Event, EventHeader, EventKind, HEADER_LEN, QueryEvent, RowsEvent,
+    Body, ChecksumAlg, Event, EventHeader, EventKind, HEADER_LEN, QueryEvent, RowsEvent, Unpacker,
 };
 use outrigger_protocol::sql::ddl::{Kind, Object, ObjectKind, classify, lexable_text, sql_mode};
 
@@ -61,7 +61,20 @@ pub(crate) struct Filter {
     statement: Statement,
     /// Answers by the names as table maps write them.
     tables: HashMap<Box<[u8]>, bool>,
+    /// The compressed transaction that is being judged.
+    payload: Option<Payload>,
 }
+
+/// A compressed transaction in which nothing wanted was found so far.
+#[derive(Debug)]
+struct Payload {
+    unpacker: Unpacker,
+    /// Bytes before the event's checksum that have not come yet.
+    left: usize,
+}
+
+/// Of a compressed transaction that is here as a whole, so much is decompressed before it is looked at.
+const PAYLOAD_BYTES: usize = 64 * 1024;
 
 impl Filter {
     /// A filter that lets `selection` through.
@@ -70,6 +83,7 @@ impl Filter {
             selection,
             statement: Statement::Unwanted,
             tables: HashMap::new(),
+            payload: None,
         }
     }
 
@@ -163,31 +177,65 @@ impl Filter {
     /// Judges a compressed transaction: it is one event, so it stays or goes as a whole. Decompresses as far as the first
     /// event that somebody wants, in bounded memory (C3).
     pub(crate) fn payload(&mut self, bytes: &[u8], checksum: ChecksumAlg) -> Fate {
-        let Ok(Event {
-            body: Body::TransactionPayload(payload),
-            ..
-        }) = Event::parse(bytes, checksum)
-        else {
-            return Fate::Keep;
-        };
-        let mut events = payload.events();
+        self.begin_payload(bytes.len().saturating_sub(checksum.len()));
+        let parts = bytes.get(HEADER_LEN..).unwrap_or_default().chunks(PAYLOAD_BYTES);
+        for part in parts {
+            if let Some(fate) = self.payload_part(part) {
+                return fate;
+            }
+        }
+        self.end_payload()
+    }
+
+    /// A compressed transaction comes in parts; it has `size` bytes before its checksum.
+    pub(crate) fn begin_payload(&mut self, size: usize) {
         self.restart();
+        self.payload = Some(Payload {
+            unpacker: Unpacker::new(),
+            left: size.saturating_sub(HEADER_LEN),
+        });
+    }
+
+    /// The bytes of it that come next, behind the header; `None` while nothing in it is wanted.
+    pub(crate) fn payload_part(&mut self, bytes: &[u8]) -> Option<Fate> {
+        let Some(mut payload) = self.payload.take() else {
+            return Some(Fate::Keep);
+        };
+        let part = &bytes[..bytes.len().min(payload.left)];
+        payload.left -= part.len();
+        payload.unpacker.push(part);
+        if self.wants_some_of(&mut payload.unpacker) {
+            self.restart();
+            return Some(Fate::Keep);
+        }
+        self.payload = Some(payload);
+        None
+    }
+
+    /// All of it has come, and nothing in it is wanted.
+    pub(crate) fn end_payload(&mut self) -> Fate {
+        self.restart();
+        match self.payload.take() {
+            Some(payload) if payload.unpacker.finish().is_ok() => Fate::Drop,
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Whether somebody may want one of the events that come out now. What can't be read is wanted: whoever reads the log says so.
+    fn wants_some_of(&mut self, unpacker: &mut Unpacker) -> bool {
         loop {
-            let event = match events.read() {
+            let event = match unpacker.read() {
                 Ok(Some(event)) => event,
-                Ok(None) => return Fate::Drop,
-                Err(_) => return Fate::Keep,
+                Ok(None) => return false,
+                Err(_) => return true,
             };
-            let Ok(header) = EventHeader::parse(event) else {
-                return Fate::Keep;
-            };
-            let fate = match header.kind {
-                EventKind::QUERY => self.framed(event),
-                kind => self.inner(kind, event),
+            let fate = match EventHeader::parse(event).map(|header| header.kind) {
+                Ok(EventKind::QUERY) => self.framed(event),
+                Ok(kind) => self.inner(kind, event),
+                Err(_) => Fate::Keep,
             };
             if fate == Fate::Keep {
-                self.restart();
-                return Fate::Keep;
+                return true;
             }
         }
     }

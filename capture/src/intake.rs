@@ -13,6 +13,7 @@ use crate::reconnect::Outages;
 use crate::schema::Recorder;
 use crate::status::Progress;
 use crate::transaction::{Assembler, Fault, Meaning, Step};
+use crate::wire::WHOLE_BYTES;
 use crate::{Error, State, Status, stream};
 
 /// How often a waiting append looks whether the log's quota is why.
@@ -23,9 +24,6 @@ const EVENTS_PER_REPORT: u64 = 4096;
 
 /// Pieces wait for the stream to pause, or for this many bytes, to be appended together.
 const BATCH_BYTES: usize = 512 << 10;
-
-/// Once an event of this size was taken over, its memory is given back before it is appended.
-const LARGE_EVENT: usize = 8 << 20;
 
 /// How often the position is stored while nothing that passes is wanted.
 const PASSED_INTERVAL: Duration = Duration::from_secs(1);
@@ -92,29 +90,12 @@ impl Intake<'_> {
             if pauses || self.events.is_multiple_of(EVENTS_PER_REPORT) {
                 self.report();
             }
-            let event = self.connection.event(self.patience).await?;
-            let large = event.len() > LARGE_EVENT;
-            let checksum = self.assembler.checksum();
-            let step = match stream::read(event, checksum) {
-                Ok((header, meaning)) => {
-                    self.progress.heard = true;
-                    self.progress.level = matches!(meaning, Meaning::Heartbeat(_));
-                    if matches!(&meaning, Meaning::Statement(text) if !matches!(*text, b"BEGIN" | b"COMMIT"))
-                    {
-                        let place = self.assembler.place();
-                        self.schema
-                            .statement(event, checksum, place, self.appender)
-                            .await?;
-                    }
-                    self.assembler.push(header, event, meaning)
-                }
-                Err(source) => return Err(self.untrusted(source)),
+            self.connection.event(self.patience).await?;
+            let step = match self.large().await? {
+                Some(step) => step,
+                None => self.event().await?,
             };
-            let step = step.map_err(|fault| self.explain(fault))?;
             self.events += 1;
-            if large {
-                self.connection.forget();
-            }
             match step {
                 Step::Wait => {}
                 Step::Piece(piece) => self.batch.push(piece),
@@ -144,6 +125,65 @@ impl Intake<'_> {
                 }
             }
         }
+    }
+
+    /// Takes over the event that was received, as a whole.
+    async fn event(&mut self) -> Result<Step, Error> {
+        let event = self.connection.whole(self.patience).await?;
+        let large = event.len() > WHOLE_BYTES;
+        let checksum = self.assembler.checksum();
+        let step = match stream::read(event, checksum) {
+            Ok((header, meaning)) => {
+                self.progress.heard = true;
+                self.progress.level = matches!(meaning, Meaning::Heartbeat(_));
+                if matches!(&meaning, Meaning::Statement(text) if !matches!(*text, b"BEGIN" | b"COMMIT")) {
+                    let place = self.assembler.place();
+                    self.schema
+                        .statement(event, checksum, place, self.appender)
+                        .await?;
+                }
+                self.assembler.push(header, event, meaning)
+            }
+            Err(source) => return Err(self.untrusted(source)),
+        };
+        if large {
+            // Before it is appended.
+            self.connection.forget();
+        }
+        step.map_err(|fault| self.explain(fault))
+    }
+
+    /// Takes over a large event part by part, if that was received and can be; what comes of its end.
+    async fn large(&mut self) -> Result<Option<Step>, Error> {
+        if !self.connection.has_more() {
+            return Ok(None);
+        }
+        let first = self.connection.received_event()?;
+        let begun = stream::in_parts(first, self.assembler.checksum());
+        let Some((header, mut checked)) = begun.map_err(|source| self.untrusted(source))? else {
+            return Ok(None);
+        };
+        let mut pushed = checked.push(first).map(drop);
+        let mut step = self.assembler.open_event(header, first);
+        self.progress.heard = true;
+        self.progress.level = false;
+        loop {
+            pushed.map_err(|source| self.untrusted(source))?;
+            if let Step::Piece(piece) = step.map_err(|fault| self.explain(fault))? {
+                self.batch.push(piece);
+                self.settle().await?;
+                self.report();
+            }
+            if !self.connection.has_more() {
+                break;
+            }
+            let part = self.connection.part(self.patience).await?;
+            pushed = checked.push(part).map(drop);
+            step = Ok(self.assembler.part(part));
+        }
+        checked.finish().map_err(|source| self.untrusted(source))?;
+        let step = self.assembler.close_event();
+        step.map(Some).map_err(|fault| self.explain(fault))
     }
 
     /// A transaction is complete. One that changes definitions is appended at once: its offset must be known before, and what
@@ -321,3 +361,6 @@ impl Drop for Intake<'_> {
         self.report();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Only events that begin, end or place a transaction are decoded; rows, which are nearly all of a binlog, are verified
 //! and passed on as they are. An event of a type that is not known is an error, unless the source marked it ignorable.
 
-use outrigger_protocol::binlog::{Body, ChecksumAlg, Error, Event, EventHeader, EventKind};
+use outrigger_protocol::binlog::{Body, ChecksumAlg, Error, Event, EventHeader, EventKind, RunningChecksum};
 use outrigger_protocol::position::FilePosition;
 
 use crate::transaction::Meaning;
@@ -38,6 +38,29 @@ pub(crate) fn read(bytes: &[u8], checksum: ChecksumAlg) -> Result<(EventHeader, 
             Ok((header, Meaning::Last))
         }
         _ => Ok((header, meaning(Event::parse(bytes, checksum)?))),
+    }
+}
+
+/// Whether an event can be taken over part by part, by its first part: then its header, and the check that runs along. Nothing
+/// of it counts before that check ended well. What must be looked at as a whole is none of these.
+///
+/// # Errors
+/// When that is no event.
+pub(crate) fn in_parts(
+    first: &[u8],
+    checksum: ChecksumAlg,
+) -> Result<Option<(EventHeader, RunningChecksum)>, Error> {
+    let header = EventHeader::parse(first)?;
+    match header.kind {
+        EventKind::WRITE_ROWS_V1
+        | EventKind::UPDATE_ROWS_V1
+        | EventKind::DELETE_ROWS_V1
+        | EventKind::WRITE_ROWS
+        | EventKind::UPDATE_ROWS
+        | EventKind::DELETE_ROWS
+        | EventKind::PARTIAL_UPDATE_ROWS
+        | EventKind::TRANSACTION_PAYLOAD => Ok(Some((header, RunningChecksum::new(&header, checksum)?))),
+        _ => Ok(None),
     }
 }
 

@@ -6,12 +6,17 @@
 //! in pieces of about [`PIECE_BYTES`], so that memory stays bounded (C3). Whether an event's checksum held is the
 //! caller's business ([`crate::stream`]).
 
+mod large;
+
 use bytes::{Bytes, BytesMut};
 use outrigger_protocol::binlog::{ChecksumAlg, EventHeader, EventKind, GtidEvent};
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use outrigger_storage::{Begin, End, Piece};
 
+#[cfg(test)]
+pub(crate) use self::large::HOLD_BYTES;
+use self::large::Large;
 use crate::filter::{Fate, Filter};
 
 /// A piece leaves as soon as it holds this many bytes.
@@ -90,6 +95,8 @@ pub(crate) struct Assembler {
     events: BytesMut,
     /// Bytes at the end of `events` of which is not known yet whether they stay.
     held: usize,
+    /// The event that is coming in parts.
+    large: Option<Large>,
     /// What is left out; absent: nothing.
     filter: Option<Filter>,
     /// Transactions that end at or before this place are in the log already.
@@ -121,6 +128,7 @@ impl Assembler {
             open: None,
             events: BytesMut::new(),
             held: 0,
+            large: None,
             filter: None,
             passing_until: None,
         }
@@ -168,18 +176,9 @@ impl Assembler {
         bytes: &[u8],
         meaning: Meaning<'_>,
     ) -> Result<Step, Fault> {
-        let size = u64::from(header.size);
-        let before = self.place.offset;
-        // Made up by the dump, or inside a payload: stands in no file.
-        let stands = header.log_pos != 0 && !header.is_artificial();
+        let stands = stands(&header);
         if stands && !matches!(meaning, Meaning::Rotate(_) | Meaning::Heartbeat(_)) {
-            self.place.offset = unwrap_offset(before, header.log_pos);
-            if self.open.is_some() && self.place.offset != before + size {
-                return Err(Fault::Order(format!(
-                    "inside a transaction an event of {size} bytes ends at {} but the one before ended at {before}",
-                    self.place.offset
-                )));
-            }
+            self.advance(&header)?;
         }
         match meaning {
             Meaning::Format(checksum) => {
@@ -202,7 +201,7 @@ impl Assembler {
             }
             Meaning::Gtid(gtid) => {
                 self.outside("the head of another transaction")?;
-                self.begin(gtid, header, bytes, size)?;
+                self.begin(gtid, header, bytes)?;
                 Ok(Step::Wait)
             }
             Meaning::Statement(text) => self.statement(bytes, text),
@@ -223,6 +222,19 @@ impl Assembler {
             Meaning::Ignorable if self.open.is_some() => self.inner(header.kind, bytes),
             Meaning::Ignorable => Ok(self.reached(stands)),
         }
+    }
+
+    /// An event of the file ends, at its own place.
+    fn advance(&mut self, header: &EventHeader) -> Result<(), Fault> {
+        let (before, size) = (self.place.offset, u64::from(header.size));
+        self.place.offset = unwrap_offset(before, header.log_pos);
+        if self.open.is_some() && self.place.offset != before + size {
+            return Err(Fault::Order(format!(
+                "inside a transaction an event of {size} bytes ends at {} but the one before ended at {before}",
+                self.place.offset
+            )));
+        }
+        Ok(())
     }
 
     fn reached(&self, known: bool) -> Step {
@@ -250,7 +262,8 @@ impl Assembler {
         }
     }
 
-    fn begin(&mut self, event: GtidEvent, header: EventHeader, bytes: &[u8], size: u64) -> Result<(), Fault> {
+    fn begin(&mut self, event: GtidEvent, header: EventHeader, bytes: &[u8]) -> Result<(), Fault> {
+        let size = u64::from(header.size);
         let commit_micros = match event.immediate_commit_micros {
             0 => u64::from(header.timestamp) * 1_000_000,
             micros => micros,
@@ -412,6 +425,11 @@ impl Assembler {
         }
         events
     }
+}
+
+/// False for what was made up by the dump, or is inside a payload: it stands in no file.
+fn stands(header: &EventHeader) -> bool {
+    header.log_pos != 0 && !header.is_artificial()
 }
 
 fn stray(what: &str) -> Fault {

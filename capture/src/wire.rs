@@ -1,4 +1,5 @@
-//! Packets over a socket: reads of 256 KiB, payloads as slices of the read buffer, every wait with a deadline (W2).
+//! Packets over a socket: reads of 256 KiB, payloads as slices of the read buffer, every wait with a deadline (W2). A large
+//! payload can be taken in parts as it arrives, and is held as a whole only if the receiver asks for that.
 
 use std::io;
 use std::ops::Range;
@@ -16,8 +17,11 @@ use crate::tls::{self, Connector};
 /// Bytes of the read buffer; it grows for a larger packet and shrinks back after it.
 const READ_BYTES: usize = 256 * 1024;
 
-/// A payload of several packets keeps at most this much memory once it has been used.
-const KEEP_BYTES: usize = 1 << 20;
+/// A payload of at most this many bytes is received whole, a larger one in parts.
+pub(crate) const WHOLE_BYTES: usize = 8 << 20;
+
+/// A part has at least this many bytes, unless the packet has no more; that is enough for every header.
+const PART_BYTES: usize = 64 * 1024;
 
 /// A byte stream to a server.
 pub(crate) trait Link: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -30,13 +34,17 @@ pub(crate) struct Wire {
     buffer: Vec<u8>,
     /// What of `buffer` was read from the socket and not yet used.
     filled: Range<usize>,
-    /// A payload that came in several packets, so far.
+    /// A large payload that was asked for as a whole.
     joined: Vec<u8>,
-    /// True while more of `joined` is to come.
-    joining: bool,
+    /// What is still to come of the packet of which the header was read.
+    packet: Option<Packet>,
+    /// True between the first part of a payload and its last.
+    in_parts: bool,
+    /// The payload ends a round: packets are counted anew behind it.
+    recounts: bool,
     /// The sequence number of the next packet, either way.
     sequence: u8,
-    /// The payload received last.
+    /// What was received last.
     last: Span,
     /// Events come with a header that says whether the source waits for an acknowledgement.
     semi_sync: bool,
@@ -47,7 +55,33 @@ fn header(bytes: &[u8]) -> Option<PacketHeader> {
     bytes.first_chunk().copied().map(PacketHeader::parse)
 }
 
-/// Where the payload just received lies.
+/// The rest of a packet.
+#[derive(Debug, Clone, Copy)]
+struct Packet {
+    left: usize,
+    /// Another packet of the same payload follows.
+    continued: bool,
+}
+
+impl Packet {
+    fn of(header: PacketHeader) -> Self {
+        Self {
+            left: header.size(),
+            continued: header.is_continued(),
+        }
+    }
+
+    /// Bytes that must be there before some of it are given out.
+    fn due(self, in_parts: bool) -> usize {
+        if in_parts || self.continued || self.left > WHOLE_BYTES {
+            self.left.min(PART_BYTES)
+        } else {
+            self.left
+        }
+    }
+}
+
+/// Where what was just received lies.
 #[derive(Debug, Clone)]
 enum Span {
     Buffer(Range<usize>),
@@ -82,14 +116,17 @@ impl Wire {
         }
     }
 
-    fn over(address: Address, link: Box<dyn Link>) -> Self {
+    /// Over a link that is there already.
+    pub(crate) fn over(address: Address, link: Box<dyn Link>) -> Self {
         Self {
             address,
             link,
             buffer: vec![0; READ_BYTES],
             filled: 0..0,
             joined: Vec::new(),
-            joining: false,
+            packet: None,
+            in_parts: false,
+            recounts: false,
             sequence: 0,
             last: Span::Buffer(0..0),
             semi_sync: false,
@@ -179,21 +216,60 @@ impl Wire {
 
     /// The next payload, whole. `patience` is how long the socket may stay silent, not how long all of it may take.
     pub(crate) async fn receive(&mut self, doing: &'static str, patience: Duration) -> Result<&[u8], Error> {
+        self.receive_part(doing, patience).await?;
+        self.receive_rest(doing, patience).await
+    }
+
+    /// The next part of the payload that [`has_more`](Self::has_more), or of the next payload: all of it if it is no larger
+    /// than [`WHOLE_BYTES`].
+    pub(crate) async fn receive_part(
+        &mut self,
+        doing: &'static str,
+        patience: Duration,
+    ) -> Result<&[u8], Error> {
         self.forget();
-        self.last = loop {
-            if let Some(span) = self.take(doing)? {
-                break span;
+        let first = !self.in_parts;
+        let range = loop {
+            if let Some(range) = self.take(doing)? {
+                break range;
             }
             self.fill(doing, patience).await?;
         };
-        if self.semi_sync && semi_sync::awaits_acknowledgement(self.received()) {
+        self.last = Span::Buffer(range);
+        if first {
+            self.recounts = self.semi_sync && semi_sync::awaits_acknowledgement(self.received());
+        }
+        if self.recounts && !self.in_parts {
             // The source begins to count anew behind such an event.
             self.sequence = 1;
         }
         Ok(self.received())
     }
 
-    /// The payload received last, once more; nothing if receiving the next one failed.
+    /// The part received last and all that follows of its payload, joined.
+    pub(crate) async fn receive_rest(
+        &mut self,
+        doing: &'static str,
+        patience: Duration,
+    ) -> Result<&[u8], Error> {
+        if self.in_parts {
+            let mut joined = self.received().to_vec();
+            while self.in_parts {
+                let part = self.receive_part(doing, patience).await?;
+                joined.extend_from_slice(part);
+            }
+            self.joined = joined;
+            self.last = Span::Joined;
+        }
+        Ok(self.received())
+    }
+
+    /// Whether what was received last is a part of a payload of which more is to come.
+    pub(crate) fn has_more(&self) -> bool {
+        self.in_parts
+    }
+
+    /// What was received last, once more; nothing if receiving the next failed.
     pub(crate) fn received(&self) -> &[u8] {
         match &self.last {
             Span::Buffer(range) => self.buffer.get(range.clone()).unwrap_or_default(),
@@ -201,29 +277,21 @@ impl Wire {
         }
     }
 
-    /// True when the next payload is here in full already, so that receiving it won't wait.
+    /// True when the next payload, or a part of a large one, is here already, so that receiving it won't wait.
     pub(crate) fn has_next(&self) -> bool {
         let rest = &self.buffer[self.filled.clone()];
-        match header(rest) {
-            Some(header) => rest.len() >= HEADER_SIZE + header.size() && !header.is_continued(),
-            None => false,
-        }
+        let (packet, begun) = match (self.packet, header(rest)) {
+            (Some(packet), _) => (packet, 0),
+            (None, Some(header)) => (Packet::of(header), HEADER_SIZE),
+            (None, None) => return false,
+        };
+        rest.len() >= begun + packet.due(self.in_parts)
     }
 
-    /// Forgets the payload received last and gives back what it took.
+    /// Forgets what was received last and gives back what it took.
     pub(crate) fn forget(&mut self) {
         self.last = Span::Buffer(0..0);
-        self.release();
-    }
-
-    /// Gives back memory that one large payload took.
-    fn release(&mut self) {
-        if !self.joining {
-            self.joined.clear();
-            if self.joined.capacity() > KEEP_BYTES {
-                self.joined = Vec::new();
-            }
-        }
+        self.joined = Vec::new();
         if self.buffer.len() > READ_BYTES && self.filled.len() < READ_BYTES {
             let mut buffer = vec![0; READ_BYTES];
             buffer[..self.filled.len()].copy_from_slice(&self.buffer[self.filled.clone()]);
@@ -232,47 +300,46 @@ impl Wire {
         }
     }
 
-    /// Takes packets out of the buffer until a payload is whole.
-    fn take(&mut self, doing: &'static str) -> Result<Option<Span>, Error> {
-        loop {
-            let rest = &self.buffer[self.filled.clone()];
-            let Some(header) = header(rest) else {
-                return Ok(None);
-            };
-            if rest.len() < HEADER_SIZE + header.size() {
-                return Ok(None);
+    /// Takes a payload out of the buffer, or a part of a large one.
+    fn take(&mut self, doing: &'static str) -> Result<Option<Range<usize>>, Error> {
+        let packet = match self.packet {
+            Some(packet) => packet,
+            None => {
+                let Some(header) = header(&self.buffer[self.filled.clone()]) else {
+                    return Ok(None);
+                };
+                if header.seq != self.sequence {
+                    let what = format!("packet number {} where {} was due", header.seq, self.sequence);
+                    return Err(Error::Protocol {
+                        address: self.address.clone(),
+                        doing,
+                        what,
+                    });
+                }
+                self.sequence = self.sequence.wrapping_add(1);
+                self.filled.start += HEADER_SIZE;
+                *self.packet.insert(Packet::of(header))
             }
-            if header.seq != self.sequence {
-                let what = format!("packet number {} where {} was due", header.seq, self.sequence);
-                return Err(Error::Protocol {
-                    address: self.address.clone(),
-                    doing,
-                    what,
-                });
-            }
-            self.sequence = self.sequence.wrapping_add(1);
-            let begin = self.filled.start + HEADER_SIZE;
-            let range = begin..begin + header.size();
-            self.filled.start = range.end;
-            let last = !header.is_continued();
-            if last && !self.joining {
-                return Ok(Some(Span::Buffer(range)));
-            }
-            self.joined.extend_from_slice(&self.buffer[range]);
-            self.joining = !last;
-            if last {
-                return Ok(Some(Span::Joined));
-            }
+        };
+        if self.filled.len() < packet.due(self.in_parts) {
+            return Ok(None);
         }
+        let range = self.filled.start..self.filled.start + self.filled.len().min(packet.left);
+        self.filled.start = range.end;
+        let left = packet.left - range.len();
+        self.packet = (left > 0).then_some(Packet { left, ..packet });
+        self.in_parts = left > 0 || packet.continued;
+        Ok(Some(range))
     }
 
-    /// One read from the socket, after making room for the packet that is due.
+    /// One read from the socket, after making room for what is due.
     async fn fill(&mut self, doing: &'static str, patience: Duration) -> Result<(), Error> {
         if self.filled.is_empty() {
             self.filled = 0..0;
         }
-        let rest = &self.buffer[self.filled.clone()];
-        let due = header(rest).map_or(HEADER_SIZE, |header| HEADER_SIZE + header.size());
+        let due = self
+            .packet
+            .map_or(HEADER_SIZE, |packet| packet.due(self.in_parts));
         if self.filled.start > 0
             && (self.filled.start + due > self.buffer.len() || self.filled.end == self.buffer.len())
         {
@@ -338,8 +405,8 @@ mod tests {
                 payloads.push(wire.receive("testing", PATIENCE).await?.to_vec());
             }
             assert!(
-                wire.buffer.len() <= MAX_PAYLOAD + HEADER_SIZE,
-                "the buffer holds no more than a packet"
+                wire.buffer.len() <= WHOLE_BYTES + HEADER_SIZE,
+                "the buffer holds no more than a payload that is taken whole"
             );
             feeding.await.expect("joined").expect("taken in full");
             Ok(payloads)
@@ -385,6 +452,50 @@ mod tests {
                 sequence = packet::put(&mut bytes, &expected[index], sequence);
             }
             assert!(receive(bytes, 1 << 20, 3).expect("whole") == expected, "{size}");
+        }
+    }
+
+    /// What a wire makes of `bytes` when it is asked for parts; the largest part, and the largest buffer.
+    fn parts(bytes: Vec<u8>, chunk: usize, count: usize) -> (Vec<Vec<u8>>, usize, usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let (near, mut far) = tokio::io::duplex(chunk);
+            let feeding = tokio::spawn(async move { far.write_all(&bytes).await });
+            let mut wire = Wire::over(address(), Box::new(near));
+            let (mut payloads, mut part, mut buffer) = (Vec::new(), 0, 0);
+            for _ in 0..count {
+                let mut payload = Vec::new();
+                loop {
+                    let next = wire.receive_part("testing", PATIENCE).await.expect("sound");
+                    part = part.max(next.len());
+                    payload.extend_from_slice(next);
+                    buffer = buffer.max(wire.buffer.len());
+                    if !wire.has_more() {
+                        break;
+                    }
+                }
+                payloads.push(payload);
+            }
+            feeding.await.expect("joined").expect("taken in full");
+            (payloads, part, buffer)
+        })
+    }
+
+    #[test]
+    fn a_large_payload_is_never_held() {
+        for size in [WHOLE_BYTES + 1, MAX_PAYLOAD, 2 * MAX_PAYLOAD, 5 * MAX_PAYLOAD / 2] {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            let mut sequence = 0;
+            for (index, size) in [10, size, 0, 10].into_iter().enumerate() {
+                expected.push(payload(index, size));
+                sequence = packet::put(&mut bytes, &expected[index], sequence);
+            }
+            let (got, part, buffer) = parts(bytes, 1 << 20, 4);
+            assert!(got == expected, "{size}");
+            assert!(part <= READ_BYTES && buffer == READ_BYTES, "{part} {buffer}");
         }
     }
 

@@ -182,7 +182,7 @@ const LOG: Section = Section {
             "keep_all",
             Value::Default("false"),
             "true or false",
-            "Whether changes that no task selects are kept, too. Without them the log is smaller; a task that is to select more than\nwas kept has to be copied anew.",
+            "Whether changes that no task selects are kept, too. Without them the log is smaller; a task that is to select more than\nwas kept has to be copied anew. A compressed transaction of more than 16 MiB is always kept.",
         ),
         key(
             "sync_interval",

@@ -1,11 +1,11 @@
 //! Examples of single judgements, then whole histories as a MySQL 9.7 server wrote them.
 
-use outrigger_protocol::binlog::FILE_MAGIC;
+use outrigger_protocol::binlog::{CHECKSUM_LEN, FILE_MAGIC, GtidEvent};
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 
 use super::*;
 use crate::stream;
-use crate::transaction::{Assembler, Step};
+use crate::transaction::{Assembler, HOLD_BYTES, Meaning, Step};
 
 /// Everything in some databases, and single tables.
 #[derive(Debug)]
@@ -198,4 +198,107 @@ fn a_servers_history_is_thinned_out_and_its_gtids_are_not() {
     assert!(has(EventKind::INTVAR) > 0);
     let (_, _, nothing) = through(Some(&["elsewhere"]));
     assert_eq!(nothing, position);
+}
+
+/// A compressed transaction: rows of noise in one table after the other.
+fn compressed(tables: &[&str], size: usize) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let mut state = 1_u64;
+    for table in tables {
+        plain.extend_from_slice(&map("app", table));
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0];
+        body.extend((0..size).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            state.to_le_bytes()[7]
+        }));
+        plain.extend_from_slice(&event(EventKind::WRITE_ROWS, &body));
+    }
+    let data = zstd::bulk::compress(&plain, 1).expect("compressed");
+    let field = |kind: u8, value: usize| {
+        let value = u64::try_from(value).expect("small").to_le_bytes();
+        [&[kind, 9, 0xfe][..], &value].concat()
+    };
+    let head = [field(1, data.len()), field(2, 0), field(3, plain.len()), vec![0]].concat();
+    event(
+        EventKind::TRANSACTION_PAYLOAD,
+        &[&head[..], &data, &[0; CHECKSUM_LEN]].concat(),
+    )
+}
+
+/// What becomes of a transaction with this payload, which comes in parts: its bytes, or none if it is passed; and what was held
+/// at most.
+fn judged(payload: &[u8], part: usize) -> (Option<usize>, usize) {
+    let start = SourcePosition {
+        gtids: None,
+        file: FilePosition::new("binlog.000001", 4),
+    };
+    let mut machine = Assembler::new(start, true, ChecksumAlg::Crc32).filtered(Some(filter(&["app.mine"])));
+    let gtid = event(EventKind::ANONYMOUS_GTID, &[0; 25]);
+    let header = |bytes: &[u8]| EventHeader::parse(bytes).expect("a header");
+    let head = Meaning::Gtid(GtidEvent {
+        gtid: None,
+        rows_only: true,
+        last_committed: 0,
+        sequence_number: 1,
+        immediate_commit_micros: 1,
+        original_commit_micros: 1,
+        transaction_length: 0,
+        immediate_server_version: 90_700,
+        original_server_version: 90_700,
+        commit_group_ticket: None,
+    });
+    machine.push(header(&gtid), &gtid, head).expect("a head");
+    let (mut kept, mut left, mut largest) = (0, 0, 0);
+    let mut parts = payload.chunks(part);
+    let first = parts.next().expect("some");
+    let mut steps = vec![machine.open_event(header(payload), first).expect("in order")];
+    for part in parts {
+        steps.push(machine.part(part));
+    }
+    for step in steps {
+        if let Step::Piece(piece) = step {
+            kept += piece.events.len();
+            largest = largest.max(piece.events.len());
+            left += 1;
+        }
+    }
+    match machine.close_event().expect("in order") {
+        Step::Whole(piece, _) => {
+            assert_eq!(piece.begin.is_some(), left == 0);
+            (Some(kept + piece.events.len() - gtid.len()), largest)
+        }
+        Step::Passed { .. } => {
+            assert_eq!(left, 0);
+            (None, largest)
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_large_compressed_transaction_is_judged_as_it_comes() {
+    for part in [50_000, 1 << 20, usize::MAX] {
+        let mine = compressed(&["mine", "other"], 2 << 20);
+        assert_eq!(judged(&mine, part).0, Some(mine.len()), "{part}");
+        let late = compressed(&["other", "others", "mine"], 2 << 20);
+        assert_eq!(judged(&late, part).0, Some(late.len()), "{part}");
+        let other = compressed(&["other", "others"], 2 << 20);
+        assert_eq!(judged(&other, part).0, None, "{part}");
+        // What can't be read is kept, for whoever reads the log to say so.
+        let mut damaged = other.clone();
+        let last = damaged.len() - 10;
+        damaged.truncate(last);
+        damaged[9..13].copy_from_slice(&u32::try_from(last).expect("small").to_le_bytes());
+        assert_eq!(judged(&damaged, part).0, Some(damaged.len()), "{part}");
+    }
+}
+
+#[test]
+fn what_is_held_of_an_unwanted_transaction_is_bounded() {
+    let unwanted = compressed(&["other"], HOLD_BYTES + (4 << 20));
+    let (kept, largest) = judged(&unwanted, 1 << 20);
+    assert_eq!(kept, Some(unwanted.len()));
+    assert!(largest <= HOLD_BYTES + (3 << 20), "{largest}");
 }

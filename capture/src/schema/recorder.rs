@@ -75,6 +75,19 @@ impl<'a> Recorder<'a> {
         Ok(recorder)
     }
 
+    /// One that knows of no table, for streams that define none.
+    #[cfg(test)]
+    pub(crate) fn idle(looker: &'a mut Looker) -> Self {
+        Self {
+            looker,
+            history: History::load([], ""),
+            changes: Vec::new(),
+            folds_names: false,
+            begin: None,
+            looked: Instant::now(),
+        }
+    }
+
     /// A statement in the stream; the binlog has been read up to `place`, which is before it.
     pub(crate) async fn statement(
         &mut self,

@@ -343,6 +343,20 @@ fn a_stream_that_starts_too_early_is_passed_over() {
     }
 }
 
+/// An event but for its end, in parts; what leaves meanwhile.
+fn in_parts(machine: &mut Assembler, event: &(EventHeader, Vec<u8>), part: usize) -> Vec<Piece> {
+    let mut parts = event.1.chunks(part);
+    let first = parts.next().expect("an event has bytes");
+    let mut steps = vec![machine.open_event(event.0, first).expect("in order")];
+    steps.extend(parts.map(|part| machine.part(part)));
+    let pieces = steps.into_iter().filter_map(|step| match step {
+        Step::Piece(piece) => Some(piece),
+        Step::Wait => None,
+        other => unreachable!("{other:?}"),
+    });
+    pieces.collect()
+}
+
 /// What a transaction in a generated history consists of.
 #[derive(Debug, Clone)]
 enum Shape {
@@ -370,7 +384,9 @@ proptest! {
     /// Whatever the history: all bytes of all transactions come out once, in order, framed by one begin and one end each, at
     /// growing 64-bit places, also past 4 GiB.
     #[test]
-    fn everything_comes_out_once(shapes in shapes(), far in any::<bool>(), anonymous in any::<bool>()) {
+    fn everything_comes_out_once(
+        shapes in shapes(), far in any::<bool>(), anonymous in any::<bool>(), part in proptest::option::of(20_000..700_000_usize),
+    ) {
         let start = if far { u64::from(u32::MAX) - 1_000_000 } else { 4 };
         let mut machine = assembler((!anonymous).then_some(""));
         machine.place.offset = start;
@@ -418,7 +434,19 @@ proptest! {
             let last = events.len() - 1;
             for (index, (event, meaning)) in events.into_iter().enumerate() {
                 sent.extend_from_slice(&event.1);
-                let step = push(&mut machine, &event, meaning).expect("in order");
+                let large = matches!(event.0.kind, EventKind::WRITE_ROWS | EventKind::TRANSACTION_PAYLOAD);
+                let step = match part.filter(|_| large) {
+                    None => push(&mut machine, &event, meaning).expect("in order"),
+                    Some(part) => {
+                        for piece in in_parts(&mut machine, &event, part) {
+                            prop_assert_eq!(piece.begin.is_some(), !open);
+                            prop_assert!(piece.end.is_none());
+                            open = true;
+                            got.extend_from_slice(&piece.events);
+                        }
+                        machine.close_event().expect("in order")
+                    }
+                };
                 let piece = match step {
                     Step::Wait => {
                         prop_assert!(index < last);
