@@ -238,7 +238,7 @@ impl Attempt<'_> {
 fn not_kept(xa: &PreparedXa, task: &str) -> Error {
     let what = format!(
         "XA transaction {} was prepared at offset {} of the change log, when no task selected all that task {task} does, so the log \
-         may lack some of its rows: end it (XA COMMIT {0} or XA ROLLBACK {0}), then start the task again",
+         may lack some of its rows: end it (XA COMMIT {0} or XA ROLLBACK {0}) and, once that is captured, start the task again",
         xa.xid, xa.offset
     );
     Error::Unsuitable {
