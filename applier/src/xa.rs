@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use outrigger_protocol::binlog::{self, Body, ChecksumAlg, Event, EventHeader, EventKind, Events};
+use outrigger_protocol::binlog::{Body, EventKind, Unfolder};
 use outrigger_protocol::sql::SqlMode;
 use outrigger_protocol::sql::ddl::{self, Kind};
 use outrigger_storage::{Log, Offset, Record};
@@ -73,17 +73,19 @@ async fn scan(log: &Log, through: Offset) -> Result<Vec<PreparedXa>, Error> {
 }
 
 /// What is prepared after the records that were read: no more than the source holds prepared at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Open {
-    checksum: ChecksumAlg,
+    /// Finds the events of the transaction that is being read.
+    unfolder: Unfolder,
     about: About,
     prepared: HashMap<String, Offset>,
 }
 
 /// What the transaction that is being read is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum About {
     /// No statement of it was read.
+    #[default]
     Unknown,
     /// It began with XA START.
     Xa,
@@ -91,21 +93,11 @@ enum About {
     Nothing,
 }
 
-impl Default for Open {
-    fn default() -> Self {
-        Self {
-            checksum: ChecksumAlg::Off,
-            about: About::Unknown,
-            prepared: HashMap::new(),
-        }
-    }
-}
-
 impl Open {
     /// The log's next record.
     fn read(&mut self, record: &Record) -> Result<(), Error> {
         if let Some(begin) = &record.begin {
-            self.checksum = begin.checksum;
+            self.unfolder = Unfolder::new(begin.checksum);
             self.about = About::Unknown;
         }
         let fail = |cause| Error::Event {
@@ -115,59 +107,35 @@ impl Open {
             ),
             cause,
         };
-        for bytes in Events::new(&record.events) {
-            if self.about == About::Nothing {
-                break;
+        let mut bytes: &[u8] = &record.events;
+        while self.about != About::Nothing
+            && let Some(found) = self.unfolder.next(&mut bytes).map_err(fail)?
+        {
+            if !matches!(
+                found.header().map_err(fail)?.kind,
+                EventKind::QUERY | EventKind::XA_PREPARE
+            ) {
+                continue;
             }
-            self.event(record.offset, bytes.map_err(fail)?).map_err(fail)?;
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, offset: Offset, bytes: &[u8]) -> Result<(), binlog::Error> {
-        match EventHeader::parse(bytes)?.kind {
-            EventKind::QUERY | EventKind::XA_PREPARE => {
-                self.note(offset, &Event::parse(bytes, self.checksum)?.body);
-            }
-            EventKind::TRANSACTION_PAYLOAD => {
-                let Body::TransactionPayload(payload) = Event::parse(bytes, self.checksum)?.body else {
-                    return Ok(());
-                };
-                let mut inner = payload.events();
-                while self.about != About::Nothing
-                    && let Some(bytes) = inner.read()?
-                {
-                    if matches!(
-                        EventHeader::parse(bytes)?.kind,
-                        EventKind::QUERY | EventKind::XA_PREPARE
-                    ) {
-                        self.note(offset, &Event::parse(bytes, ChecksumAlg::Off)?.body);
+            match found.parse().map_err(fail)?.body {
+                Body::XaPrepare(xa) if !xa.one_phase => {
+                    self.prepared
+                        .insert(spell(xa.gtrid, xa.bqual, xa.format_id), record.offset);
+                }
+                Body::Query(query) if self.about == About::Unknown => {
+                    let kind = ddl::classify(query.statement, SqlMode::empty()).kind;
+                    self.about = match kind {
+                        Kind::XaStart => About::Xa,
+                        _ => About::Nothing,
+                    };
+                    if let (Kind::XaCommit | Kind::XaRollback, Some(xid)) = (kind, xid(query.statement)) {
+                        self.prepared.remove(&xid);
                     }
                 }
+                _ => {}
             }
-            _ => {}
         }
         Ok(())
-    }
-
-    fn note(&mut self, offset: Offset, body: &Body<'_>) {
-        match body {
-            Body::XaPrepare(xa) if !xa.one_phase => {
-                self.prepared
-                    .insert(spell(xa.gtrid, xa.bqual, xa.format_id), offset);
-            }
-            Body::Query(query) if self.about == About::Unknown => {
-                let kind = ddl::classify(query.statement, SqlMode::empty()).kind;
-                self.about = match kind {
-                    Kind::XaStart => About::Xa,
-                    _ => About::Nothing,
-                };
-                if let (Kind::XaCommit | Kind::XaRollback, Some(xid)) = (kind, xid(query.statement)) {
-                    self.prepared.remove(&xid);
-                }
-            }
-            _ => {}
-        }
     }
 
     fn list(self) -> Vec<PreparedXa> {
@@ -180,6 +148,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use outrigger_protocol::binlog::ChecksumAlg;
     use outrigger_protocol::position::FilePosition;
     use outrigger_storage::Begin;
 
@@ -221,7 +190,7 @@ mod tests {
         )
     }
 
-    /// What stands prepared after transactions that end so.
+    /// What stands prepared after transactions that end so, in pieces cut anywhere.
     fn open(ends: &[Vec<u8>]) -> Vec<(String, u64)> {
         let mut open = Open::default();
         for (at, end) in ends.iter().enumerate() {
@@ -241,14 +210,17 @@ mod tests {
                 checksum: ChecksumAlg::Off,
                 start: FilePosition::new("binlog.000001", 4),
             };
-            let record = Record {
-                offset,
-                piece: 0,
-                begin: Some(begin),
-                events: events.into(),
-                end: Some(FilePosition::new("binlog.000001", 900)),
-            };
-            open.read(&record).unwrap();
+            let pieces: Vec<&[u8]> = events.chunks(7).collect();
+            for (piece, events) in pieces.iter().enumerate() {
+                let record = Record {
+                    offset,
+                    piece: u32::try_from(piece).unwrap(),
+                    begin: (piece == 0).then(|| begin.clone()),
+                    events: events.to_vec().into(),
+                    end: (piece + 1 == pieces.len()).then(|| FilePosition::new("binlog.000001", 900)),
+                };
+                open.read(&record).unwrap();
+            }
         }
         open.list().into_iter().map(|xa| (xa.xid, xa.offset.0)).collect()
     }
