@@ -387,6 +387,7 @@ impl<'d> Reader<'d> {
         self.judge(
             part,
             between("max_transactions", transactions, 1, 100_000)
+                .and_then(|()| between("lanes", u64::try_from(group.lanes).unwrap_or(u64::MAX), 1, 64))
                 .and_then(|()| {
                     sized(
                         "max_bytes",

@@ -97,6 +97,16 @@ async fn killed_at_group_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_before_a_commit_is_known() {
+    survives(&[
+        "group-committed=return",
+        "group-committed=5*off->return",
+        "group-committed=100*off->return",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_at_checkpoint() {
     survives(&["checkpoint=5*off->return", "checkpoint=100*off->return"]).await;
 }

@@ -232,8 +232,9 @@ impl Metadata {
         )
         .into_bytes();
         write_xa(&mut sql, &first.xa_prepared);
-        sql.extend_from_slice(b", ");
-        write_place(&mut sql, first.offset, &first.position);
+        sql.extend_from_slice(b", log_offset = ");
+        unsigned(&mut sql, first.offset.0);
+        write_position(&mut sql, &first.position);
         if let Some(exact_after) = first.exact_after {
             sql.extend_from_slice(b", exact_after = ");
             unsigned(&mut sql, exact_after.0);
@@ -242,8 +243,9 @@ impl Metadata {
         ended.map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))
     }
 
-    /// Takes the task over: whoever had it can't write any more. Notes what it selects from now on.
-    pub(crate) async fn take_over(&self, target: &mut Target, selection: &str) -> Result<u64, Error> {
+    /// Takes the task over: whoever had it can't write any more. Notes what it selects from now on. Returns the row as it is
+    /// after that: a commit that was still on its way is in it, or never will be.
+    pub(crate) async fn take_over(&self, target: &mut Target, selection: &str) -> Result<Checkpoint, Error> {
         let doing = "taking the task over";
         let sql = format!(
             "UPDATE {}.checkpoint SET epoch = LAST_INSERT_ID(epoch + 1), selection = {} WHERE task = {}",
@@ -252,15 +254,15 @@ impl Metadata {
             self.task
         );
         target.execute(&sql, doing).await?;
-        target
-            .conn()
-            .last_insert_id()
-            .filter(|epoch| *epoch > 0)
-            .ok_or_else(|| Error::Fenced {
+        let ours = target.conn().last_insert_id().unwrap_or_default();
+        match self.load(target.conn()).await? {
+            Some(found) if ours > 0 && found.epoch == ours => Ok(found),
+            found => Err(Error::Fenced {
                 task: self.name.clone(),
-                theirs: 0,
-                ours: 0,
-            })
+                theirs: found.map_or(0, |c| c.epoch),
+                ours,
+            }),
+        }
     }
 
     /// Why a change of the row found none: somebody else has the task.
@@ -275,7 +277,8 @@ impl Metadata {
         }
     }
 
-    /// Appends the statement that moves the checkpoint; it must find one row, else the task was taken over.
+    /// Appends the statement that moves the checkpoint. It fails with ER_BAD_NULL_ERROR when the task was taken over, so that
+    /// a commit sent behind it does not happen.
     pub(crate) fn advance(
         &self,
         out: &mut Vec<u8>,
@@ -285,13 +288,18 @@ impl Metadata {
         xa: Option<&[PreparedXa]>,
     ) {
         self.update(out);
-        write_place(out, at, position);
+        out.extend_from_slice(b"log_offset = IF(epoch = ");
+        unsigned(out, epoch);
+        out.push(b',');
+        unsigned(out, at.0);
+        out.extend_from_slice(b",NULL)");
+        write_position(out, position);
         if let Some(xa) = xa {
             out.extend_from_slice(b", xa_prepared = ");
             write_xa(out, xa);
         }
-        out.extend_from_slice(b", ddl_pending = NULL, changed = NOW(6)");
-        self.demand(out, epoch);
+        out.extend_from_slice(b", ddl_pending = NULL, changed = NOW(6) WHERE task = ");
+        out.extend_from_slice(self.task.as_bytes());
     }
 
     /// Appends the statement that notes a definition statement about to be run, or forgets it.
@@ -352,9 +360,7 @@ fn write_xa(out: &mut Vec<u8>, xa: &[PreparedXa]) {
     quoted(out, serde_json::to_string(xa).unwrap_or_default().as_bytes());
 }
 
-fn write_place(out: &mut Vec<u8>, at: Offset, position: &SourcePosition) {
-    out.extend_from_slice(b"log_offset = ");
-    unsigned(out, at.0);
+fn write_position(out: &mut Vec<u8>, position: &SourcePosition) {
     out.extend_from_slice(b", gtids = ");
     match &position.gtids {
         Some(gtids) => quoted(out, gtids.to_string().as_bytes()),
@@ -381,8 +387,8 @@ mod tests {
         metadata.advance(&mut sql, 7, Offset(9), &position, None);
         assert_eq!(
             String::from_utf8(sql).unwrap(),
-            "UPDATE `out``rigger`.checkpoint SET log_offset = 9, gtids = NULL, file = 'binlog.000001', file_offset = 4, \
-             ddl_pending = NULL, changed = NOW(6) WHERE task = 'it\\'s' AND epoch = 7"
+            "UPDATE `out``rigger`.checkpoint SET log_offset = IF(epoch = 7,9,NULL), gtids = NULL, file = 'binlog.000001', \
+             file_offset = 4, ddl_pending = NULL, changed = NOW(6) WHERE task = 'it\\'s'"
         );
     }
 }

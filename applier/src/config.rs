@@ -250,6 +250,8 @@ impl Default for CopyConfig {
 pub struct GroupConfig {
     /// Source transactions per target transaction at most, 1 to 100,000. Default 500.
     pub max_transactions: usize,
+    /// Connections on which groups are executed at the same time, 1 to 64. They commit in order. Default 4.
+    pub lanes: usize,
     /// Bytes of statements per target transaction at most (a larger source transaction goes alone, in parts). Default 2 MiB.
     pub max_bytes: ByteSize,
     /// How long an incomplete group may wait for more, for targets that are paid by the commit. Default 0: never wait.
@@ -261,6 +263,7 @@ impl Default for GroupConfig {
     fn default() -> Self {
         Self {
             max_transactions: 500,
+            lanes: 4,
             max_bytes: ByteSize::mib(2),
             max_delay: Duration::ZERO,
         }

@@ -1,15 +1,18 @@
 //! Replay: the change log, from the checkpoint on, applied to the target in order and exactly once.
 //!
 //! Two halves work at the same time. The *planner* reads the log, decodes events and writes statements; the *apply* loop
-//! sends them and commits. The apply loop asks when it is free, and gets everything that the planner has ready: one
-//! transaction when there is no backlog, as many as fit into a group when there is one. What has to be done alone (definition
-//! statements, A6) waits until everything before it is committed.
+//! executes them on several *lanes* (connections) and commits in order; `conflict` says which groups may be executed at the same
+//! time. The apply loop asks when a lane is free, and gets everything that the planner has ready: one transaction when
+//! there is no backlog, as many as fit into a group when there is one. What has to be done alone (definition statements,
+//! A6) waits until everything before it is committed.
 //!
 //! Any failure ends both halves. Starting again from the checkpoint row is the one way of recovery: what a lost
 //! connection left undecided is read there, never guessed.
 
 mod apply;
 mod cascade;
+mod conflict;
+mod lane;
 mod layout;
 mod planner;
 mod tables;
@@ -41,7 +44,7 @@ pub(crate) async fn run(
     // One step in flight: the planner is never more than one group ahead of what was asked for.
     let (steps, incoming) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);
-    let apply = apply::Apply::new(context.clone(), metadata.clone(), target, copied.exact_after);
+    let apply = apply::Apply::new(context.clone(), metadata.clone(), target, copied.exact_after).await?;
     let handover = planner::Handover::new(steps, asked);
     let planner = planner::Planner::new(
         context.clone(),

@@ -43,6 +43,8 @@ pub(crate) struct Table {
     key_list: String,
     /// `` `a`=VALUES(`a`),… ``: all written columns but the key's.
     assign: String,
+    /// Columns whose values tie different rows together: those of the other unique keys. `None`: any column may.
+    ties: Option<Vec<usize>>,
 }
 
 impl Table {
@@ -74,7 +76,10 @@ impl Table {
             let name = quote_name(&def.columns[*i].name);
             format!("{name}=VALUES({name})")
         };
-        let assign: Vec<String> = written.iter().filter(|i| !in_key(i)).map(assignment).collect();
+        let mut assign: Vec<String> = written.iter().filter(|i| !in_key(i)).map(assignment).collect();
+        if !assign.is_empty() && !def.other_unique_keys.is_empty() {
+            assign.extend(guard(&def));
+        }
         Self {
             quoted,
             written,
@@ -82,13 +87,9 @@ impl Table {
             into,
             key_list,
             assign: assign.join(","),
+            ties: ties(&def),
             def,
         }
-    }
-
-    /// True when the table's rows are told apart by its key alone, so that changes of different rows may change places.
-    fn is_foldable(&self) -> bool {
-        self.def.key.is_some() && self.def.other_unique_keys.is_empty()
     }
 
     /// Appends `(a,b,…)`.
@@ -144,6 +145,32 @@ impl Table {
     }
 }
 
+/// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, the key becomes NULL, which
+/// is an error: `` `k`=IF(`k`=VALUES(`k`),`k`,NULL) ``.
+fn guard(def: &TableDef) -> Option<String> {
+    let key = def.key.as_ref()?;
+    let names: Vec<String> = key
+        .columns
+        .iter()
+        .map(|i| quote_name(&def.columns[*i].name))
+        .collect();
+    let same: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name}=VALUES({name})"))
+        .collect();
+    let first = names.first()?;
+    Some(format!("{first}=IF({},{first},NULL)", same.join(" AND ")))
+}
+
+fn ties(def: &TableDef) -> Option<Vec<usize>> {
+    let mut columns = Vec::new();
+    for column in def.other_unique_keys.iter().flat_map(|key| &key.columns) {
+        // An expression or a generated column follows columns that are not named here.
+        columns.push(column.filter(|i| !def.columns[*i].generated)?);
+    }
+    Some(columns)
+}
+
 /// True where a column of several in a key may be compared with its literal inside `(a,b) IN ((…),(…))`. There the server
 /// compares by the literal's type: a DATETIME(3) with `'2020-01-01 00:00:00'` as text, which are not equal.
 fn listable(kind: ColumnKind) -> bool {
@@ -192,6 +219,8 @@ pub(crate) struct Expect {
     pub(crate) table: Option<Arc<Table>>,
     /// Names it in a message.
     pub(crate) what: &'static str,
+    /// Where it ends in the batch's text.
+    pub(crate) end: usize,
 }
 
 /// Row changes counted by kind.
@@ -200,6 +229,15 @@ pub(crate) struct RowCounts {
     pub(crate) inserted: u64,
     pub(crate) updated: u64,
     pub(crate) deleted: u64,
+}
+
+impl RowCounts {
+    /// Counts others too.
+    pub(crate) fn add(&mut self, others: Self) {
+        self.inserted += others.inserted;
+        self.updated += others.updated;
+        self.deleted += others.deleted;
+    }
 }
 
 /// The statements of one round trip, being written.
@@ -290,6 +328,7 @@ impl Statements {
             rows,
             table: None,
             what,
+            end: self.sql.len(),
         });
     }
 
@@ -429,6 +468,7 @@ impl Statements {
             rows,
             table: Some(open.table),
             what,
+            end: self.sql.len(),
         });
     }
 
@@ -464,6 +504,7 @@ impl Statements {
             rows: Some(1),
             table: Some(Arc::clone(table)),
             what: "UPDATE",
+            end: self.sql.len(),
         });
     }
 
@@ -478,6 +519,7 @@ impl Statements {
             rows: Some(1),
             table: Some(Arc::clone(table)),
             what: "DELETE",
+            end: self.sql.len(),
         });
     }
 

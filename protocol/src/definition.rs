@@ -112,6 +112,9 @@ pub struct KeyDef {
     pub name: String,
     /// Indexes into [`TableDef::columns`], in the key's order.
     pub columns: Vec<usize>,
+    /// True when it holds only the beginning of some column, so that rows with different values may be one to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prefixed: bool,
 }
 
 /// A unique key, whatever it is made of.
@@ -119,7 +122,8 @@ pub struct KeyDef {
 pub struct UniqueKey {
     /// Its name.
     pub name: String,
-    /// Indexes into [`TableDef::columns`], in the key's order; `None` stands for an expression.
+    /// Indexes into [`TableDef::columns`], in the key's order; `None` stands for an expression, or for the beginning of a
+    /// column.
     pub columns: Vec<Option<usize>>,
 }
 
@@ -144,8 +148,8 @@ impl TableDef {
                  FROM information_schema.columns WHERE table_schema = {db} AND table_name = {name} ORDER BY ordinal_position"
             ),
             format!(
-                "SELECT CAST(index_name AS CHAR), CAST(column_name AS CHAR), CAST(nullable AS CHAR) FROM information_schema.statistics \
-                 WHERE table_schema = {db} AND table_name = {name} AND non_unique = 0 \
+                "SELECT CAST(index_name AS CHAR), CAST(column_name AS CHAR), CAST(nullable AS CHAR), sub_part IS NOT NULL \
+                 FROM information_schema.statistics WHERE table_schema = {db} AND table_name = {name} AND non_unique = 0 \
                  ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index"
             ),
         ]
@@ -168,10 +172,11 @@ impl TableDef {
         let parts = keys
             .iter()
             .map(|row| match row.as_slice() {
-                [Some(index), column, nullable] => Ok(KeyPart {
+                [Some(index), column, nullable, prefix] => Ok(KeyPart {
                     index,
                     column: column.as_deref(),
                     nullable: nullable.as_deref() == Some("YES"),
+                    prefix: prefix.as_deref() == Some("1"),
                 }),
                 _ => Err(SHAPE.to_owned()),
             })
@@ -294,33 +299,52 @@ struct KeyPart<'a> {
     /// `None`: an expression, which is not in any row image.
     column: Option<&'a str>,
     nullable: bool,
+    /// Only the column's beginning is in the index.
+    prefix: bool,
 }
 
 /// Picks the key by which rows are found: the primary key, else the first unique key that no NULL can hide from.
 fn choose_key(columns: &[ColumnDef], parts: &[KeyPart<'_>]) -> (Option<KeyDef>, Vec<UniqueKey>) {
-    let mut keys: Vec<(UniqueKey, bool)> = Vec::new();
+    let mut keys: Vec<Found> = Vec::new();
     for part in parts {
         let place = part
             .column
             .and_then(|name| columns.iter().position(|column| column.name == *name));
-        if keys.last().is_none_or(|(key, _)| key.name != part.index) {
-            let key = UniqueKey {
+        if keys.last().is_none_or(|key| key.name != part.index) {
+            keys.push(Found {
                 name: part.index.to_owned(),
                 columns: Vec::new(),
-            };
-            keys.push((key, true));
+                prefixed: false,
+                identifies: true,
+            });
         }
-        if let Some((key, identifies)) = keys.last_mut() {
-            key.columns.push(place);
-            *identifies &= place.is_some() && !part.nullable;
+        if let Some(key) = keys.last_mut() {
+            key.columns.push((place, part.prefix));
+            key.prefixed |= part.prefix;
+            key.identifies &= place.is_some() && !part.nullable;
         }
     }
-    let chosen = keys.iter().position(|(_, identifies)| *identifies);
-    let key = chosen.map(|at| keys.remove(at).0).map(|key| KeyDef {
+    let chosen = keys.iter().position(|key| key.identifies);
+    let key = chosen.map(|at| keys.remove(at)).map(|key| KeyDef {
         name: key.name,
-        columns: key.columns.into_iter().flatten().collect(),
+        columns: key.columns.into_iter().filter_map(|(place, _)| place).collect(),
+        prefixed: key.prefixed,
     });
-    (key, keys.into_iter().map(|(key, _)| key).collect())
+    let whole = |(place, prefix): (Option<usize>, bool)| place.filter(|_| !prefix);
+    let others = keys.into_iter().map(|key| UniqueKey {
+        name: key.name,
+        columns: key.columns.into_iter().map(whole).collect(),
+    });
+    (key, others.collect())
+}
+
+/// A unique key while its parts are read.
+struct Found {
+    name: String,
+    /// Each part's column, if it is one, and whether only its beginning counts.
+    columns: Vec<(Option<usize>, bool)>,
+    prefixed: bool,
+    identifies: bool,
 }
 
 fn column(row: &AnswerRow) -> Result<ColumnDef, String> {

@@ -368,6 +368,12 @@ const GROUP: Section = Section {
             "The most transactions in a group.",
         ),
         key(
+            "lanes",
+            Value::Default("4"),
+            "1 to 64",
+            "The most connections on which groups are executed at the same time. They commit in order.",
+        ),
+        key(
             "max_bytes",
             Value::Default("\"2 MiB\""),
             "a size; 64 KiB to 256 MiB",

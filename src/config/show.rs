@@ -74,6 +74,7 @@ pub(super) fn render(config: &Config) -> String {
             "group",
             format!("{} transactions or {}", group.max_transactions, group.max_bytes),
         );
+        lines.add("group lanes", group.lanes);
         lines.duration("group max_delay", group.max_delay);
         lines.add(
             "on_existing_tables",

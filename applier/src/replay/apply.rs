@@ -1,18 +1,29 @@
-//! The sending half: one round trip per batch, every statement's affected rows checked, then the commit.
+//! The sending half: groups executed on several connections at the same time, committed one after the other in the source's
+//! order (A2).
+//!
+//! A group is executed as soon as no group before it that is still open has anything in common with it (A3), and committed
+//! when it is the oldest one. The oldest group never waits for a younger one: where the server's locks are wider than the
+//! rows, so that it does, the younger ones are undone and executed again after it.
 
-use std::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use outrigger_protocol::position::SourcePosition;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use outrigger_storage::Offset;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::conflict::History;
+use super::lane::{Batch, Done, Lane};
 use crate::checkpoint::Metadata;
-use crate::error::{Error, Place, Side};
+use crate::error::Error;
 use crate::snapshot::Context;
-use crate::statement::{Expect, RowCounts, STRICT};
-use crate::status::{Applied, TaskState};
+use crate::statement::RowCounts;
+use crate::status::TaskState;
 use crate::target::Target;
 
 /// What the planner hands over.
@@ -24,63 +35,106 @@ pub(super) enum Step {
     Barrier(oneshot::Sender<()>),
 }
 
-/// The statements of one round trip.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// The statements, `;` between them.
-    pub(super) sql: Vec<u8>,
-    /// What each must report.
-    pub(super) expects: Vec<Expect>,
-    /// Rows in it.
-    pub(super) counts: RowCounts,
-    /// True when its first statement begins the target transaction.
-    pub(super) opens: bool,
-    /// Where its group began, for messages.
-    pub(super) place: Place,
-    /// What the commit after it makes durable; `None`: the group goes on with the next batch.
-    pub(super) commit: Option<Commit>,
-}
-
-/// What a commit makes durable.
-#[derive(Debug)]
-pub(super) struct Commit {
-    pub(super) offset: Offset,
-    pub(super) trim_through: Offset,
-    pub(super) position: SourcePosition,
-    /// The source's commit time of the last transaction, microseconds since 1970.
-    pub(super) commit_micros: u64,
-    /// Source transactions in the group.
-    pub(super) transactions: u64,
-}
-
-/// How often a group that met a deadlock is sent again before the task starts over from its checkpoint.
+/// How often a group that met a deadlock is executed again before the task starts over from its checkpoint.
 const MAX_CONFLICTS: u32 = 10;
+/// After one group was in the way of another, so many run one by one; each time it happens again, twice as many.
+const CAUTION: u64 = 16;
+/// But no more than these.
+const MAX_CAUTION: u64 = 4096;
 
-/// The apply loop and its connection.
+type Work = Pin<Box<dyn Future<Output = Finished> + Send>>;
+
+/// What a lane did.
+struct Finished {
+    /// `None` where it could not be opened.
+    lane: Option<Lane>,
+    group: u64,
+    what: What,
+    outcome: Result<(), Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Execute,
+    Commit,
+    Undo,
+}
+
+/// A group that is not committed yet.
+struct Group {
+    number: u64,
+    /// May be executed once this one is committed.
+    after: u64,
+    /// The newest batch of it.
+    batch: Arc<Batch>,
+    state: State,
+    /// Its connection, while nothing runs there.
+    lane: Option<Lane>,
+    began: Instant,
+    counts: RowCounts,
+    bytes: u64,
+    conflicts: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A batch of it is to be executed.
+    Waiting,
+    /// Something of it is on its way.
+    Running,
+    /// What came of it is executed.
+    Executed,
+}
+
+/// The apply loop and its connections.
 pub(super) struct Apply {
     context: Context,
     metadata: Metadata,
-    target: Target,
     exact_after: Offset,
-    began: Option<Instant>,
-    counts: RowCounts,
-    bytes: u64,
+    durable: watch::Receiver<Offset>,
+    idle: Vec<Lane>,
+    /// Connections, idle or not.
+    lanes: usize,
+    busy: FuturesUnordered<Work>,
+    /// Oldest first.
+    groups: VecDeque<Group>,
+    history: History,
+    /// The last group entered, and the last one committed.
+    entered: u64,
+    committed: u64,
+    /// So many of the next groups run one by one, and how many do when it happens again.
+    cautious: u64,
+    caution: u64,
+    barrier: Option<oneshot::Sender<()>>,
 }
 
 impl Apply {
-    pub(super) fn new(context: Context, metadata: Metadata, target: Target, exact_after: Offset) -> Self {
-        Self {
+    pub(super) async fn new(
+        context: Context,
+        metadata: Metadata,
+        target: Target,
+        exact_after: Offset,
+    ) -> Result<Self, Error> {
+        let lane = Lane::new(target, metadata.clone(), context.epoch).await?;
+        Ok(Self {
+            durable: context.log.durable(),
             context,
             metadata,
-            target,
             exact_after,
-            began: None,
-            counts: RowCounts::default(),
-            bytes: 0,
-        }
+            idle: vec![lane],
+            lanes: 1,
+            busy: FuturesUnordered::new(),
+            groups: VecDeque::new(),
+            history: History::default(),
+            entered: 0,
+            committed: 0,
+            cautious: 0,
+            caution: CAUTION,
+            barrier: None,
+        })
     }
 
-    /// Sends what comes until the planner ends or `cancel` is called; a batch that was begun is finished.
+    /// Sends what comes until the planner ends or `cancel` is called; whole groups that are here are finished.
     pub(super) async fn run(
         mut self,
         mut steps: mpsc::Receiver<Step>,
@@ -88,156 +142,305 @@ impl Apply {
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         let applied = self.context.status.applied().borrow().offset;
-        let durable = *self.context.log.durable().borrow();
+        let durable = *self.durable.borrow_and_update();
         self.show_phase(applied, durable <= applied);
+        let mut ended = false;
         loop {
-            // A planner that has ended does not read any more; what it sent before still counts.
-            ask.try_send(()).ok();
-            let step = tokio::select! {
-                // Nothing is half done here but a group whose next batch is not there yet: the server rolls it back.
-                () = cancel.cancelled() => return Ok(()),
-                step = steps.recv() => step,
-            };
-            match step {
-                Some(Step::Batch(batch)) => self.batch(*batch).await?,
-                // The planner waits for it; when it is gone nobody does.
-                Some(Step::Barrier(done)) => drop(done.send(())),
-                None => return Ok(()),
+            if self.groups.is_empty() {
+                if let Some(done) = self.barrier.take() {
+                    // The planner waits for it; when it is gone nobody does.
+                    done.send(()).ok();
+                }
+                if ended {
+                    return Ok(());
+                }
+            }
+            self.start();
+            if !ended && self.wants_more() {
+                // A planner that has ended does not read any more; what it sent before still counts.
+                ask.try_send(()).ok();
+            }
+            tokio::select! {
+                () = cancel.cancelled(), if !ended => {
+                    ended = true;
+                    // What has begun and can't be completed is rolled back by the server.
+                    let whole = |group: &Group| group.state != State::Waiting && group.batch.commit.is_some();
+                    let kept = self.groups.iter().take_while(|group| whole(group)).count();
+                    self.groups.truncate(kept);
+                    self.barrier = None;
+                }
+                Some(finished) = self.busy.next() => self.finished(finished).await?,
+                step = steps.recv(), if !ended => match step {
+                    Some(Step::Batch(batch)) => self.enter(*batch),
+                    Some(Step::Barrier(done)) => self.barrier = Some(done),
+                    None => ended = true,
+                },
+                changed = self.durable.changed(), if self.waits_for_the_log() => {
+                    if changed.is_err() {
+                        return Err(outrigger_storage::Error::Closed.into());
+                    }
+                }
             }
         }
     }
 
-    async fn batch(&mut self, batch: Batch) -> Result<(), Error> {
-        if batch.commit.is_some() {
-            fail::fail_point!("checkpoint", |_| outrigger_storage::failpoint::kill());
+    /// Whether another batch could be executed now.
+    fn wants_more(&self) -> bool {
+        match self.groups.back() {
+            _ if self.barrier.is_some() => false,
+            Some(group) if group.state == State::Waiting => false,
+            // One that goes on does so where it began.
+            Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
+            _ => !self.idle.is_empty() || self.lanes < self.context.config.group.lanes,
         }
-        if batch.opens {
-            self.began = Some(Instant::now());
-            self.counts = RowCounts::default();
-            self.bytes = 0;
+    }
+
+    /// Takes a batch over: a new group, or more of the last one.
+    fn enter(&mut self, batch: Batch) {
+        let batch = Arc::new(batch);
+        let bytes = u64::try_from(batch.sql.len()).unwrap_or(u64::MAX);
+        if !batch.opens
+            && let Some(group) = self.groups.back_mut()
+        {
+            let after = self.history.enter(group.number, &batch.footprint, self.committed);
+            group.after = group.after.max(after);
+            group.counts.add(batch.counts);
+            group.bytes += bytes;
+            group.batch = batch;
+            group.state = State::Waiting;
+            return;
         }
-        let mut conflicts = 0;
-        while let Err(error) = self.send(&batch).await {
-            // Only a group that is here as a whole can be sent again.
-            if !error.is_conflict() || !batch.opens || batch.commit.is_none() || conflicts == MAX_CONFLICTS {
-                // The connection is dropped after this, which rolls back as well.
-                self.target.execute("ROLLBACK", "rolling a group back").await.ok();
+        self.entered += 1;
+        let mut after = self.history.enter(self.entered, &batch.footprint, self.committed);
+        if self.cautious > 0 {
+            self.cautious -= 1;
+            after = self.entered - 1;
+        }
+        self.groups.push_back(Group {
+            number: self.entered,
+            after,
+            counts: batch.counts,
+            batch,
+            state: State::Waiting,
+            lane: None,
+            began: Instant::now(),
+            bytes,
+            conflicts: 0,
+        });
+    }
+
+    /// Starts whatever can be started.
+    fn start(&mut self) {
+        for at in 0..self.groups.len() {
+            self.start_one(at);
+        }
+    }
+
+    fn start_one(&mut self, at: usize) {
+        let durable = *self.durable.borrow();
+        let Some(group) = self.groups.get_mut(at) else {
+            return;
+        };
+        let oldest = at == 0;
+        let batch = Arc::clone(&group.batch);
+        let may_commit = oldest
+            && batch
+                .commit
+                .as_ref()
+                .is_some_and(|commit| commit.done.durable.is_none_or(|wanted| wanted <= durable));
+        match group.state {
+            State::Waiting if group.after <= self.committed => {
+                let lane = match group.lane.take().or_else(|| self.idle.pop()) {
+                    Some(lane) => Some(lane),
+                    None if self.lanes < self.context.config.group.lanes => {
+                        self.lanes += 1;
+                        None
+                    }
+                    None => return,
+                };
+                group.state = State::Running;
+                if batch.commit.is_some() {
+                    fail::fail_point!("checkpoint", |_| outrigger_storage::failpoint::kill());
+                }
+                let (context, metadata) = (self.context.clone(), self.metadata.clone());
+                let number = group.number;
+                self.busy.push(Box::pin(async move {
+                    let opened = match lane {
+                        Some(lane) => Ok(lane),
+                        None => Lane::open(&context, metadata).await,
+                    };
+                    execute(opened, number, &batch, may_commit).await
+                }));
+            }
+            State::Executed if may_commit => {
+                let Some(mut lane) = group.lane.take() else { return };
+                group.state = State::Running;
+                let number = group.number;
+                self.busy.push(Box::pin(async move {
+                    let outcome = match &batch.commit {
+                        Some(commit) => lane.commit(commit).await,
+                        None => Ok(()),
+                    };
+                    Finished {
+                        lane: Some(lane),
+                        group: number,
+                        what: What::Commit,
+                        outcome,
+                    }
+                }));
+            }
+            _ => {}
+        }
+    }
+
+    /// True when the oldest group is executed and what it holds is not durable in the log yet.
+    fn waits_for_the_log(&self) -> bool {
+        self.groups.front().is_some_and(|group| {
+            group.state == State::Executed
+                && group
+                    .batch
+                    .commit
+                    .as_ref()
+                    .is_some_and(|commit| commit.done.durable.is_some())
+        })
+    }
+
+    async fn finished(&mut self, finished: Finished) -> Result<(), Error> {
+        let Finished {
+            lane,
+            group: number,
+            what,
+            outcome,
+        } = finished;
+        let Some(at) = self.groups.iter().position(|group| group.number == number) else {
+            // It was given up: whatever its connection holds goes with it.
+            return Ok(());
+        };
+        match (outcome, what) {
+            (Ok(()), What::Commit) => {
+                self.idle.extend(lane);
+                if let Some(group) = self.groups.remove(at) {
+                    self.committed(&group);
+                }
+                Ok(())
+            }
+            (Ok(()), What::Undo) => {
+                // Nothing of it is left: any connection will do.
+                self.idle.extend(lane);
+                self.groups[at].state = State::Waiting;
+                Ok(())
+            }
+            (Ok(()), What::Execute) => {
+                let group = &mut self.groups[at];
+                group.state = State::Executed;
+                group.lane = lane;
+                if group.after >= number {
+                    self.undo(at);
+                }
+                Ok(())
+            }
+            (Err(error), What::Execute) if error.is_conflict() => {
+                self.groups[at].lane = lane;
+                self.yield_to_the_oldest(at, error).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// A group met another one's locks. It is undone and executed again; if it is the oldest one, after all younger ones
+    /// were undone.
+    async fn yield_to_the_oldest(&mut self, at: usize, error: Error) -> Result<(), Error> {
+        let group = &mut self.groups[at];
+        let whole = group.batch.opens && group.batch.commit.is_some();
+        // Only a group that is here as a whole can be executed again.
+        if !whole || group.conflicts == MAX_CONFLICTS {
+            return Err(error);
+        }
+        group.conflicts += 1;
+        let conflicts = group.conflicts;
+        self.context.metrics.retries.increment(1);
+        self.context
+            .status
+            .counters
+            .retries
+            .fetch_add(1, Ordering::Relaxed);
+        self.cautious = self.caution;
+        self.caution = (2 * self.caution).min(MAX_CAUTION);
+        tracing::debug!(place = %self.groups[at].batch.place, %error, oldest = at == 0, "a group is executed again");
+        if at > 0 {
+            self.groups[at].after = self.groups[at].number - 1;
+            self.undo(at);
+            return Ok(());
+        }
+        for younger in (1..self.groups.len()).rev() {
+            let group = &mut self.groups[younger];
+            if !(group.batch.opens && group.batch.commit.is_some()) && group.state != State::Waiting {
                 return Err(error);
             }
-            conflicts += 1;
-            self.context.metrics.retries.increment(1);
-            self.context
-                .status
-                .counters
-                .retries
-                .fetch_add(1, Ordering::Relaxed);
-            self.target.execute("ROLLBACK", "rolling a group back").await?;
-            self.target.execute(STRICT, "setting the session up").await?;
-            tokio::time::sleep(Duration::from_millis(rand::random_range(
-                1..20 * u64::from(conflicts),
-            )))
-            .await;
+            group.after = group.after.max(group.number - 1);
+            match group.state {
+                State::Executed => self.undo(younger),
+                // Undone as soon as it is executed.
+                State::Running => group.after = group.number,
+                State::Waiting => {}
+            }
         }
-        self.counts.inserted += batch.counts.inserted;
-        self.counts.updated += batch.counts.updated;
-        self.counts.deleted += batch.counts.deleted;
-        self.bytes += u64::try_from(batch.sql.len()).unwrap_or(u64::MAX);
-        if let Some(commit) = batch.commit {
-            fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
-            self.target.execute("COMMIT", "committing a group").await?;
-            self.committed(commit);
-        }
+        self.undo(0);
+        // Whoever else writes there gets a moment.
+        tokio::time::sleep(Duration::from_millis(rand::random_range(
+            1..20 * u64::from(conflicts),
+        )))
+        .await;
         Ok(())
     }
 
-    /// Sends a batch and checks what its statements report.
-    async fn send(&mut self, batch: &Batch) -> Result<(), Error> {
-        let (affected, ended) = self.target.run(&batch.sql).await;
-        for (rows, expect) in affected.iter().zip(&batch.expects) {
-            if expect.rows.is_none_or(|wanted| wanted == *rows) {
-                continue;
+    /// Rolls a group back that is to be executed again.
+    fn undo(&mut self, at: usize) {
+        let group = &mut self.groups[at];
+        group.after = group.after.min(group.number - 1);
+        let Some(mut lane) = group.lane.take() else { return };
+        group.state = State::Running;
+        let number = group.number;
+        self.busy.push(Box::pin(async move {
+            let outcome = lane.undo().await;
+            Finished {
+                lane: Some(lane),
+                group: number,
+                what: What::Undo,
+                outcome,
             }
-            let Some(table) = &expect.table else {
-                return Err(self.metadata.fenced(&mut self.target, self.context.epoch).await);
-            };
-            let wanted = expect.rows.unwrap_or_default();
-            return Err(Error::Divergence {
-                table: table.quoted.clone(),
-                place: batch.place.clone(),
-                what: format!(
-                    "{} affected {rows} rows instead of {wanted} (key: {})",
-                    expect.what,
-                    table.key_names()
-                ),
-            });
-        }
-        let Err(cause) = ended else {
-            return match affected.len() == batch.expects.len() {
-                true => Ok(()),
-                false => Err(Error::Unsuitable {
-                    side: Side::Target,
-                    what: format!(
-                        "it answered {} of {} statements",
-                        affected.len(),
-                        batch.expects.len()
-                    ),
-                }),
-            };
-        };
-        let at = batch.expects.get(affected.len());
-        let table = at.and_then(|expect| expect.table.as_ref());
-        let code = if let mysql_async::Error::Server(error) = &cause {
-            error.code
-        } else {
-            0
-        };
-        match table {
-            Some(table) if code == 1062 => Err(Error::Divergence {
-                table: table.quoted.clone(),
-                place: batch.place.clone(),
-                what: format!(
-                    "a row to be inserted has a key that the target holds already (key: {})",
-                    table.key_names()
-                ),
-            }),
-            Some(table) => Err(Error::server(
-                Side::Target,
-                format!("writing rows of {}", table.quoted),
-                cause,
-            )),
-            None => Err(Error::server(Side::Target, "writing the checkpoint", cause)),
-        }
+        }));
     }
 
     /// The group is durable on the target: counts it and tells everybody.
-    fn committed(&mut self, commit: Commit) {
+    fn committed(&mut self, group: &Group) {
+        self.committed = group.number;
+        if self.cautious == 0 {
+            self.caution = self.caution.saturating_sub(1).max(CAUTION);
+        }
+        let Some(commit) = &group.batch.commit else { return };
+        let done: &Done = &commit.done;
         let (status, metrics) = (&self.context.status, &self.context.metrics);
         let counters = &status.counters;
-        let add = |counter: &std::sync::atomic::AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
-        add(&counters.inserted, self.counts.inserted);
-        add(&counters.updated, self.counts.updated);
-        add(&counters.deleted, self.counts.deleted);
-        add(&counters.bytes, self.bytes);
-        add(&counters.transactions, commit.transactions);
+        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+        add(&counters.inserted, group.counts.inserted);
+        add(&counters.updated, group.counts.updated);
+        add(&counters.deleted, group.counts.deleted);
+        add(&counters.bytes, group.bytes);
+        add(&counters.transactions, done.transactions);
         add(&counters.groups, 1);
-        metrics.rows_inserted.increment(self.counts.inserted);
-        metrics.rows_updated.increment(self.counts.updated);
-        metrics.rows_deleted.increment(self.counts.deleted);
-        metrics.bytes.increment(self.bytes);
-        metrics.transactions.increment(commit.transactions);
+        metrics.rows_inserted.increment(group.counts.inserted);
+        metrics.rows_updated.increment(group.counts.updated);
+        metrics.rows_deleted.increment(group.counts.deleted);
+        metrics.bytes.increment(group.bytes);
+        metrics.transactions.increment(done.transactions);
         metrics.groups.increment(1);
-        if let Some(began) = self.began.take() {
-            metrics.group_seconds.record(began.elapsed().as_secs_f64());
-        }
-        let offset = commit.offset;
-        let caught_up = *self.context.log.durable().borrow() <= offset;
-        status.committed(commit.commit_micros, caught_up);
+        metrics.group_seconds.record(group.began.elapsed().as_secs_f64());
+        let offset = done.applied.offset;
+        let caught_up = *self.durable.borrow() <= offset;
+        status.committed(done.commit_micros, caught_up);
         metrics.offset.set(offset.0 as f64);
-        status.set_applied(Applied {
-            offset,
-            trim_through: commit.trim_through,
-            position: Some(commit.position),
-        });
+        status.set_applied(done.applied.clone());
         self.show_phase(offset, caught_up || status.delay() < Duration::from_secs(1));
     }
 
@@ -253,5 +456,36 @@ impl Apply {
         } else {
             TaskState::CatchingUp
         });
+    }
+}
+
+/// Executes a batch; with its commit when it may be committed at once.
+async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_commit: bool) -> Finished {
+    let mut lane = match opened {
+        Ok(lane) => lane,
+        Err(error) => {
+            return Finished {
+                lane: None,
+                group,
+                what: What::Execute,
+                outcome: Err(error),
+            };
+        }
+    };
+    let (what, outcome) = match &batch.commit {
+        Some(commit) if may_commit && Lane::suits_one_trip(batch) => {
+            match lane.execute_and_commit(batch, commit).await {
+                // Nothing was committed: it is as if it had been executed only.
+                Err(error) if error.is_conflict() => (What::Execute, Err(error)),
+                outcome => (What::Commit, outcome),
+            }
+        }
+        _ => (What::Execute, lane.execute(batch).await),
+    };
+    Finished {
+        lane: Some(lane),
+        group,
+        what,
+        outcome,
     }
 }

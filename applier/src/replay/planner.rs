@@ -16,12 +16,15 @@ use tokio::time::Instant;
 
 pub(super) use self::handover::Handover;
 use self::transaction::Transaction;
-use super::apply::{Batch, Commit, Step};
+use super::apply::Step;
+use super::conflict::Footprint;
+use super::lane::{Batch, Commit, Done};
 use super::tables::Tables;
 use crate::checkpoint::{Checkpoint, Metadata, PreparedXa, trim_through};
 use crate::error::{Error, Place};
 use crate::snapshot::{Context, CopyOutcome};
 use crate::statement::Statements;
+use crate::status::Applied;
 use crate::target::Target;
 
 /// How long transactions that change nothing here wait for company before the checkpoint moves over them.
@@ -77,6 +80,8 @@ impl From<outrigger_storage::Error> for Halt {
 /// The target transaction that is being planned.
 struct Group {
     statements: Statements,
+    /// What the statements touch that were not handed over yet.
+    footprint: Footprint,
     /// True once a batch of it was handed over.
     opened: bool,
     /// Whole source transactions in it.
@@ -94,6 +99,7 @@ impl Group {
     fn new() -> Self {
         Self {
             statements: Statements::begin(),
+            footprint: Footprint::default(),
             opened: false,
             transactions: 0,
             began: Instant::now(),
@@ -229,16 +235,21 @@ impl Planner {
         }
         let (offset, position) = (self.group.last, self.position.clone());
         let xa = self.group.xa_changed.then_some(self.prepared.as_slice());
-        self.group.statements.frame("checkpoint", Some(1), |sql| {
-            self.metadata
-                .advance(sql, self.context.epoch, offset, &position, xa);
-        });
+        let mut checkpoint = Vec::new();
+        self.metadata
+            .advance(&mut checkpoint, self.context.epoch, offset, &position, xa);
         let commit = Commit {
-            offset,
-            trim_through: trim_through(offset, &self.prepared),
-            position,
-            commit_micros: self.group.commit_micros,
-            transactions: self.group.transactions,
+            checkpoint,
+            done: Done {
+                applied: Applied {
+                    offset,
+                    trim_through: trim_through(offset, &self.prepared),
+                    position: Some(position),
+                },
+                durable: None,
+                commit_micros: self.group.commit_micros,
+                transactions: self.group.transactions,
+            },
         };
         self.send(Some(commit)).await?;
         self.group = Group::new();
@@ -275,6 +286,7 @@ impl Planner {
                 sql,
                 expects,
                 counts,
+                footprint: std::mem::take(&mut self.group.footprint),
                 opens,
                 place,
                 commit,

@@ -12,6 +12,7 @@ use outrigger_protocol::binlog::rows::RowPlan;
 use outrigger_storage::{Definition, Log, Offset, Schema};
 
 use super::cascade::Cascades;
+use super::conflict::Identity;
 use super::layout::Layout;
 use crate::config::Selection;
 use crate::definition::{self, TableDef};
@@ -37,6 +38,8 @@ pub(super) struct Planned {
     pub(super) table: Arc<Table>,
     /// What changes of its rows do to other tables.
     pub(super) cascades: Arc<Cascades>,
+    /// Which unique values its rows have.
+    pub(super) identity: Identity,
     /// How its rows are decoded.
     pub(super) plan: RowPlan,
 }
@@ -196,6 +199,7 @@ fn plan(
         cause,
     })?;
     Ok(Planned {
+        identity: Identity::new(&table.def),
         table,
         cascades,
         plan,

@@ -1,9 +1,12 @@
-//! The net effect of a group's changes on each row, for tables that no second unique key ties together.
+//! The net effect of a group's changes on each row, for tables with a key.
 //!
 //! A group is one target transaction, so only what it leaves behind counts: ten updates of a row are one, an insert and
 //! its delete are nothing, a delete and an insert of one key are an update. What is left of a table are at most three kinds
 //! of statements over many rows. Nothing is given up for it: each still says how many rows it must find, and the
 //! first change of a row says whether the row must be there.
+//!
+//! Rows may be tied together by further unique keys (one gives a value up, another takes it). A row whose unique values
+//! changed is deleted and inserted; all deletes come first, and what an update leaves alone nobody else can take.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -35,10 +38,19 @@ struct Rows {
 #[derive(Debug)]
 struct Slot {
     key: Box<[u8]>,
-    /// The row as it was before the group, by its hash; `None`: there must have been none.
-    origin: Option<u64>,
+    /// The row as it was before the group; `None`: there must have been none.
+    origin: Option<Hashes>,
     /// The row as it is now; `None`: deleted.
-    now: Option<(u64, Box<[u8]>)>,
+    now: Option<(Hashes, Box<[u8]>)>,
+}
+
+/// A row's hashes. Two rows with the same ones only cost a rewrite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hashes {
+    /// Of all of it.
+    row: u64,
+    /// Of what ties it to other rows.
+    ties: u64,
 }
 
 impl Fold {
@@ -55,7 +67,7 @@ impl Fold {
     /// True when the change can be folded; then it is to be given to [`Fold::add`].
     pub(super) fn takes(table: &Table, change: &Change<'_, '_>) -> bool {
         let small = |image: &Image<'_>| image.iter().flatten().map(size).sum::<usize>() <= MAX_ROW;
-        table.is_foldable()
+        table.def.key.is_some()
             && match change {
                 Change::Insert(after) | Change::Update(_, after) => {
                     small(after) && !super::has_error_enum(table, after)
@@ -135,7 +147,11 @@ impl Slot {
             (None, None) => Outcome::Nothing,
             (None, Some(_)) => Outcome::Insert,
             (Some(_), None) => Outcome::Delete,
-            (Some(origin), Some((now, _))) if origin == *now || table.assign.is_empty() => Outcome::Rewrite,
+            (Some(origin), Some((now, _)))
+                if origin.row == now.row || origin.ties != now.ties || table.assign.is_empty() =>
+            {
+                Outcome::Rewrite
+            }
             (Some(_), Some(_)) => Outcome::Update,
         }
     }
@@ -147,11 +163,11 @@ impl Rows {
         let mut text = Vec::new();
         self.table.write_tuple(&mut text, after, &self.table.written);
         let bytes = text.len();
-        let now = Some((hash(after), text.into_boxed_slice()));
+        let now = Some((hashes(&self.table, after), text.into_boxed_slice()));
         let key = key(&self.table, after);
         match self.index.get(&key) {
             Some(at) => self.slots[*at].now = now,
-            None => self.push(key, before.map(hash), now),
+            None => self.push(key, before.map(|row| hashes(&self.table, row)), now),
         }
         bytes
     }
@@ -162,12 +178,12 @@ impl Rows {
         let bytes = key.len();
         match self.index.get(&key) {
             Some(at) => self.slots[*at].now = None,
-            None => self.push(key, Some(hash(before)), None),
+            None => self.push(key, Some(hashes(&self.table, before)), None),
         }
         bytes
     }
 
-    fn push(&mut self, key: Box<[u8]>, origin: Option<u64>, now: Option<(u64, Box<[u8]>)>) {
+    fn push(&mut self, key: Box<[u8]>, origin: Option<Hashes>, now: Option<(Hashes, Box<[u8]>)>) {
         self.index.insert(key.clone(), self.slots.len());
         self.slots.push(Slot { key, origin, now });
     }
@@ -180,10 +196,18 @@ fn key(table: &Table, image: &Image<'_>) -> Box<[u8]> {
     text.into_boxed_slice()
 }
 
-/// A hash of the whole row. Two rows with one hash only cost a rewrite.
-fn hash(image: &Image<'_>) -> u64 {
+fn hashes(table: &Table, image: &Image<'_>) -> Hashes {
+    let row = hash(image.iter());
+    let ties = match &table.ties {
+        Some(columns) => hash(columns.iter().filter_map(|i| image.get(*i))),
+        None => row,
+    };
+    Hashes { row, ties }
+}
+
+fn hash<'r, 'a: 'r>(values: impl Iterator<Item = &'r Option<Value<'a>>>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for value in image {
+    for value in values {
         match value.as_ref().unwrap_or(&Value::Null) {
             Value::Null => 0u8.hash(&mut hasher),
             Value::Int(v) => v.hash(&mut hasher),

@@ -29,6 +29,7 @@ fn table(keyed: bool) -> Arc<Table> {
     let key = keyed.then(|| KeyDef {
         name: "PRIMARY".into(),
         columns: vec![0],
+        prefixed: false,
     });
     let def = TableDef {
         database: "d".into(),
@@ -69,23 +70,47 @@ fn text(statements: Statements) -> (Vec<String>, Vec<Option<u64>>) {
     )
 }
 
+/// A text that makes a row too long to be folded.
+fn long(letter: &str) -> &'static str {
+    Box::leak(letter.repeat(3000).into_boxed_str())
+}
+
 #[test]
 fn consecutive_inserts_and_deletes_are_one_statement_each() {
     let t = table(true);
+    let a = long("a");
     let mut s = Statements::new();
-    s.change(&t, Change::Insert(&row(1, "a")), Mode::Exact);
-    s.change(&t, Change::Insert(&row(2, "b")), Mode::Exact);
-    s.change(&t, Change::Delete(&row(1, "a")), Mode::Exact);
-    s.change(&t, Change::Delete(&row(2, "b")), Mode::Exact);
+    s.change(&t, Change::Insert(&row(1, a)), Mode::Exact);
+    s.change(&t, Change::Insert(&row(2, a)), Mode::Exact);
+    s.change(&t, Change::Delete(&row(1, a)), Mode::Exact);
+    s.change(&t, Change::Delete(&row(2, a)), Mode::Exact);
     let (sql, rows) = text(s);
     assert_eq!(
         sql,
         [
-            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'a',NULL),(2,_utf8mb4'b',NULL)",
-            "DELETE FROM `d`.`t` WHERE `id` IN(1,2)"
+            format!(
+                "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'{a}',NULL),(2,_utf8mb4'{a}',NULL)"
+            ),
+            "DELETE FROM `d`.`t` WHERE `id` IN(1,2)".to_owned()
         ]
     );
     assert_eq!(rows, [Some(2), Some(2)]);
+}
+
+#[test]
+fn an_upsert_must_not_find_another_row_by_another_key() {
+    let mut def = table(true).def.clone();
+    def.other_unique_keys[0].columns = vec![Some(3)];
+    let t = Arc::new(Table::new(def));
+    let mut s = Statements::new();
+    s.change(&t, Change::Update(&row(1, "a"), &row(1, "b")), Mode::Exact);
+    assert_eq!(
+        text(s).0,
+        [
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'b',NULL)ON DUPLICATE KEY UPDATE \
+          `name`=VALUES(`name`),`at`=VALUES(`at`),`id`=IF(`id`=VALUES(`id`),`id`,NULL)"
+        ]
+    );
 }
 
 #[test]
@@ -95,6 +120,7 @@ fn a_key_with_a_time_in_it_is_spelled_out() {
     def.key = Some(KeyDef {
         name: "PRIMARY".into(),
         columns: vec![0, 3],
+        prefixed: false,
     });
     let t = Arc::new(Table::new(def));
     let mut s = Statements::new();
@@ -127,10 +153,13 @@ fn a_key_with_a_time_in_it_is_spelled_out() {
 fn an_update_names_what_changed_and_what_the_server_would_change() {
     let t = table(true);
     let mut s = Statements::new();
-    s.change(&t, Change::Update(&row(1, "a"), &row(1, "b")), Mode::Exact);
+    let b = long("b");
+    s.change(&t, Change::Update(&row(1, "a"), &row(1, b)), Mode::Exact);
     assert_eq!(
         text(s).0,
-        ["UPDATE `d`.`t` SET `name`=_utf8mb4'b',`at`=NULL WHERE `id`=1"]
+        [format!(
+            "UPDATE `d`.`t` SET `name`=_utf8mb4'{b}',`at`=NULL WHERE `id`=1"
+        )]
     );
 }
 
@@ -246,7 +275,7 @@ proptest! {
     /// However changes are merged, each row is expected once, and statements and expectations pair up.
     #[test]
     fn every_row_is_accounted_for(kinds in proptest::collection::vec(0u8..3, 1..3000)) {
-        let t = table(true);
+        let t = table(false);
         let mut s = Statements::new();
         for kind in &kinds {
             let (a, b) = (row(1, "x"), row(1, "y"));
@@ -263,45 +292,62 @@ proptest! {
     /// Folded or not, a table ends the same: a model executes both.
     #[test]
     fn the_net_effect_is_the_effect(picks in proptest::collection::vec((0u8..4, 0i64..6, 0i64..6, 0usize..3), 1..200)) {
-        let t = foldable();
-        let names = ["a", "b", "c"];
-        let start: BTreeMap<i64, &'static str> = [(0, "a"), (1, "b"), (2, "c")].into();
-        let mut live = start.clone();
-        let mut s = Statements::new();
-        for (kind, id, other, name) in picks {
-            let name = names[name];
-            match (kind, live.get(&id).copied()) {
-                (0, None) => {
-                    live.insert(id, name);
-                    s.change(&t, Change::Insert(&row(id, name)), Mode::Exact);
-                }
-                (1, Some(old)) => {
-                    live.remove(&id);
-                    s.change(&t, Change::Delete(&row(id, old)), Mode::Exact);
-                }
-                (2, Some(old)) if old != name => {
-                    live.insert(id, name);
-                    s.change(&t, Change::Update(&row(id, old), &row(id, name)), Mode::Exact);
-                }
-                (3, Some(old)) if !live.contains_key(&other) => {
-                    live.remove(&id);
-                    live.insert(other, old);
-                    s.change(&t, Change::Update(&row(id, old), &row(other, old)), Mode::Exact);
-                }
-                _ => {}
-            }
-        }
-        let (sql, rows) = text(s);
-        let mut model = start;
-        for (statement, expected) in sql.iter().zip(rows) {
-            prop_assert_eq!(Some(execute(&mut model, statement)), expected, "{}", statement);
-        }
-        prop_assert_eq!(model, live);
+        net_effect(&foldable(), &picks, false)?;
+    }
+
+    /// The same where names are unique, and wander between rows.
+    #[test]
+    fn unique_values_may_wander(picks in proptest::collection::vec((0u8..4, 0i64..6, 0i64..6, 0usize..8), 1..200)) {
+        net_effect(&table(true), &picks, true)?;
     }
 }
 
+fn net_effect(t: &Arc<Table>, picks: &[(u8, i64, i64, usize)], unique: bool) -> Result<(), TestCaseError> {
+    let start: BTreeMap<i64, &'static str> = [(0, "a"), (1, "b"), (2, "c")].into();
+    let mut live = start.clone();
+    let mut s = Statements::new();
+    for (kind, id, other, name) in picks {
+        let (id, other, name) = (*id, *other, NAMES[*name]);
+        let taken = unique && live.values().any(|n| *n == name);
+        match (kind, live.get(&id).copied()) {
+            (0, None) if !taken => {
+                live.insert(id, name);
+                s.change(t, Change::Insert(&row(id, name)), Mode::Exact);
+            }
+            (1, Some(old)) => {
+                live.remove(&id);
+                s.change(t, Change::Delete(&row(id, old)), Mode::Exact);
+            }
+            (2, Some(old)) if old != name && !taken => {
+                live.insert(id, name);
+                s.change(t, Change::Update(&row(id, old), &row(id, name)), Mode::Exact);
+            }
+            (3, Some(old)) if !live.contains_key(&other) => {
+                live.remove(&id);
+                live.insert(other, old);
+                s.change(t, Change::Update(&row(id, old), &row(other, old)), Mode::Exact);
+            }
+            _ => {}
+        }
+    }
+    let (sql, rows) = text(s);
+    let mut model = start;
+    for (statement, expected) in sql.iter().zip(rows) {
+        prop_assert_eq!(
+            Some(execute(&mut model, statement, unique)),
+            expected,
+            "{}",
+            statement
+        );
+    }
+    prop_assert_eq!(model, live);
+    Ok(())
+}
+
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
 /// Executes a folded statement on a model of the table; returns the affected rows as the server counts them.
-fn execute(model: &mut BTreeMap<i64, &'static str>, statement: &str) -> u64 {
+fn execute(model: &mut BTreeMap<i64, &'static str>, statement: &str, unique: bool) -> u64 {
     if let Some(keys) = statement.strip_prefix("DELETE FROM `d`.`t` WHERE `id` IN(") {
         let keys = keys
             .trim_end_matches(')')
@@ -320,10 +366,12 @@ fn execute(model: &mut BTreeMap<i64, &'static str>, statement: &str) -> u64 {
     for tuple in values.split("),(") {
         let mut parts = tuple.split(',');
         let id: i64 = parts.next().unwrap().parse().unwrap();
-        let name = ["a", "b", "c"]
+        let name = NAMES
             .into_iter()
             .find(|n| parts.clone().next() == Some(&format!("_utf8mb4'{n}'")))
             .unwrap();
+        let taken = model.iter().any(|(other, n)| *other != id && *n == name);
+        assert!(!(unique && taken), "a unique value twice: {statement}");
         affected += match model.insert(id, name) {
             None => 1,
             Some(old) if upsert && old == name => 1,

@@ -39,10 +39,12 @@ impl Attempt<'_> {
         let metadata = Metadata::new(&config.metadata_database, &config.name);
         let mut target = Target::connect(&config.target, config.connect_timeout).await?;
         metadata.prepare(&mut target).await?;
-        let Some(mut from) = self.checkpoint(&metadata, &mut target, cancel).await? else {
+        if self.checkpoint(&metadata, &mut target, cancel).await?.is_none() {
             return Ok(());
-        };
-        from.epoch = metadata
+        }
+        // A commit that a former connection had sent may have taken effect only now: what counts is what the row says once
+        // nobody else can write it.
+        let from = metadata
             .take_over(&mut target, &coverage::words([&config.selection]))
             .await?;
         tracing::info!(

@@ -75,9 +75,10 @@ fn answers_become_a_definition() {
         ]),
     ];
     let keys = [
-        texts(&["PRIMARY", "id", ""]),
-        texts(&["u", "e", "YES"]),
-        texts(&["u", "NULL", "YES"]),
+        texts(&["PRIMARY", "id", "", "0"]),
+        texts(&["u", "e", "YES", "0"]),
+        texts(&["u", "NULL", "YES", "0"]),
+        texts(&["w", "e", "YES", "1"]),
     ];
     let def = TableDef::from_answers("d", "t", &columns, &keys)
         .unwrap()
@@ -105,11 +106,21 @@ fn answers_become_a_definition() {
     );
     assert_eq!(
         def.other_unique_keys,
-        [UniqueKey {
-            name: "u".into(),
-            columns: vec![Some(1), None]
-        }]
+        [
+            UniqueKey {
+                name: "u".into(),
+                columns: vec![Some(1), None]
+            },
+            UniqueKey {
+                name: "w".into(),
+                columns: vec![None]
+            }
+        ]
     );
+}
+
+#[test]
+fn what_is_no_definition_is_refused() {
     assert_eq!(TableDef::from_answers("d", "t", &[], &[]), Ok(None));
     assert!(TableDef::from_answers("d", "t", &[texts(&["id"])], &[]).is_err());
     let odd = texts(&["x", "tuple", "tuple(2)", "NULL", "NULL", "NULL", "NO", "", "0"]);
@@ -129,6 +140,7 @@ fn a_table_is_like_another_when_rows_mean_the_same_in_both() {
         key: key.map(|columns| KeyDef {
             name: "PRIMARY".into(),
             columns,
+            prefixed: false,
         }),
         other_unique_keys: Vec::new(),
     };
@@ -166,6 +178,7 @@ fn the_first_unique_key_without_null_or_expression_is_taken() {
         index,
         column,
         nullable,
+        prefix: column == Some("b"),
     };
     let parts = [
         part("k1", Some("a"), true),
@@ -178,7 +191,8 @@ fn the_first_unique_key_without_null_or_expression_is_taken() {
         key,
         Some(KeyDef {
             name: "k3".into(),
-            columns: vec![1, 0]
+            columns: vec![1, 0],
+            prefixed: true
         })
     );
     let names = |keys: &[UniqueKey]| keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();

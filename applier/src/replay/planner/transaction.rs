@@ -175,9 +175,26 @@ impl Planner {
             if self.group.statements.len() + change.size() > limit && self.group.statements.has_rows() {
                 self.spill().await?;
             }
+            self.touch(&planned, change, mode);
             self.group.statements.change(&planned.table, change, mode);
         }
         Ok(())
+    }
+
+    /// Notes what a change touches.
+    fn touch(&mut self, planned: &Planned, change: Change<'_, '_>, mode: Mode) {
+        let footprint = &mut self.group.footprint;
+        if mode == Mode::Idempotent {
+            // What is written over may be newer than the event: which rows are in the way can't be told from it.
+            footprint.everything();
+        }
+        match change {
+            Change::Insert(row) | Change::Delete(row) => planned.identity.add(footprint, row),
+            Change::Update(before, after) => {
+                planned.identity.add(footprint, before);
+                planned.identity.add(footprint, after);
+            }
+        }
     }
 
     async fn query(&mut self, query: &QueryEvent<'_>, timestamp: u32, place: &Place) -> Result<(), Halt> {

@@ -1,0 +1,238 @@
+//! One connection to the target on which groups are executed: a batch per round trip, every statement's affected rows checked,
+//! and the commit, which moves the checkpoint (A1).
+
+use outrigger_storage::Offset;
+
+use super::conflict::Footprint;
+use crate::checkpoint::Metadata;
+use crate::error::{Error, Place, Side};
+use crate::snapshot::Context;
+use crate::statement::{Expect, RowCounts, STRICT};
+use crate::target::Target;
+
+/// Statements of a group, in whole or in part: one round trip.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The statements, `;` between them.
+    pub(super) sql: Vec<u8>,
+    /// What each must report.
+    pub(super) expects: Vec<Expect>,
+    /// Rows in it.
+    pub(super) counts: RowCounts,
+    /// What it touches.
+    pub(super) footprint: Footprint,
+    /// True when its first statement begins the target transaction.
+    pub(super) opens: bool,
+    /// Where its group began, for messages.
+    pub(super) place: Place,
+    /// What the commit after it makes durable; `None`: the group goes on with the next batch.
+    pub(super) commit: Option<Commit>,
+}
+
+/// What a commit makes durable.
+#[derive(Debug)]
+pub(super) struct Commit {
+    /// The statement that moves the checkpoint; it fails when the task was taken over.
+    pub(super) checkpoint: Vec<u8>,
+    /// What everybody is told once it is done.
+    pub(super) done: Done,
+}
+
+/// A group that is durable on the target.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    pub(super) applied: crate::status::Applied,
+    /// The log must be durable up to there before.
+    pub(super) durable: Option<Offset>,
+    /// The source's commit time of the last transaction, microseconds since 1970.
+    pub(super) commit_micros: u64,
+    /// Source transactions in the group.
+    pub(super) transactions: u64,
+}
+
+/// By this the statement that moves the checkpoint says that the task was taken over.
+const ER_BAD_NULL: u16 = 1048;
+/// By this a check between statements says that what it checked is not so.
+const ER_SUBQUERY_NO_1_ROW: u16 = 1242;
+
+/// Statements that are checked by the server itself, so that they and the commit are one round trip.
+const MAX_CHECKED: usize = 64;
+
+/// How long a statement waits for a lock, in seconds: a group that is in the way of one before it is undone then.
+const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
+
+/// The connection.
+pub(super) struct Lane {
+    target: Target,
+    metadata: Metadata,
+    epoch: u64,
+}
+
+impl Lane {
+    /// Takes a connection over.
+    pub(super) async fn new(mut target: Target, metadata: Metadata, epoch: u64) -> Result<Self, Error> {
+        target.execute(LOCK_WAIT, "setting the session up").await?;
+        Ok(Self {
+            target,
+            metadata,
+            epoch,
+        })
+    }
+
+    /// Opens one more.
+    pub(super) async fn open(context: &Context, metadata: Metadata) -> Result<Self, Error> {
+        let target = Target::connect(&context.config.target, context.config.connect_timeout).await?;
+        Self::new(target, metadata, context.epoch).await
+    }
+
+    /// Executes a batch and checks what its statements report.
+    pub(super) async fn execute(&mut self, batch: &Batch) -> Result<(), Error> {
+        let (affected, ended) = self.target.run(&batch.sql).await;
+        self.check(batch, &affected, ended)
+    }
+
+    /// Commits what was executed.
+    pub(super) async fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
+        fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
+        let mut sql = Vec::with_capacity(commit.checkpoint.len() + 8);
+        end(&mut sql, commit);
+        let (affected, ended) = self.target.run(&sql).await;
+        self.committed(&affected, ended).await
+    }
+
+    /// Executes a whole group and commits it in one round trip. Every check stands between the statements: one that fails ends
+    /// the batch before the commit.
+    pub(super) async fn execute_and_commit(&mut self, batch: &Batch, commit: &Commit) -> Result<(), Error> {
+        fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
+        let mut sql = Vec::with_capacity(2 * batch.sql.len() + commit.checkpoint.len());
+        let mut from = 0;
+        for expect in &batch.expects {
+            sql.extend_from_slice(batch.sql.get(from..expect.end).unwrap_or_default());
+            from = expect.end;
+            if let Some(rows) = expect.rows {
+                // A subquery of two rows is an error, but only where it is evaluated.
+                let check = format!(";SET @outrigger=IF(ROW_COUNT()={rows},1,(SELECT 1 UNION SELECT 2))");
+                sql.extend_from_slice(check.as_bytes());
+            }
+        }
+        sql.push(b';');
+        end(&mut sql, commit);
+        let (affected, ended) = self.target.run(&sql).await;
+        let mut answers = affected.iter().copied();
+        let mut found = Vec::with_capacity(batch.expects.len());
+        let mut unchecked = false;
+        for expect in &batch.expects {
+            let Some(rows) = answers.next() else { break };
+            found.push(rows);
+            unchecked = expect.rows.is_some() && answers.next().is_none();
+        }
+        if found.len() < batch.expects.len() || unchecked {
+            // What a check finds wrong is told by the number that it checked.
+            let ended = if unchecked && has_code(&ended, ER_SUBQUERY_NO_1_ROW) {
+                Ok(())
+            } else {
+                ended
+            };
+            return self.check(batch, &found, ended);
+        }
+        self.check(batch, &found, Ok(()))?;
+        let rest: Vec<u64> = answers.collect();
+        self.committed(&rest, ended).await
+    }
+
+    /// True when a batch is better sent together with its commit.
+    pub(super) fn suits_one_trip(batch: &Batch) -> bool {
+        batch.opens && batch.expects.len() <= MAX_CHECKED
+    }
+
+    /// Undoes what was executed and not committed.
+    pub(super) async fn undo(&mut self) -> Result<(), Error> {
+        self.target.execute("ROLLBACK", "rolling a group back").await?;
+        self.target.execute(STRICT, "setting the session up").await?;
+        Ok(())
+    }
+
+    async fn committed(
+        &mut self,
+        affected: &[u64],
+        ended: Result<(), mysql_async::Error>,
+    ) -> Result<(), Error> {
+        fail::fail_point!("group-committed", |_| outrigger_storage::failpoint::kill());
+        match ended {
+            Ok(()) if affected == [1, 0] => Ok(()),
+            Ok(()) => Err(self.metadata.fenced(&mut self.target, self.epoch).await),
+            ended if has_code(&ended, ER_BAD_NULL) => {
+                Err(self.metadata.fenced(&mut self.target, self.epoch).await)
+            }
+            Err(cause) => Err(Error::server(Side::Target, "committing a group", cause)),
+        }
+    }
+
+    fn check(
+        &self,
+        batch: &Batch,
+        affected: &[u64],
+        ended: Result<(), mysql_async::Error>,
+    ) -> Result<(), Error> {
+        for (rows, expect) in affected.iter().zip(&batch.expects) {
+            let Some(table) = &expect.table else { continue };
+            if expect.rows.is_none_or(|wanted| wanted == *rows) {
+                continue;
+            }
+            let wanted = expect.rows.unwrap_or_default();
+            return Err(Error::Divergence {
+                table: table.quoted.clone(),
+                place: batch.place.clone(),
+                what: format!(
+                    "{} affected {rows} rows instead of {wanted} (key: {})",
+                    expect.what,
+                    table.key_names()
+                ),
+            });
+        }
+        let Err(cause) = ended else {
+            return match affected.len() == batch.expects.len() {
+                true => Ok(()),
+                false => Err(Error::Unsuitable {
+                    side: Side::Target,
+                    what: format!(
+                        "it answered {} of {} statements",
+                        affected.len(),
+                        batch.expects.len()
+                    ),
+                }),
+            };
+        };
+        let at = batch.expects.get(affected.len());
+        let code = if let mysql_async::Error::Server(error) = &cause {
+            error.code
+        } else {
+            0
+        };
+        match at.and_then(|expect| expect.table.as_ref()) {
+            Some(table) if code == 1062 => Err(Error::Divergence {
+                table: table.quoted.clone(),
+                place: batch.place.clone(),
+                what: format!(
+                    "a row to be inserted has a key that the target holds already (key: {})",
+                    table.key_names()
+                ),
+            }),
+            Some(table) => Err(Error::server(
+                Side::Target,
+                format!("writing rows of {}", table.quoted),
+                cause,
+            )),
+            None => Err(Error::server(Side::Target, "beginning a group", cause)),
+        }
+    }
+}
+
+fn end(sql: &mut Vec<u8>, commit: &Commit) {
+    sql.extend_from_slice(&commit.checkpoint);
+    sql.extend_from_slice(b";COMMIT");
+}
+
+fn has_code(ended: &Result<(), mysql_async::Error>, code: u16) -> bool {
+    matches!(ended, Err(mysql_async::Error::Server(error)) if error.code == code)
+}
