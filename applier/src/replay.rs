@@ -54,7 +54,8 @@ pub(crate) async fn run(
         copied,
         through,
         handover,
-    )?;
+    )
+    .await?;
     // Dropping the set ends the planner, whichever way this function is left.
     let mut planning = JoinSet::new();
     planning.spawn(planner.run());

@@ -143,6 +143,20 @@ impl Log {
     /// # Errors
     /// [`Error::Trimmed`] if some of it is gone, [`Error::Beyond`] if `after` was never durable here.
     pub fn reader(&self, after: Offset) -> Result<Reader, Error> {
+        self.reader_until(after, self.durable())
+    }
+
+    /// The same, which returns whole transactions as soon as they are appended. A crash of the machine may lose them from the
+    /// log; capture then reads them again, and gives them offsets anew. Whoever does something lasting with them must know
+    /// them again by their place on the source.
+    ///
+    /// # Errors
+    /// Those of [`reader`](Self::reader).
+    pub fn early_reader(&self, after: Offset) -> Result<Reader, Error> {
+        self.reader_until(after, self.shared.sync.last_appended().subscribe())
+    }
+
+    fn reader_until(&self, after: Offset, last: watch::Receiver<Offset>) -> Result<Reader, Error> {
         let trimmed = self.shared.retention.trimmed();
         if after < trimmed {
             return Err(Error::Trimmed {
@@ -151,7 +165,7 @@ impl Log {
             });
         }
         self.shared.must_be_durable(after)?;
-        Ok(Reader::new(self.clone(), after.next()))
+        Ok(Reader::new(self.clone(), after.next(), last))
     }
 
     /// Where capture resumes, durable; `None` if the log has neither a start nor a transaction.

@@ -16,7 +16,8 @@ const BATCH: usize = 1 << 20;
 /// of what it is asked for.
 pub struct Reader {
     log: Log,
-    durable: watch::Receiver<Offset>,
+    /// The last transaction that may be read: the last durable one, or the last one appended.
+    last: watch::Receiver<Offset>,
     /// What to return next.
     ready: VecDeque<Record>,
     /// The first record that is not in `ready`.
@@ -26,18 +27,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(log: Log, first: Offset) -> Self {
-        let durable = log.durable();
+    pub(crate) fn new(log: Log, first: Offset, last: watch::Receiver<Offset>) -> Self {
         Self {
             log,
-            durable,
+            last,
             ready: VecDeque::new(),
             wanted: (first, 0),
             loading: None,
         }
     }
 
-    /// The next record of a durable transaction; waits for one at the end of the log. Cancellation-safe: dropping the future
+    /// The next record of a durable transaction (of an early reader: of a whole one); waits for one at the end of the log. Cancellation-safe: dropping the future
     /// loses nothing.
     ///
     /// # Errors
@@ -55,17 +55,17 @@ impl Reader {
                 self.accept(loaded.unwrap_or(Err(Error::Closed))?);
                 continue;
             }
-            let durable = *self.durable.borrow_and_update();
-            if self.wanted.0 <= durable {
-                self.read_tail(durable);
+            let last = *self.last.borrow_and_update();
+            if self.wanted.0 <= last {
+                self.read_tail(last);
                 if self.ready.is_empty() {
-                    self.load(durable);
+                    self.load(last);
                 }
                 continue;
             }
             self.log.shared().sync.check()?;
             // The sender lives in the log, which this reader holds.
-            self.durable.changed().await.map_err(|_gone| Error::Closed)?;
+            self.last.changed().await.map_err(|_gone| Error::Closed)?;
         }
     }
 
@@ -82,13 +82,13 @@ impl Reader {
             self.accept(loaded?);
         }
         if self.ready.is_empty() {
-            let durable = *self.durable.borrow();
-            if self.wanted.0 > durable {
+            let last = *self.last.borrow();
+            if self.wanted.0 > last {
                 return Ok(None);
             }
-            self.read_tail(durable);
+            self.read_tail(last);
             if self.ready.is_empty() {
-                let records = self.log.shared().read(self.wanted, durable, BATCH)?;
+                let records = self.log.shared().read(self.wanted, last, BATCH)?;
                 self.accept(records);
             }
         }
@@ -96,11 +96,11 @@ impl Reader {
     }
 
     /// Takes what the memory holds.
-    fn read_tail(&mut self, durable: Offset) {
+    fn read_tail(&mut self, last: Offset) {
         self.log
             .shared()
             .lock_tail()
-            .read(self.wanted, durable, BATCH, &mut self.ready);
+            .read(self.wanted, last, BATCH, &mut self.ready);
         self.advance();
     }
 
@@ -108,9 +108,9 @@ impl Reader {
     fn accept(&mut self, records: Vec<Record>) {
         self.ready.extend(records);
         self.advance();
-        let durable = *self.durable.borrow();
-        if self.wanted.0 <= durable && !self.log.shared().lock_tail().contains(self.wanted) {
-            self.load(durable);
+        let last = *self.last.borrow();
+        if self.wanted.0 <= last && !self.log.shared().lock_tail().contains(self.wanted) {
+            self.load(last);
         }
     }
 
@@ -121,7 +121,7 @@ impl Reader {
     }
 
     /// Reads a batch on a thread that may block.
-    fn load(&mut self, durable: Offset) {
+    fn load(&mut self, last: Offset) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -130,7 +130,7 @@ impl Reader {
         runtime.spawn_blocking(move || {
             if !answer.is_closed() {
                 // Nobody listens if the reader is gone meanwhile.
-                drop(answer.send(shared.read(wanted, durable, BATCH)));
+                drop(answer.send(shared.read(wanted, last, BATCH)));
             }
         });
         self.loading = Some(loading);

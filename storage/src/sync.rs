@@ -25,6 +25,8 @@ pub(crate) struct Durability {
     work: Condvar,
     /// Wakes those who wait for a sync without a runtime.
     done: Condvar,
+    /// The last whole transaction that was appended.
+    appended: watch::Sender<Offset>,
     durable: watch::Sender<Offset>,
     reached: watch::Sender<Option<FilePosition>>,
     /// Wakes those who wait for a sync within a runtime.
@@ -88,10 +90,16 @@ impl Durability {
             state: Mutex::new(state),
             work: Condvar::new(),
             done: Condvar::new(),
+            appended: watch::Sender::new(offset),
             durable: watch::Sender::new(offset),
             reached: watch::Sender::new(reached),
             progress: watch::Sender::new(0),
         }
+    }
+
+    /// The last whole transaction that was appended, durable or not.
+    pub(crate) fn last_appended(&self) -> &watch::Sender<Offset> {
+        &self.appended
     }
 
     pub(crate) fn durable(&self) -> &watch::Sender<Offset> {
@@ -132,6 +140,8 @@ impl Durability {
         let before = state.unsynced();
         state.appended += bytes;
         if let Some((offset, position)) = whole {
+            self.appended
+                .send_if_modified(|last| std::mem::replace(last, offset) != offset);
             state.reached = Some(position.file.clone());
             state.last = Whole {
                 offset,
@@ -247,6 +257,7 @@ impl Durability {
         self.work.notify_one();
         self.done.notify_all();
         self.progress.send_modify(|_| {});
+        self.appended.send_modify(|_| {});
         self.durable.send_modify(|_| {});
     }
 

@@ -3,6 +3,7 @@
 //! A group is closed when the apply loop is free and the log has nothing more to add at this moment, or when it is full. A
 //! transaction that alone is larger than a group goes out in parts, all within one target transaction.
 
+mod ahead;
 mod definition;
 mod handover;
 mod transaction;
@@ -14,6 +15,7 @@ use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset, Reader, Record};
 use tokio::time::Instant;
 
+use self::ahead::Ahead;
 pub(super) use self::handover::Handover;
 use self::transaction::Transaction;
 use super::apply::Step;
@@ -50,6 +52,8 @@ pub(super) struct Planner {
     folds_names: bool,
     group: Group,
     current: Option<Transaction>,
+    /// What the target has and the log had lost.
+    ahead: Option<Ahead>,
     /// The last planned transaction.
     planned: Offset,
     /// Planning ends with this transaction; `None`: never.
@@ -113,7 +117,7 @@ impl Group {
 }
 
 impl Planner {
-    pub(super) fn new(
+    pub(super) async fn new(
         context: Context,
         metadata: Metadata,
         target: Target,
@@ -123,8 +127,10 @@ impl Planner {
         handover: Handover,
     ) -> Result<Self, Error> {
         let log = context.log.clone();
+        let (after, ahead) = Ahead::of(&from, &log).await?;
         Ok(Self {
-            reader: log.reader(from.offset)?,
+            reader: log.early_reader(after)?,
+            ahead: Some(ahead),
             context,
             metadata,
             target,
@@ -138,7 +144,7 @@ impl Planner {
             folds_names: from.folds_names,
             group: Group::new(),
             current: None,
-            planned: from.offset,
+            planned: after,
             through,
         })
     }
@@ -194,6 +200,15 @@ impl Planner {
 
     /// Plans a record.
     async fn record(&mut self, record: Record) -> Result<(), Halt> {
+        if let Some(ahead) = &mut self.ahead {
+            match ahead.judge(&record, &self.log).await? {
+                ahead::Verdict::Applied => {
+                    self.planned = record.offset;
+                    return Ok(());
+                }
+                ahead::Verdict::New => self.ahead = None,
+            }
+        }
         if let Some(begin) = &record.begin {
             self.context.status.began(begin.commit_micros);
             let transaction = Transaction::new(record.offset, begin.clone());
@@ -246,7 +261,8 @@ impl Planner {
                     trim_through: trim_through(offset, &self.prepared),
                     position: Some(position),
                 },
-                durable: None,
+                // What is kept by its offset must not get another one.
+                durable: (self.group.xa_changed || self.group.urgent).then_some(offset),
                 commit_micros: self.group.commit_micros,
                 transactions: self.group.transactions,
             },

@@ -57,6 +57,10 @@ impl Planner {
             .into());
         }
         self.barrier().await?;
+        // What was run is told by this offset: the log must not lose it.
+        let mut durable = self.log.durable();
+        let there = durable.wait_for(|durable| durable.0 >= place.offset).await;
+        there.map_err(|_gone| outrigger_storage::Error::Closed)?;
         self.group.place = place.clone();
         let config = &self.context.config;
         let (timeout, window) = (config.connect_timeout, config.retry_window);

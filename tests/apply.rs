@@ -1,0 +1,173 @@
+//! What the target holds when something happens between executing and knowing (A1), and who may write (the fence).
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use outrigger::demo::sidecar;
+
+use crate::support::{PATIENCE, Plan, Rig, run};
+
+const TABLES: &str = "
+CREATE TABLE app.keyed (id INT AUTO_INCREMENT PRIMARY KEY, v INT);
+CREATE TABLE app.keyless (v INT, s VARCHAR(50));
+INSERT INTO app.keyless VALUES (1, 'same'), (1, 'same');
+";
+
+async fn stop(rig: &mut Rig) {
+    assert_eq!(
+        rig.sidecar.stop(PATIENCE).unwrap(),
+        Some(0),
+        "{}",
+        rig.sidecar.log_end()
+    );
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
+/// What the stopped task says.
+fn why(rig: &mut Rig) -> String {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(status) = rig.sidecar.status()
+            && sidecar::task_states(&status) == ["stopped"]
+        {
+            return status["tasks"][0]["why"].to_string() + &rig.sidecar.log_end();
+        }
+        assert!(
+            Instant::now() < until,
+            "the task goes on; {}",
+            rig.sidecar.log_end()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The sidecar stopped, and its log as it was before the last transactions that the target has.
+async fn with_a_log_that_lost_its_end(plan: &Plan<'_>) -> Rig {
+    let mut rig = Rig::new(plan).await;
+    rig.on_source(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    stop(&mut rig).await;
+    let (log, kept) = (rig.path("sidecar").join("log"), rig.path("log-before"));
+    copy(&log, &kept);
+    rig.start();
+    for round in 0..20 {
+        rig.on_source(&format!(
+            "INSERT INTO app.keyless VALUES ({round}, 'again'), ({round}, 'again');
+             DELETE FROM app.keyless WHERE s = 'same' LIMIT 1;
+             INSERT INTO app.keyed (v) VALUES ({round});
+             UPDATE app.keyed SET v = v + 1 ORDER BY id LIMIT 1;"
+        ))
+        .await;
+    }
+    rig.settle().await;
+    stop(&mut rig).await;
+    std::fs::remove_dir_all(&log).unwrap();
+    copy(&kept, &log);
+    rig
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_ahead_of_its_log_gets_nothing_twice() {
+    for source in [&[][..], &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]] {
+        let plan = Plan {
+            source,
+            ..Plan::default()
+        };
+        let mut rig = with_a_log_that_lost_its_end(&plan).await;
+        rig.on_source("INSERT INTO app.keyless VALUES (99, 'after'); INSERT INTO app.keyed (v) VALUES (99);")
+            .await;
+        rig.start();
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+        // From here on the log and the target agree again.
+        stop(&mut rig).await;
+        rig.on_source("INSERT INTO app.keyless VALUES (100, 'after');")
+            .await;
+        rig.start();
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_source_lost_too_stops_the_task() {
+    let mut rig = with_a_log_that_lost_its_end(&Plan::default()).await;
+    let mut target = rig.target_conn().await;
+    run(
+        &mut target,
+        "UPDATE outrigger.checkpoint SET log_offset = log_offset + 5, \
+         gtids = CONCAT(gtids, ',aaaaaaaa-0000-0000-0000-000000000000:1-5')",
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    rig.on_source("INSERT INTO app.keyed (v) VALUES (99);").await;
+    let why = why(&mut rig);
+    assert!(
+        why.contains("aaaaaaaa-0000-0000-0000-000000000000:1-5") && why.contains("copy"),
+        "{why}"
+    );
+    let found: Option<u64> = target
+        .query_first("SELECT COUNT(*) FROM app.keyed WHERE v = 99")
+        .await
+        .unwrap();
+    assert_eq!(found, Some(0));
+}
+
+/// Waits until a session runs such a statement.
+async fn waits(conn: &mut Conn, like: &str) {
+    let until = Instant::now() + PATIENCE;
+    let sql = format!(
+        "SELECT COUNT(*) FROM performance_schema.processlist WHERE info LIKE '{like}' AND id <> CONNECTION_ID()"
+    );
+    while conn.query_first::<u64, _>(&sql).await.unwrap() != Some(1) {
+        assert!(Instant::now() < until, "nobody waits with {like}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_on_its_way_counts() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    // The row of the checkpoint is locked, so that a commit hangs in the server while whoever sent it dies.
+    let mut lock = rig.target_conn().await;
+    run(
+        &mut lock,
+        "START TRANSACTION; SELECT 1 FROM outrigger.checkpoint FOR UPDATE",
+    )
+    .await;
+    rig.on_source("INSERT INTO app.keyless VALUES (7, 'once')").await;
+    waits(&mut lock, "%SET log_offset = IF%").await;
+    rig.sidecar.kill().unwrap();
+    rig.sidecar.start().unwrap();
+    waits(&mut lock, "%SET epoch = %").await;
+    run(&mut lock, "ROLLBACK").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_the_task_writes_nothing() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    let mut target = rig.target_conn().await;
+    run(&mut target, "UPDATE outrigger.checkpoint SET epoch = epoch + 1").await;
+    rig.on_source("INSERT INTO app.keyed (v) VALUES (99);").await;
+    let why = why(&mut rig);
+    assert!(why.contains("another process"), "{why}");
+    let found: Option<u64> = target
+        .query_first("SELECT COUNT(*) FROM app.keyed WHERE v = 99")
+        .await
+        .unwrap();
+    assert_eq!(found, Some(0));
+}
