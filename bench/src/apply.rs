@@ -1,13 +1,15 @@
 //! Replay, beside MySQL's own replica: how fast a backlog of small transactions is drained, and how long a commit takes to be
 //! visible on the target under a steady load.
 
+mod backlog;
 mod delay;
 mod replica;
+mod wan;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger::demo::server::Server;
@@ -16,16 +18,38 @@ use outrigger::demo::sidecar::Sidecar;
 use crate::bar::{self, Figure};
 use crate::lab::{self, Lab};
 use crate::{load, tables, usage};
+pub(crate) use backlog::Backlog;
 use replica::Replica;
+use wan::Relay;
 
 /// The peer's name.
 const PEER: &str = "native-replica";
 /// Load that runs before the delay is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// How fast backlogs are drained.
+    Drain,
+    /// From a commit on the source until it is visible on the target.
+    Delay,
+    /// How much of its rate a drain keeps when the target is far away.
+    Wan,
+}
+
 /// What can be changed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Flags {
+    /// What is measured; both by default but the far target.
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Drain, Part::Delay], value_enum)]
+    part: Vec<Part>,
+    /// Which backlogs are drained.
+    #[arg(long, value_delimiter = ',', default_values_t = [Backlog::Mix], value_enum)]
+    backlog: Vec<Backlog>,
+    /// The round trip to the far target, in milliseconds.
+    #[arg(long, default_value_t = 100)]
+    round_trip_ms: u64,
     /// Rows in each of the eight tables.
     #[arg(long, default_value_t = 20_000)]
     rows: u32,
@@ -100,7 +124,13 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
     if flags.quick {
         (flags.rows, flags.transactions, flags.seconds) = (2_000, 2_000, 3);
     }
-    Bench::new(&lab, flags).await?.measure().await
+    if flags.part.contains(&Part::Wan) {
+        far(&lab, &flags).await?;
+    }
+    if flags.part.contains(&Part::Drain) || flags.part.contains(&Part::Delay) {
+        Bench::new(&lab, flags).await?.measure().await?;
+    }
+    Ok(())
 }
 
 impl Bench {
@@ -119,6 +149,11 @@ impl Bench {
             flags.rows
         ))?;
         tables::fill(&source, flags.rows).await?;
+        if flags.part.contains(&Part::Drain) {
+            for backlog in &flags.backlog {
+                backlog.fill(&source).await?;
+            }
+        }
         lab::say("bringing both targets in step")?;
         let replica = Replica::of(&source, native).await?;
         replica.stop_applying().await?;
@@ -136,29 +171,53 @@ impl Bench {
     }
 
     async fn measure(&mut self) -> Result<()> {
-        let (mut rate, mut cpu) = (Rounds::default(), Rounds::default());
+        if self.flags.part.contains(&Part::Drain) {
+            for backlog in self.flags.backlog.clone() {
+                self.drains(backlog).await?;
+            }
+        }
+        if self.flags.part.contains(&Part::Delay) {
+            self.delayed().await?;
+        }
+        self.compare().await
+    }
+
+    /// Each contestant drains the same backlogs.
+    async fn drains(&mut self, backlog: Backlog) -> Result<()> {
+        let (mut rate, mut cpu, mut cost) = (Rounds::default(), Rounds::default(), Vec::new());
+        let transactions = backlog.transactions(self.flags.transactions);
         for round in 0..self.flags.rounds {
             lab::say(&format!(
-                "round {round}: writing {} transactions",
-                self.flags.transactions
+                "round {round}: writing {transactions} transactions ({backlog:?})"
             ))?;
-            load::backlog(&self.source, self.flags.rows, self.flags.transactions, round).await?;
+            load::backlog(&self.source, backlog, self.flags.rows, transactions, round).await?;
             let last = mark(&self.source).await?;
             self.replica.wait_until_received(&self.source).await?;
             for contestant in Contestant::turns(round) {
                 Lab::settle()?;
-                let (elapsed, cpu_seconds) = self.drain(contestant, last).await?;
+                let (elapsed, cpu_seconds, own) = self.drain(contestant, last).await?;
                 lab::say(&format!(
                     "round {round}: {contestant:?} drained it in {:.2} s with {cpu_seconds:.1} CPU s",
                     elapsed.as_secs_f64()
                 ))?;
-                rate.push(
-                    contestant,
-                    f64::from(self.flags.transactions) / elapsed.as_secs_f64(),
-                );
+                rate.push(contestant, f64::from(transactions) / elapsed.as_secs_f64());
                 cpu.push(contestant, cpu_seconds);
+                if contestant == Contestant::Ours {
+                    cost.push(own * 100_000.0 / f64::from(transactions * backlog.changes()));
+                }
             }
         }
+        let name = backlog.name();
+        rate.print(&format!("apply_{name}"), "transactions/s")?;
+        cpu.print(&format!("apply_{name}_cpu"), "CPU-s")?;
+        lab::say(&format!(
+            "the sidecar alone used {:.2} CPU s per 100,000 row changes of {backlog:?}",
+            bar::median(&cost)
+        ))
+    }
+
+    /// Each contestant's delay under the same load.
+    async fn delayed(&mut self) -> Result<()> {
         let (mut middle, mut tail) = (Rounds::default(), Rounds::default());
         for round in 0..self.flags.rounds {
             for contestant in Contestant::turns(round) {
@@ -173,6 +232,11 @@ impl Bench {
                 tail.push(contestant, p99);
             }
         }
+        middle.print("apply_delay_p50", "ms")?;
+        tail.print("apply_delay_p99", "ms")
+    }
+
+    async fn compare(&mut self) -> Result<()> {
         lab::say("comparing every row")?;
         self.replica.start_applying().await?;
         self.sidecar.start()?;
@@ -184,16 +248,12 @@ impl Bench {
         lab::say(&format!(
             "the sidecar's resident memory was at most {} MiB",
             self.sidecar.peak_kib() / 1024
-        ))?;
-        rate.print("apply_drain", "transactions/s")?;
-        cpu.print("apply_cpu", "CPU-s")?;
-        middle.print("apply_delay_p50", "ms")?;
-        tail.print("apply_delay_p99", "ms")
+        ))
     }
 
     /// Starts a contestant, waits until the last row is visible, and stops it. The CPU time is that of applying, the target
-    /// server's own included.
-    async fn drain(&mut self, contestant: Contestant, last: u64) -> Result<(Duration, f64)> {
+    /// server's own included; then the sidecar's alone.
+    async fn drain(&mut self, contestant: Contestant, last: u64) -> Result<(Duration, f64, f64)> {
         let server = self.server(contestant);
         let mut conn = lab::root(server).await?;
         let pid = server.pid();
@@ -201,12 +261,13 @@ impl Bench {
         self.start(contestant).await?;
         wait_until_visible(&mut conn, last).await?;
         let elapsed = began.elapsed();
-        let mut cpu_seconds = usage::of_process(pid)? - cpu;
-        if contestant == Contestant::Ours {
-            cpu_seconds += usage::of_process(self.sidecar.pid())?;
-        }
+        let own = match contestant {
+            Contestant::Ours => usage::of_process(self.sidecar.pid())?,
+            Contestant::Native => 0.0,
+        };
+        let cpu_seconds = usage::of_process(pid)? - cpu + own;
         self.stop(contestant).await?;
-        Ok((elapsed, cpu_seconds))
+        Ok((elapsed, cpu_seconds, own))
     }
 
     /// Delays of single commits while the load runs, once the contestant is in step.
@@ -250,6 +311,59 @@ impl Bench {
             Contestant::Ours => stop(&mut self.sidecar),
             Contestant::Native => self.replica.stop_applying().await,
         }
+    }
+}
+
+/// A far target beside a near one: two sidecars drain the same backlog. Their clocks run from the first to the last transaction
+/// that is visible, so that neither start counts.
+async fn far(lab: &Lab, flags: &Flags) -> Result<()> {
+    let (source, near, distant) = (lab.server("wan-source")?, lab.server("near")?, lab.server("far")?);
+    lab::account(&source).await?;
+    tables::fill(&source, flags.rows).await?;
+    let relay = Relay::start(distant.port(), Duration::from_millis(flags.round_trip_ms)).await?;
+    let mut contestants = Vec::new();
+    for (name, server, port) in [
+        ("sidecar-near", &near, near.port()),
+        ("sidecar-far", &distant, relay.port),
+    ] {
+        lab::account(server).await?;
+        let mut sidecar = lab.sidecar_at(name, &source, port, "")?;
+        sidecar.start()?;
+        sidecar.wait_until_synchronizing(lab::PATIENCE)?;
+        stop(&mut sidecar)?;
+        contestants.push((sidecar, server, Vec::new()));
+    }
+    for round in 0..flags.rounds {
+        lab::say(&format!(
+            "round {round}: writing {} transactions",
+            flags.transactions
+        ))?;
+        let first = mark(&source).await?;
+        load::backlog(&source, Backlog::Mix, flags.rows, flags.transactions, 200 + round).await?;
+        let last = mark(&source).await?;
+        for (sidecar, server, rates) in &mut contestants {
+            Lab::settle()?;
+            let mut conn = lab::root(server).await?;
+            sidecar.start()?;
+            wait_until_visible(&mut conn, first).await?;
+            let began = Instant::now();
+            wait_until_visible(&mut conn, last).await?;
+            let rate = f64::from(flags.transactions) / began.elapsed().as_secs_f64();
+            lab::say(&format!("round {round}: {rate:.0} transactions/s"))?;
+            rates.push(rate);
+            stop(sidecar)?;
+        }
+    }
+    for (_, server, _) in &contestants {
+        lab::must_be_equal(&source, server).await?;
+    }
+    let figure = Figure {
+        name: "apply_wan",
+        unit: "transactions/s",
+    };
+    match contestants.as_slice() {
+        [(_, _, near), (_, _, far)] => bar::print(figure, far, "undelayed", near),
+        _ => bail!("two contestants were expected"),
     }
 }
 

@@ -61,6 +61,11 @@ impl Lab {
         target: &Server,
         more: &str,
     ) -> Result<Sidecar> {
+        self.sidecar_at(name, source, target.port(), more)
+    }
+
+    /// The same with a target on a port.
+    pub(crate) fn sidecar_at(&self, name: &str, source: &Server, target: u16, more: &str) -> Result<Sidecar> {
         let program = std::env::current_exe()?.with_file_name("outrigger");
         if !program.exists() {
             bail!(
@@ -73,10 +78,9 @@ impl Lab {
             "[source]\nport = {}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n\n[log]\npath = \"log\"\n\n\
              [http]\nlisten = \"{http}\"\n\n{more}\n\
              [[task]]\nname = \"bench\"\ninclude = [\"{}\"]\n\n\
-             [task.target]\nport = {}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n",
+             [task.target]\nport = {target}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n",
             source.port(),
             crate::tables::DATABASE,
-            target.port(),
         );
         Sidecar::new(&program, &self.path(name), &config, &http)
     }

@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 
+use crate::apply::Backlog;
 use crate::{lab, tables};
 
 /// Connections that write a backlog.
@@ -17,9 +18,15 @@ const BACKLOG_WRITERS: u32 = 16;
 /// Connections that write at a steady rate.
 const STEADY_WRITERS: u32 = 8;
 
-/// Commits `transactions` of the mix from several connections, without waiting for the source's disk: only the binlog that
-/// this leaves is of interest. The source is durable again afterwards.
-pub(crate) async fn backlog(source: &Server, rows: u32, transactions: u32, seed: u64) -> Result<()> {
+/// Commits `transactions` of a kind from several connections, without waiting for the source's disk: only the binlog that this
+/// leaves is of interest. The source is durable again afterwards.
+pub(crate) async fn backlog(
+    source: &Server,
+    kind: Backlog,
+    rows: u32,
+    transactions: u32,
+    seed: u64,
+) -> Result<()> {
     let mut admin = lab::root(source).await?;
     lab::durable(&mut admin, false).await?;
     let mut writers = JoinSet::new();
@@ -30,7 +37,7 @@ pub(crate) async fn backlog(source: &Server, rows: u32, transactions: u32, seed:
         writers.spawn(async move {
             let mut conn = Conn::new(opts).await?;
             for _ in 0..share {
-                commit(&mut conn, &mut dice, rows).await?;
+                commit(&mut conn, &kind.transaction(&mut dice, rows)).await?;
             }
             anyhow::Ok(conn.disconnect().await?)
         });
@@ -60,7 +67,7 @@ pub(crate) fn steady(
             let mut next = start + pace * writer / STEADY_WRITERS;
             while start.elapsed() < time {
                 tokio::time::sleep_until(next.into()).await;
-                commit(&mut conn, &mut dice, rows).await?;
+                commit(&mut conn, &tables::transaction(&mut dice, rows)).await?;
                 next += pace;
             }
             anyhow::Ok(conn.disconnect().await?)
@@ -70,9 +77,9 @@ pub(crate) fn steady(
 }
 
 /// Commits one transaction; deadlocks and lock waits are part of life with rows in common, and cost another try.
-async fn commit(conn: &mut Conn, dice: &mut StdRng, rows: u32) -> Result<()> {
+async fn commit(conn: &mut Conn, sql: &str) -> Result<()> {
     loop {
-        match conn.query_drop(tables::transaction(dice, rows)).await {
+        match conn.query_drop(sql).await {
             Ok(()) => return Ok(()),
             Err(mysql_async::Error::Server(error)) if matches!(error.code, 1062 | 1205 | 1213) => {
                 conn.query_drop("ROLLBACK").await?;

@@ -77,7 +77,7 @@ pub(crate) fn transaction(dice: &mut StdRng, rows: u32) -> String {
 }
 
 /// Groups of eleven digits with dashes between, as sysbench writes them.
-fn digits(dice: &mut StdRng, groups: usize) -> String {
+pub(crate) fn digits(dice: &mut StdRng, groups: usize) -> String {
     let mut text = String::with_capacity(groups * 12);
     for group in 0..groups {
         let separator = if group == 0 { "" } else { "-" };
