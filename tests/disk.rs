@@ -1,7 +1,8 @@
 //! The log's disk full, or failing: the status says so, proxy and HTTP go on, and everything goes on where it was once that is
 //! mended, without a restart and with nothing lost (C2, W3).
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
@@ -53,6 +54,7 @@ async fn wait_for(rig: &mut Rig, what: &str, found: impl Fn(&Value) -> bool) -> 
 fn is_waiting(part: &Value) -> bool {
     part["state"] == "retrying"
         && part["side"] == "log"
+        && part["for_seconds"].is_number()
         && part["why"].as_str().is_some_and(|why| why.contains("log: "))
 }
 
@@ -153,4 +155,181 @@ async fn a_failed_sync_loses_nothing() {
     }
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
+}
+
+/// What a disk that does not take writes answers.
+const WHY: &[&str] = &["Read-only file system", "Input/output error"];
+
+/// A file system of the log's own, in a file that is mounted. Unmounted when dropped.
+struct Disk {
+    at: PathBuf,
+    image: PathBuf,
+    /// A file system in memory that holds the image, and may be smaller than it.
+    store: PathBuf,
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+impl Disk {
+    /// `None` where nothing can be mounted (no privileges, no loop devices, no ext4). `real`: how much of its 256 MiB there is.
+    fn new(rig: &Rig, real: &str) -> Option<Self> {
+        let (at, store) = (rig.path("sidecar/log"), rig.path("store"));
+        std::fs::create_dir_all(&at).unwrap();
+        std::fs::create_dir_all(&store).unwrap();
+        let size = format!("size={real}");
+        if !succeeds("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", text(&store)]) {
+            return None;
+        }
+        let image = store.join("image");
+        let disk = Self { at, image, store };
+        std::fs::File::create(&disk.image)
+            .unwrap()
+            .set_len(256 << 20)
+            .unwrap();
+        (succeeds("mkfs.ext4", &["-q", "-E", "nodiscard", text(&disk.image)]) && disk.mount()).then_some(disk)
+    }
+
+    fn mount(&self) -> bool {
+        succeeds("mount", &["-o", "loop", text(&self.image), text(&self.at)])
+    }
+
+    /// Takes it away, whoever uses it, and brings it back whole.
+    fn mend(&self) {
+        assert!(succeeds("umount", &["-l", text(&self.at)]));
+        assert!(succeeds("mount", &["-o", "remount,size=400m", text(&self.store)]));
+        // It is in use until the process has let go of its files.
+        let until = Instant::now() + PATIENCE;
+        let used = || {
+            let listed = Command::new("losetup").args(["-j", text(&self.image)]).output();
+            !listed.unwrap().stdout.is_empty()
+        };
+        while used() {
+            assert!(
+                Instant::now() < until,
+                "files of a log that failed are still open"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Succeeds for nothing to mend (0) and for mended (1).
+        let checked = Command::new("e2fsck")
+            .args(["-p", text(&self.image)])
+            .output()
+            .unwrap();
+        assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
+        assert!(self.mount());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        for mounted in [&self.at, &self.store] {
+            succeeds("umount", &["-l", text(mounted)]);
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a test that can't do its work says so")]
+fn skipped() {
+    println!("SKIPPED: nothing can be mounted here (this needs root, mount, loop devices and mkfs.ext4)");
+}
+
+/// Breaks the log's disk, expects that everybody says so, mends it, expects that nothing is lost.
+async fn broken_and_mended(real: &str, breaking: impl Fn(&Disk), why: &[&str]) {
+    let mut rig = Rig::with(TABLES).await;
+    let Some(disk) = Disk::new(&rig, real) else {
+        return skipped();
+    };
+    rig.start();
+    let pid = rig.sidecar.pid();
+    rig.on_source(ROWS).await;
+    rig.settle().await;
+    breaking(&disk);
+    let until = Instant::now() + PATIENCE;
+    while !is_waiting(&rig.sidecar.status().unwrap()["log"]) {
+        assert!(Instant::now() < until, "never noticed: {}", rig.sidecar.log_end());
+        rig.on_source(ROWS).await;
+    }
+    expect_waiting(&mut rig).await;
+    let said = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    assert!(
+        why.iter().any(|why| said.contains(why)),
+        "{}",
+        rig.sidecar.log_end()
+    );
+    rig.on_source("CREATE TABLE app.meanwhile (id INT PRIMARY KEY)")
+        .await;
+    rig.on_source(ROWS).await;
+    disk.mend();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let status = rig.sidecar.status().unwrap();
+    assert_eq!(status["log"]["state"], "open", "{status:#}");
+    assert_eq!(rig.sidecar.pid(), pid);
+    rig.sidecar.stop(PATIENCE).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_becomes_read_only_is_waited_for() {
+    let abort = |disk: &Disk| assert!(succeeds("mount", &["-o", "remount,abort", text(&disk.at)]));
+    broken_and_mended("400m", abort, WHY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_is_waited_for() {
+    // There is less of it than it says: from there on every write is an I/O error.
+    // Either the log's own file is hit, or the file system's journal, which makes all of it read-only.
+    broken_and_mended("24m", |_| (), WHY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_directory_vanishes_is_named() {
+    let mut rig = Rig::with(TABLES).await;
+    rig.start();
+    let pid = rig.sidecar.pid();
+    let (log, away) = (rig.path("sidecar/log"), rig.path("sidecar/away"));
+    for idle in [false, true] {
+        rig.on_source(ROWS).await;
+        rig.settle().await;
+        // As a disk that is unmounted: open files stay usable.
+        std::fs::rename(&log, &away).unwrap();
+        if !idle {
+            rig.on_source("INSERT INTO app.t (v) VALUES ('nowhere')").await;
+        }
+        let status = wait_for(&mut rig, "gone", |status| is_waiting(&status["log"])).await;
+        let why = status["log"]["why"].as_str().unwrap();
+        assert!(
+            why.contains("is not there any more") && why.contains("mounted"),
+            "{why}"
+        );
+        expect_waiting(&mut rig).await;
+        std::fs::rename(&away, &log).unwrap();
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+    }
+    // Deleted, and something else in its place: never taken for the log.
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('lost')").await;
+    expect_waiting(&mut rig).await;
+    // RocksDB writes its manifest anew when a write fails, wherever that goes: what it leaves there is no log.
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        let status = rig.sidecar.status().unwrap();
+        let why = status["log"]["why"].as_str().unwrap();
+        assert!(why.contains("If it was deleted"), "{why}");
+        assert!(!log.join("outrigger.lock").exists(), "made anew");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(rig.sidecar.pid(), pid);
 }

@@ -45,7 +45,7 @@ pub(super) async fn run(
         log.set_overdue(decision.overdue);
         let trimmed = log.clone();
         let trimming = move || match decision.through {
-            Some(through) => trimmed.trim(through),
+            Some(through) => trimmed.trim(through).and_then(|()| trimmed.tidy()),
             None => trimmed.tidy(),
         };
         match blocking("trimming the log", trimming).await? {

@@ -145,7 +145,7 @@ impl Engine {
 
     /// Whether there is a database in `path`.
     pub(crate) fn exists(path: &Path) -> bool {
-        path.join("CURRENT").exists()
+        path.join("CURRENT").exists() && path.join(lock::LOCK_FILE).exists()
     }
 
     /// The directory.
@@ -230,6 +230,19 @@ impl Engine {
         self.announce()?;
         self.announced.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Makes sure that the directory still is where it was: what is written to one that was deleted or unmounted is nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Io`].
+    pub(crate) fn be_there(&self) -> Result<(), Error> {
+        match self.lock.is_in(&self.path)? {
+            true => Ok(()),
+            false => Err(Error::Gone {
+                path: self.path.clone(),
+            }),
+        }
     }
 
     /// Measures the table that was just flushed.

@@ -132,7 +132,8 @@ pub enum Error {
     },
     /// The log that was open before is not there.
     #[error(
-        "log: the log that was in {} is not there any more; is its disk mounted? It is opened again as soon as it is back", path.display()
+        "log: the log that was in {} is not there any more; is its disk mounted? It is opened again as soon as it is \
+         back. If it was deleted, stop Outrigger, and begin with a new log and a new copy", path.display()
     )]
     Gone {
         /// The log's directory.

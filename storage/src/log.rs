@@ -296,7 +296,7 @@ impl Log {
         self.shared.engine.schemas()
     }
 
-    /// Does what is left to do of trims before: space comes back in steps. To be called every few seconds; blocks like
+    /// Does what is left to do of trims before: space comes back in steps. Fails the log if its directory is gone. To be called every few seconds; blocks like
     /// [`trim`](Self::trim).
     ///
     /// # Errors
@@ -304,6 +304,10 @@ impl Log {
     pub fn tidy(&self) -> Result<(), Error> {
         let shared = &self.shared;
         shared.sync.check()?;
+        if let Err(error) = shared.engine.be_there() {
+            shared.sync.fail(&error);
+            return Err(error);
+        }
         let trimmed = shared.retention.trimmed();
         shared.retention.trim(trimmed, &shared.engine, &shared.metrics)
     }

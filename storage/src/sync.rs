@@ -266,7 +266,10 @@ impl Durability {
         while let Some(batch) = self.next_batch() {
             fail::fail_point!("log-sync", |_| crate::failpoint::kill());
             let began = Instant::now();
-            let outcome = engine.sync().and_then(|()| {
+            // A directory that is gone takes everything and keeps nothing: looked for after the sync, so that nothing is
+            // published that went there.
+            let synced = engine.sync().and_then(|()| engine.be_there());
+            let outcome = synced.and_then(|()| {
                 metrics.synced(began.elapsed(), batch.last.offset.0);
                 match self.publish(batch) {
                     Change::None => Ok(()),

@@ -4,7 +4,8 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -93,6 +94,20 @@ impl Lock {
             left_by,
             settled: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the directory at `path` still is the one that was locked: it may have been deleted, moved, or its disk unmounted,
+    /// and files that are open don't notice.
+    pub(super) fn is_in(&self, path: &Path) -> Result<bool, Error> {
+        let name = path.join(LOCK_FILE);
+        let failed = |e| io_error(&name, "looking for", e);
+        let there = match std::fs::metadata(&name) {
+            Ok(there) => there,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+            Err(e) => return Err(failed(e)),
+        };
+        let ours = self.file.metadata().map_err(failed)?;
+        Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino()))
     }
 
     /// What a crash left was put right.
