@@ -62,7 +62,9 @@ async fn a_log_is_shown_checked_and_trimmed() {
     );
     let verified = answer(&rig, &["log", "verify"]);
     assert!(
-        verified["transactions"].as_u64() >= Some(21) && verified["damaged"] == 0,
+        verified["transactions"].as_u64() >= Some(21)
+            && verified["definitions"].as_u64() >= Some(2)
+            && verified["damaged"] == 0,
         "{verified:#}"
     );
 

@@ -1,4 +1,7 @@
-//! `outrigger log verify`: every checksum of all that is stored, and whether it follows itself without a gap.
+//! `outrigger log verify`: every checksum of all that is stored, and whether it follows itself without a gap; table definitions
+//! too.
+
+mod definitions;
 
 mod events;
 
@@ -37,6 +40,8 @@ struct Answer {
     pieces: u64,
     events: u64,
     bytes: u64,
+    /// Versions of tables' definitions that were checked.
+    definitions: u64,
     damaged: u64,
     /// A sentence each, the first thousand.
     damages: Vec<String>,
@@ -80,6 +85,7 @@ fn check(view: &mut View, screen: &MultiProgress) -> anyhow::Result<Answer> {
     let bar = screen.add(bar(info.first.0, info.last.0));
     walk(view, known, &mut answer, &bar)?;
     bar.finish_and_clear();
+    definitions::check(view, &view.info()?, &mut answer)?;
     Ok(answer)
 }
 
@@ -244,11 +250,12 @@ fn render(answer: &Answer) -> String {
         out += &format!("damaged: {damage}\n");
     }
     out + &format!(
-        "checked {} transactions, {} pieces, {} events, {} of events: {}\n",
+        "checked {} transactions, {} pieces, {} events, {} of events, {} table definitions: {}\n",
         answer.transactions,
         answer.pieces,
         answer.events,
         ByteSize(answer.bytes),
+        answer.definitions,
         match answer.damaged {
             0 => "all is well".to_owned(),
             n => format!("{n} damaged"),

@@ -117,7 +117,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// All versions that are stored, each checked; after an error there are no more.
+/// All versions that are stored, each checked. One that is damaged is an error in its place; after any other error there are no more.
 pub struct Schemas<'a> {
     iterator: DBRawIterator<'a>,
     path: &'a Path,
@@ -139,7 +139,7 @@ impl Iterator for Schemas<'_> {
                 .err()
                 .map(|e| Err(engine_error(self.path, "reading table definitions", e))),
         };
-        self.ended = !matches!(next, Some(Ok(_)));
+        self.ended = !matches!(next, Some(Ok(_) | Err(Error::Corrupt { .. })));
         if !self.ended {
             self.iterator.next();
         }

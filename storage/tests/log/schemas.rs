@@ -194,3 +194,40 @@ async fn a_damaged_version_is_named() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_damaged_version_is_an_error_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mut appender = log.appender().unwrap();
+    for number in 1..=3 {
+        define(&mut appender, number, vec![version("a", number, "a")])
+            .await
+            .unwrap();
+    }
+    drop(appender);
+    log.close().unwrap();
+    let families = ["default", "events", "schemas", "meta"];
+    let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.path(), families).unwrap();
+    let family = db.cf_handle("schemas").unwrap();
+    let mut key = b"d\0a\0".to_vec();
+    key.extend_from_slice(&2_u64.to_be_bytes());
+    let mut value = db.get_cf(family, &key).unwrap().unwrap();
+    let last = value.len() - 1;
+    value[last] ^= 1;
+    db.put_cf(family, &key, value).unwrap();
+    drop(db);
+    let view = View::open(dir.path()).unwrap();
+    let all: Vec<_> = view.schemas().unwrap().collect();
+    let whole: Vec<_> = all
+        .iter()
+        .map(|version| version.as_ref().map(|v| v.offset.0).ok())
+        .collect();
+    assert_eq!(whole, [Some(1), None, Some(3)]);
+    let damage = all[1].as_ref().unwrap_err().to_string();
+    assert!(
+        damage.contains("the definition of d.a as of offset 2"),
+        "{damage}"
+    );
+    assert!(Log::open(config(dir.path())).is_err());
+}
