@@ -183,6 +183,12 @@ impl Log {
         self.shared.sync.reached().subscribe()
     }
 
+    /// The same as a place on `server`; `None` unless that is the one that is read ([`set_server`](Self::set_server)) since this
+    /// process began. Whoever compares with a place that a server gave must use this: servers name their files alike.
+    pub fn reached_on(&self, server: &str) -> Option<FilePosition> {
+        self.shared.sync.reached_on(server)
+    }
+
     /// Says where the capture of an empty log starts; durable on return. Blocks for one sync.
     ///
     /// # Errors
@@ -211,6 +217,7 @@ impl Log {
     pub fn set_server(&self, id: &str) -> Result<(), Error> {
         let shared = &self.shared;
         shared.sync.check()?;
+        shared.sync.reads(id);
         if shared.engine.server()?.as_deref() == Some(id) {
             return Ok(());
         }

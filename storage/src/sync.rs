@@ -44,6 +44,8 @@ struct State {
     durable: Whole,
     /// Not published yet: it waits for what was appended before it.
     reached: Option<FilePosition>,
+    /// The server that is read, since this process began; `reached` is on it.
+    server: Option<Arc<str>>,
     /// Somebody wants a sync now.
     asked: bool,
     /// When the last sync began.
@@ -65,6 +67,8 @@ struct Batch {
     appended: u64,
     last: Whole,
     reached: Option<FilePosition>,
+    /// Whose place that is.
+    server: Option<Arc<str>>,
 }
 
 impl Durability {
@@ -80,6 +84,7 @@ impl Durability {
             durable: last.clone(),
             last,
             reached: None,
+            server: None,
             asked: false,
             began: None,
             pace: Pace::new(config),
@@ -163,6 +168,23 @@ impl Durability {
         } else {
             state.reached = Some(position);
         }
+    }
+
+    /// From here on `server` is read. Places that another one reached are of no use to anybody: servers name their files alike.
+    pub(crate) fn reads(&self, server: &str) {
+        let mut state = self.lock();
+        if state.server.as_deref() != Some(server) {
+            state.server = Some(server.into());
+            state.reached = None;
+            self.reached.send_replace(None);
+        }
+    }
+
+    /// How far the binlog of `server` was read, everything up to there durable.
+    pub(crate) fn reached_on(&self, server: &str) -> Option<FilePosition> {
+        let state = self.lock();
+        let ours = state.server.as_deref() == Some(server);
+        ours.then(|| self.reached.borrow().clone()).flatten()
     }
 
     /// Waits until no more than a bounded amount is unsynced.
@@ -314,6 +336,7 @@ impl Durability {
                     appended,
                     last,
                     reached: state.reached.take(),
+                    server: state.server.clone(),
                 });
             }
             state = self.pause(state, left);
@@ -341,7 +364,9 @@ impl Durability {
         } else {
             None
         };
-        if let Some(position) = later.or(batch.reached) {
+        // Another server may be read by now.
+        let before = batch.reached.filter(|_| batch.server == state.server);
+        if let Some(position) = later.or(before) {
             self.reached.send_replace(Some(position));
         }
         self.progress.send_replace(state.synced);

@@ -359,3 +359,41 @@ async fn a_log_that_is_gone_is_not_made_anew() {
         Err(Error::Gone { .. })
     ));
 }
+
+#[tokio::test]
+async fn a_place_is_on_the_server_that_is_read() {
+    let dir = tempdir().unwrap();
+    let log = open(dir.path());
+    log.set_start(&position(40)).unwrap();
+    assert_eq!(log.reached_on("a"), None, "nobody was read yet");
+    log.set_server("a").unwrap();
+    assert_eq!(log.reached_on("a"), None, "the start may be on another");
+    let mut appender = log.appender().unwrap();
+    appender.reached(file(50));
+    assert_eq!((log.reached_on("a"), log.reached_on("b")), (Some(file(50)), None));
+    log.set_server("a").unwrap();
+    assert_eq!(
+        log.reached_on("a"),
+        Some(file(50)),
+        "a new connection to the same one"
+    );
+
+    // Also while the last of the one before it is not durable yet.
+    for round in 0..50_u64 {
+        append(&mut appender, round + 1, &[100_000]).await;
+        appender.reached(file(900 + round));
+        let (old, new) = if round % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        log.set_server(new).unwrap();
+        soon(appender.sync()).await.unwrap();
+        assert_eq!(
+            (log.reached_on(old), log.reached_on(new)),
+            (None, None),
+            "{round}"
+        );
+        appender.reached(file(3));
+        assert_eq!(log.reached_on(new), Some(file(3)));
+    }
+    drop(appender);
+    log.close().unwrap();
+    assert_eq!(open(dir.path()).reached_on("a"), None);
+}
