@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_protocol::endpoint::{Address, Endpoint, Identity, Secret, TlsMode};
 
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
@@ -171,6 +171,7 @@ pub fn nowhere() -> Endpoint {
         password: Secret::default(),
         tls: TlsMode::Disabled,
         tls_ca: None,
+        tls_identity: None,
     }
 }
 
@@ -213,12 +214,20 @@ impl<'d> Reader<'d> {
         let address = self.judge(part, server.address(self.folder))?;
         let password = (self.fetch)(&server.password, self.folder)
             .map_err(|message| self.document.wrong(part, "password", message))?;
+        let tls_identity = server
+            .tls_cert
+            .zip(server.tls_key)
+            .map(|(certificate, key)| Identity {
+                certificate: self.folder.join(certificate),
+                key: self.folder.join(key),
+            });
         Ok(Endpoint {
             address,
             user: server.user,
             password,
             tls: server.tls,
             tls_ca: server.tls_ca.map(|path| self.folder.join(path)),
+            tls_identity,
         })
     }
 

@@ -23,6 +23,7 @@ mod silence;
 mod soak;
 mod source;
 mod support;
+mod tls;
 mod workload;
 mod workspace;
 mod xa;

@@ -62,68 +62,6 @@ fn said(rig: &Rig) -> String {
     std::fs::read_to_string(rig.sidecar.log()).unwrap_or_default()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_in_every_mode() {
-    let mut rig = Rig::with(TABLE).await;
-    // The servers' data folders are copies, certificates included; the target makes some of its own.
-    rig.target.stop().unwrap();
-    for file in std::fs::read_dir(rig.path("target/data")).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "pem") {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
-    rig.target.launch().unwrap();
-    rig.on_source("ALTER USER outrigger@'%' REQUIRE SSL;\nINSERT INTO app.t (v) VALUES ('copied')")
-        .await;
-    run(
-        &mut rig.target_conn().await,
-        "ALTER USER outrigger@'%' REQUIRE SSL",
-    )
-    .await;
-    assert!(refused(&mut rig).contains("was refused"));
-    configure(&rig, "password = \"", "tls = \"required\"\npassword = \"");
-    rig.start();
-    rig.on_source("INSERT INTO app.t (v) VALUES ('captured')").await;
-    rig.settle().await;
-    rig.assert_equal(&["app"]).await;
-    let links: Vec<String> = rig
-        .source_conn()
-        .await
-        .query("SELECT connection_type FROM performance_schema.threads WHERE processlist_command LIKE 'Binlog Dump%'")
-        .await
-        .unwrap();
-    assert_eq!(links, ["SSL/TLS"]);
-    rig.sidecar.stop(PATIENCE).unwrap();
-
-    // The source's own authority vouches for the server, but not for the name 127.0.0.1.
-    let (ours, theirs) = (rig.path("source/data/ca.pem"), rig.path("target/data/ca.pem"));
-    let verified = |mode: &str, ca: &std::path::Path| {
-        format!(
-            "tls = \"{mode}\"\ntls_ca = \"{}\"\npassword = \"source",
-            ca.display()
-        )
-    };
-    let plain = "tls = \"required\"\npassword = \"source";
-    configure(&rig, plain, &verified("verify_identity", &ours));
-    assert!(refused(&mut rig).contains("for another name"));
-    configure(
-        &rig,
-        &verified("verify_identity", &ours),
-        &verified("verify_ca", &theirs),
-    );
-    assert!(refused(&mut rig).contains("not signed by an authority"));
-    configure(
-        &rig,
-        &verified("verify_ca", &theirs),
-        &verified("verify_ca", &ours),
-    );
-    rig.start();
-    rig.on_source("INSERT INTO app.t (v) VALUES ('verified')").await;
-    rig.settle().await;
-    rig.assert_equal(&["app"]).await;
-}
-
 async fn global_status(conn: &mut Conn, name: &str) -> u64 {
     let row: Option<(String, u64)> = conn
         .query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'"))

@@ -2,16 +2,19 @@
 //! server's certificate must be; the bytes are rustls's business.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
+use outrigger_protocol::endpoint::{Address, Endpoint, Identity, TlsMode};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
@@ -54,25 +57,32 @@ pub(crate) fn connector(endpoint: &Endpoint, offered: bool) -> Result<Option<Con
         (_, true) => {}
     }
     let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match endpoint.tls {
+    let judge = match endpoint.tls {
         TlsMode::VerifyCa | TlsMode::VerifyIdentity => {
             let roots = authorities(endpoint).map_err(refuse)?;
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-            let verifier = verifier.build().map_err(|error| refuse(error.to_string()))?;
-            match endpoint.tls {
-                TlsMode::VerifyIdentity => verifier,
-                _ => Arc::new(AnyName(verifier)),
-            }
+            let judge = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            Some(judge.build().map_err(|error| refuse(error.to_string()))?)
         }
-        _ => Arc::new(Anyone(Arc::clone(&provider))),
+        _ => None,
+    };
+    let verifier = Verifier {
+        judge,
+        any_name: endpoint.tls != TlsMode::VerifyIdentity,
+        algorithms: provider.signature_verification_algorithms,
     };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refuse(error.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match &endpoint.tls_identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = ours(identity).map_err(refuse)?;
+            let shown = config.with_client_auth_cert(chain, key);
+            shown.map_err(|error| refuse(format!("tls_cert and tls_key don't serve: {error}")))?
+        }
+    };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_not_a_name| refuse(format!("'{host}' is neither a host name nor an address")))?;
     Ok(Some(Connector {
@@ -100,6 +110,19 @@ fn authorities(endpoint: &Endpoint) -> Result<RootCertStore, String> {
         return Err(unreadable(&"it holds no certificate"));
     }
     Ok(roots)
+}
+
+/// What the server is shown of us.
+fn ours(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let unreadable = |name: &str, path: &Path, error: pem::Error| {
+        format!("{name} {} can't be read: {error}", path.display())
+    };
+    let chain = CertificateDer::pem_file_iter(&identity.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable("tls_cert", &identity.certificate, error))?;
+    let key = PrivateKeyDer::from_pem_file(&identity.key)
+        .map_err(|error| unreadable("tls_key", &identity.key, error))?;
+    Ok((chain, key))
 }
 
 /// Why a handshake failed: something to mend, or a link that broke.
@@ -131,11 +154,17 @@ pub(crate) fn explain(address: &Address, error: io::Error) -> Error {
     }
 }
 
-/// `VERIFY_CA`: whoever an authority has signed.
+/// Who may be at the other end: always somebody who holds the key of the certificate that is shown.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Verifier {
+    /// By whom the certificate must be signed; absent in `PREFERRED` and `REQUIRED`, where anybody will do.
+    judge: Option<Arc<WebPkiServerVerifier>>,
+    /// All modes but `VERIFY_IDENTITY`: it may be for another name.
+    any_name: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -144,15 +173,15 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let judged = self
-            .0
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match judged {
+        let Some(judge) = &self.judge else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The name is looked at last, when everything else was found good.
             Err(TlsError::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            judged => judged,
         }
     }
 
@@ -162,7 +191,7 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -171,50 +200,11 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-/// `PREFERRED` and `REQUIRED`: whoever holds the key of the certificate that is shown, whatever it says.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -238,6 +228,7 @@ mod tests {
             password: Secret::default(),
             tls,
             tls_ca: None,
+            tls_identity: None,
         };
         let decided = connector(&endpoint, offered);
         decided

@@ -19,6 +19,17 @@ pub struct Endpoint {
     pub tls: TlsMode,
     /// The authorities (PEM) by which `VerifyCa` and `VerifyIdentity` judge the server's certificate.
     pub tls_ca: Option<PathBuf>,
+    /// What the server is shown when it asks who connects: for an account with `REQUIRE X509`.
+    pub tls_identity: Option<Identity>,
+}
+
+/// A certificate and its private key, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, and those between it and an authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Where a server listens.

@@ -168,6 +168,7 @@ fn endpoint(text: &str) -> anyhow::Result<Endpoint> {
         password: Secret::new(std::env::var(PASSWORD).unwrap_or_default()),
         tls: TlsMode::Disabled,
         tls_ca: None,
+        tls_identity: None,
     })
 }
 

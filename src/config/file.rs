@@ -21,6 +21,8 @@ pub(super) struct Server {
     #[serde(default)]
     pub tls: TlsMode,
     pub tls_ca: Option<PathBuf>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
 }
 
 /// What is wrong with a section: the key it is about, and the sentence.
@@ -66,7 +68,18 @@ impl Server {
                 "nothing is verified by it unless `tls` is \"verify_ca\" or \"verify_identity\"".to_owned(),
             ));
         }
-        Ok(())
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => Err((
+                "tls_cert",
+                "name the certificate's private key with `tls_key`".to_owned(),
+            )),
+            (None, Some(_)) => Err(("tls_key", "name the key's certificate with `tls_cert`".to_owned())),
+            (Some(_), Some(_)) if self.tls == TlsMode::Disabled => Err((
+                "tls_cert",
+                "it is shown over TLS only, and `tls` is \"disabled\"".to_owned(),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

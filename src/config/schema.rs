@@ -93,6 +93,18 @@ macro_rules! server_keys {
                 "a PEM file; for \"verify_ca\" and \"verify_identity\", which need it",
                 "The authority that must have signed the server's certificate.",
             ),
+            key(
+                "tls_cert",
+                Value::Unset("\"/etc/outrigger/client-cert.pem\""),
+                "a PEM file; together with `tls_key`",
+                "The certificate by which the server knows Outrigger, for an account with REQUIRE X509 (MySQL's ssl-cert).",
+            ),
+            key(
+                "tls_key",
+                Value::Unset("\"/etc/outrigger/client-key.pem\""),
+                "a PEM file; together with `tls_cert`",
+                "That certificate's private key (MySQL's ssl-key).",
+            ),
             $($more,)*
         ]
     };

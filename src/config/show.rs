@@ -127,5 +127,9 @@ impl Lines {
         if let Some(ca) = &endpoint.tls_ca {
             self.add("tls_ca", ca.display());
         }
+        if let Some(identity) = &endpoint.tls_identity {
+            self.add("tls_cert", identity.certificate.display());
+            self.add("tls_key", identity.key.display());
+        }
     }
 }

@@ -150,6 +150,21 @@ fn complaints_have_a_place_and_a_sentence() {
         ),
         (
             "user = \"o\"",
+            "user = \"o\"\ntls = \"required\"\ntls_cert = \"c.pem\"",
+            "o.toml:4:12: name the certificate's private key",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\ntls_key = \"k.pem\"",
+            "o.toml:3:11: name the key's certificate",
+        ),
+        (
+            "user = \"o\"",
+            "user = \"o\"\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"",
+            "o.toml:3:12: it is shown over TLS only",
+        ),
+        (
+            "user = \"o\"",
             "user = \"o\"\nsocket = \"/s\"\ntls = \"required\"",
             "o.toml:4:7: a unix socket is within this machine",
         ),

@@ -108,5 +108,6 @@ pub(super) fn endpoint(server: &Server) -> Endpoint {
         password: Secret::default(),
         tls: TlsMode::Disabled,
         tls_ca: None,
+        tls_identity: None,
     }
 }

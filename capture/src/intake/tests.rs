@@ -108,6 +108,7 @@ async fn stream(log: &Log, sent: Vec<u8>, chunk: usize) -> Error {
         password: Secret::default(),
         tls: TlsMode::Disabled,
         tls_ca: None,
+        tls_identity: None,
     };
     let mut looker = Looker::new(endpoint, PATIENCE, None);
     let mut appender = log.appender().expect("one at a time");
