@@ -1,11 +1,15 @@
 //! A server that says nothing, and breaks nothing either: every wait has a deadline (W2).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use outrigger::demo::server::Server;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{PATIENCE, Rig};
 
@@ -23,7 +27,8 @@ async fn noticed(rig: &mut Rig, what: &str, found: impl Fn(&Value) -> bool) -> (
     let begin = Instant::now();
     let mut last = Value::Null;
     while begin.elapsed() < PATIENCE {
-        last = rig.sidecar.status().unwrap();
+        // HTTP is not there yet at the very beginning.
+        last = rig.sidecar.status().unwrap_or_default();
         if found(&last) {
             return (last, begin.elapsed());
         }
@@ -112,4 +117,160 @@ async fn the_source_knows_the_replica_by_its_host() {
     assert_eq!(shown, [(4711, host.trim().to_owned())]);
     let of: u32 = replicas[0].get("Source_Id").unwrap();
     assert_eq!(of, u32::from(rig.source.port()));
+}
+
+/// A relay whose connections all fall silent when told to; those made later pass. Its port.
+async fn relay(to: u16, silenced: Arc<AtomicUsize>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let silenced = Arc::clone(&silenced);
+            tokio::spawn(async move {
+                if let Ok(far) = TcpStream::connect(("127.0.0.1", to)).await {
+                    Box::pin(pass(near, far, &silenced)).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+async fn pass(mut near: TcpStream, mut far: TcpStream, silenced: &AtomicUsize) {
+    let born = silenced.load(Ordering::SeqCst);
+    let (mut up, mut down) = ([0; 16384], [0; 16384]);
+    loop {
+        let (upwards, read) = tokio::select! {
+            read = near.read(&mut up) => (true, read),
+            read = far.read(&mut down) => (false, read),
+        };
+        if silenced.load(Ordering::SeqCst) != born {
+            // Both ends stay open, and nobody says anything.
+            std::future::pending::<()>().await;
+        }
+        let Ok(read @ 1..) = read else { return };
+        let sent = match upwards {
+            true => far.write_all(&up[..read]).await,
+            false => near.write_all(&down[..read]).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Puts a relay before a server.
+async fn relayed(rig: &Rig, port: u16) -> Arc<AtomicUsize> {
+    let silenced = Arc::new(AtomicUsize::new(0));
+    let here = relay(port, Arc::clone(&silenced)).await;
+    let file = rig.sidecar.config();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        text.replace(&format!("port = {port}\n"), &format!("port = {here}\n")),
+    )
+    .unwrap();
+    configure(rig, "[source]", "heartbeat = \"200ms\"\nconnect_timeout = \"1s\"");
+    configure(rig, "[[task]]", "connect_timeout = \"1s\"");
+    silenced
+}
+
+const MANY: &str = "
+SET SESSION cte_max_recursion_depth = 1000000;
+CREATE TABLE app.many (id INT AUTO_INCREMENT PRIMARY KEY, v CHAR(100));
+INSERT INTO app.many (v) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 60000) SELECT SHA2(n, 256) FROM s
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_fall_silent_while_rows_are_copied() {
+    for of_the_source in [true, false] {
+        let mut rig = Rig::with(TABLE).await;
+        rig.on_source(MANY).await;
+        let port = if of_the_source {
+            rig.source.port()
+        } else {
+            rig.target.port()
+        };
+        let silenced = relayed(&rig, port).await;
+        let file = rig.sidecar.config();
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\n[task.copy]\nchunk_rows = 50\n")).unwrap();
+        rig.sidecar.start().unwrap();
+        noticed(&mut rig, "rows copied", |status| {
+            let tables = status["tasks"][0]["tables"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            tables
+                .iter()
+                .any(|table| table["table"] == "many" && table["rows_copied"].as_u64() > Some(500))
+        })
+        .await;
+        silenced.fetch_add(1, Ordering::SeqCst);
+        let (status, took) = noticed(&mut rig, "that nothing comes", |status| {
+            status["tasks"][0]["state"] == "retrying"
+        })
+        .await;
+        let side = if of_the_source { "source" } else { "target" };
+        assert_eq!(status["tasks"][0]["side"], side, "{status:#}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        rig.on_source("INSERT INTO app.t (v) VALUES (3)").await;
+        rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap();
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_links_fall_silent_while_changes_are_applied() {
+    let mut rig = Rig::with(TABLE).await;
+    let silenced = relayed(&rig, rig.target.port()).await;
+    rig.start();
+    for _ in 0..2 {
+        for n in 0..50 {
+            rig.on_source(&format!(
+                "INSERT INTO app.t (v) VALUES ({n});\nUPDATE app.t SET v = v + 1 WHERE id % 7 = 0"
+            ))
+            .await;
+            if n == 25 {
+                silenced.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (status, took) = noticed(&mut rig, "that nothing comes", |status| {
+            status["tasks"][0]["state"] == "retrying"
+        })
+        .await;
+        assert_eq!(status["tasks"][0]["side"], "target", "{status:#}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_statement_is_waited_for() {
+    let mut rig = Rig::with(TABLE).await;
+    relayed(&rig, rig.target.port()).await;
+    rig.start();
+    rig.settle().await;
+    let mut target = rig.target_conn().await;
+    target.query_drop("BEGIN").await.unwrap();
+    target.query_drop("SELECT * FROM app.t FOR UPDATE").await.unwrap();
+    rig.on_source("UPDATE app.t SET v = v + 1").await;
+    // Far longer than it takes to give up a link that is lost.
+    let until = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < until {
+        let status = rig.sidecar.status().unwrap();
+        let task = &status["tasks"][0];
+        assert_eq!(
+            (&task["state"], &task["retries"]),
+            (&"synchronizing".into(), &0.into()),
+            "{status:#}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    target.query_drop("ROLLBACK").await.unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    assert_eq!(rig.sidecar.status().unwrap()["tasks"][0]["retries"], 0);
 }

@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
+use mysql_async::Row;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
@@ -15,7 +14,7 @@ use outrigger_storage::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Side};
-use crate::link;
+use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text, quoted, unsigned};
 use crate::snapshot::progress;
 use crate::target::Target;
@@ -149,7 +148,7 @@ impl Metadata {
     }
 
     /// The task's row; `None` when there is none, or no table.
-    pub(crate) async fn load(&self, conn: &mut Conn) -> Result<Option<Checkpoint>, Error> {
+    pub(crate) async fn load(&self, conn: &mut Link) -> Result<Option<Checkpoint>, Error> {
         let query = format!(
             "SELECT log_id, log_offset, gtids, file, file_offset, exact_after, ddl_pending, CAST(xa_prepared AS CHAR), folds_names, \
              selection, epoch \

@@ -3,17 +3,17 @@
 //! The copy asks the source, replay the target, whose definition is the one as of the replayed offset because DDL is applied
 //! in order (A4).
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
+use mysql_async::Row;
 use outrigger_protocol::definition::AnswerRow;
 pub(crate) use outrigger_protocol::definition::{ColumnDef, ColumnKind, TableDef};
 
 use crate::error::{Error, Side};
+use crate::link::Link;
 use crate::literal::quote_name;
 
 /// Reads a table's definition; `None` when there is no such base table.
 pub(crate) async fn load(
-    conn: &mut Conn,
+    conn: &mut Link,
     side: Side,
     database: &str,
     table: &str,

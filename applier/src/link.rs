@@ -1,17 +1,87 @@
-//! Opening a connection to either server: address, account, deadline. What is set on the session is left to the caller.
+//! A connection to either server: address, account, deadlines. What is set on the session is left to the caller.
+
+mod watch;
 
 use std::time::Duration;
 
+use mysql_async::prelude::{AsQuery, FromRow, Queryable};
 use mysql_async::{ClientIdentity, Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
 
 use crate::error::{Error, Side};
+pub(crate) use watch::Watch;
 
 /// Packets as large as the protocol has them: one column of 1 GiB.
 const MAX_PACKET: usize = 1 << 30;
 
-/// Connects and authenticates within `timeout`. Affected rows count the rows found, not the rows changed.
-pub(crate) async fn connect(endpoint: &Endpoint, side: Side, timeout: Duration) -> Result<Conn, Error> {
+/// A session whose every answer is watched over ([`Watch`]): a silent server or network ends in an error, however long its
+/// statements take.
+#[derive(Debug)]
+pub(crate) struct Link {
+    conn: Conn,
+    watch: Watch,
+}
+
+impl Link {
+    /// All rows of a statement's result.
+    pub(crate) async fn query<T: FromRow + Send + 'static>(
+        &mut self,
+        statement: impl AsQuery,
+    ) -> Result<Vec<T>, mysql_async::Error> {
+        self.watch.over(self.conn.query(statement)).await
+    }
+
+    /// The first row.
+    pub(crate) async fn query_first<T: FromRow + Send + 'static>(
+        &mut self,
+        statement: impl AsQuery,
+    ) -> Result<Option<T>, mysql_async::Error> {
+        self.watch.over(self.conn.query_first(statement)).await
+    }
+
+    /// A statement whose result nobody wants.
+    pub(crate) async fn query_drop(&mut self, statement: impl AsQuery) -> Result<(), mysql_async::Error> {
+        self.watch.over(self.conn.query_drop(statement)).await
+    }
+
+    /// Rows that the last statement changed, or found.
+    pub(crate) fn affected_rows(&self) -> u64 {
+        self.conn.affected_rows()
+    }
+
+    /// The last statement's automatic number.
+    pub(crate) fn last_insert_id(&self) -> Option<u64> {
+        self.conn.last_insert_id()
+    }
+
+    /// The connection itself; what is asked of it must be waited for with the watch.
+    pub(crate) fn bare(&mut self) -> (&mut Conn, &Watch) {
+        (&mut self.conn, &self.watch)
+    }
+
+    /// Ends the session.
+    pub(crate) async fn disconnect(self) -> Result<(), mysql_async::Error> {
+        self.watch.over(self.conn.disconnect()).await
+    }
+}
+
+/// Connects and authenticates within `timeout`, which is also how long an answer may take before it is asked about. Affected rows
+/// count the rows found, not the rows changed.
+pub(crate) async fn connect(endpoint: &Endpoint, side: Side, timeout: Duration) -> Result<Link, Error> {
+    let mut conn = open(endpoint, side, timeout).await?;
+    match tokio::time::timeout(timeout, Watch::new(&mut conn, endpoint, side, timeout)).await {
+        Ok(watch) => watch
+            .map(|watch| Link { conn, watch })
+            .map_err(|cause| Error::server(side, format!("connecting to {}", endpoint.address), cause)),
+        Err(_elapsed) => Err(Error::ConnectTimeout {
+            side,
+            address: endpoint.address.to_string(),
+            seconds: timeout.as_secs(),
+        }),
+    }
+}
+
+async fn open(endpoint: &Endpoint, side: Side, timeout: Duration) -> Result<Conn, Error> {
     let opts = OptsBuilder::default()
         .user(Some(endpoint.user.as_str()))
         .pass(Some(endpoint.password.expose()))

@@ -6,14 +6,13 @@
 pub(crate) mod create;
 mod visible;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
+use mysql_async::Row;
 use outrigger_protocol::endpoint::Endpoint;
 
 use crate::config::{Config, Selection};
 use crate::definition::{self, TableDef};
 use crate::error::{Error, Side};
-use crate::link;
+use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text};
 use crate::schema::visible::Sight;
 
@@ -97,7 +96,7 @@ pub(crate) enum Found {
 
 /// A session on the source that reads definitions, and rows in the bytes that the source stores.
 pub(crate) struct Source {
-    conn: Conn,
+    conn: Link,
     /// The account as GRANT names it.
     account: String,
 }
@@ -155,7 +154,7 @@ impl Source {
     }
 
     /// The connection itself.
-    pub(crate) fn conn(&mut self) -> &mut Conn {
+    pub(crate) fn conn(&mut self) -> &mut Link {
         &mut self.conn
     }
 

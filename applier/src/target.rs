@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use outrigger_protocol::endpoint::Endpoint;
 
 use crate::error::{Error, Side};
-use crate::link;
+use crate::link::{self, Link};
 
 /// The session under which rows are written, whoever writes them (A5): UTC, no conversions, no checks that the source
 /// has done already, nothing refused that the source could store, errors instead of silent changes.
@@ -30,7 +30,7 @@ pub(crate) struct Capabilities {
 
 /// One session on the target.
 pub(crate) struct Target {
-    conn: Conn,
+    conn: Link,
     capabilities: Capabilities,
 }
 
@@ -69,7 +69,7 @@ impl Target {
     }
 
     /// The connection itself, for queries with results.
-    pub(crate) fn conn(&mut self) -> &mut Conn {
+    pub(crate) fn conn(&mut self) -> &mut Link {
         &mut self.conn
     }
 
@@ -77,7 +77,8 @@ impl Target {
     /// it ended. The first error ends the batch: the statements after it did not run. An open transaction stays open.
     pub(crate) async fn run(&mut self, statements: &[u8]) -> (Vec<u64>, Result<(), mysql_async::Error>) {
         let mut affected = Vec::new();
-        let ended = run(&mut self.conn, statements, &mut affected).await;
+        let (conn, watch) = self.conn.bare();
+        let ended = watch.over(run(conn, statements, &mut affected)).await;
         (affected, ended)
     }
 

@@ -312,7 +312,7 @@ const TASK: Section = Section {
             "connect_timeout",
             Value::Default("\"10s\""),
             CONNECT_TIMEOUT,
-            "How long one attempt to connect may take.",
+            "How long one attempt to connect may take. A server silent for that long in a statement is asked whether it works on it.",
         ),
         key(
             "retry_window",

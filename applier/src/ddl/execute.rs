@@ -2,15 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_storage::Offset;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Place, Side};
-use crate::link;
+use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text};
 
 use super::fingerprint::fingerprint;
@@ -54,7 +52,7 @@ pub(crate) enum Prepared {
 /// A session on the target for one statement. Its settings are the statement's, so it is never used for anything else.
 #[derive(Debug)]
 pub(crate) struct Session {
-    conn: Conn,
+    conn: Link,
 }
 
 impl Session {

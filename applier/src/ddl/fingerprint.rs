@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row, Value};
+use mysql_async::{Row, Value};
 use outrigger_protocol::sql::ddl::{ObjectKind, Role};
 use sha2::{Digest, Sha256};
 
+use crate::link::Link;
 use crate::literal::{quote_name, quote_text};
 
 use super::read::{Change, Named};
@@ -21,7 +21,7 @@ use super::read::{Change, Named};
 const ABSENT: [u16; 5] = [1049, 1146, 1305, 1356, 3676];
 
 /// The fingerprint of the objects of `change` as they are on the target, in hexadecimal.
-pub(super) async fn fingerprint(conn: &mut Conn, change: &Change) -> Result<String, mysql_async::Error> {
+pub(super) async fn fingerprint(conn: &mut Link, change: &Change) -> Result<String, mysql_async::Error> {
     let mut hash = Sha256::new();
     for named in &change.objects {
         let definition = definition(conn, named).await?;
@@ -56,7 +56,7 @@ fn add(hash: &mut Sha256, part: &[u8]) {
 }
 
 /// `SHOW CREATE`, or the number of the error that says why there is none.
-async fn definition(conn: &mut Conn, named: &Named) -> Result<Vec<u8>, mysql_async::Error> {
+async fn definition(conn: &mut Link, named: &Named) -> Result<Vec<u8>, mysql_async::Error> {
     let word = match named.kind {
         ObjectKind::Database => "DATABASE",
         ObjectKind::Procedure => "PROCEDURE",
@@ -67,7 +67,7 @@ async fn definition(conn: &mut Conn, named: &Named) -> Result<Vec<u8>, mysql_asy
         ObjectKind::Table | ObjectKind::View | ObjectKind::Index => "TABLE",
     };
     match conn
-        .query_first::<Row, _>(format!("SHOW CREATE {word} {named}"))
+        .query_first::<Row>(format!("SHOW CREATE {word} {named}"))
         .await
     {
         Ok(row) => Ok(text(row)),
@@ -78,7 +78,7 @@ async fn definition(conn: &mut Conn, named: &Named) -> Result<Vec<u8>, mysql_asy
     }
 }
 
-async fn created(conn: &mut Conn, named: &Named) -> Result<Vec<u8>, mysql_async::Error> {
+async fn created(conn: &mut Link, named: &Named) -> Result<Vec<u8>, mysql_async::Error> {
     let query = format!(
         "SELECT create_time FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
         quote_text(&named.database),

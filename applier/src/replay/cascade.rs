@@ -4,12 +4,11 @@
 //! servers leave them to InnoDB, which logs nothing: a replica cascades by itself. A rows event says which it was by its flags.
 //! Replay writes with foreign key checks off, so it can follow the first kind only; the second must never pass in silence.
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use outrigger_protocol::binlog::{RowsEvent, RowsKind};
 
 use crate::definition::TableDef;
 use crate::error::{Error, Side};
+use crate::link::Link;
 use crate::literal::quote_text;
 use crate::statement::Image;
 
@@ -24,7 +23,7 @@ pub(super) struct Cascades {
 
 impl Cascades {
     /// Reads the foreign keys that name the table as their parent.
-    pub(super) async fn load(conn: &mut Conn, def: &TableDef) -> Result<Self, Error> {
+    pub(super) async fn load(conn: &mut Link, def: &TableDef) -> Result<Self, Error> {
         let (database, table) = (quote_text(&def.database), quote_text(&def.table));
         let query = format!(
             "SELECT r.delete_rule IN ('CASCADE', 'SET NULL'), r.update_rule IN ('CASCADE', 'SET NULL'), \

@@ -1,7 +1,6 @@
 //! Creating an object on the target as the source defines it: under the settings that its text was made for, with the
 //! definer that the target's account may give.
 
-use mysql_async::prelude::Queryable;
 use outrigger_protocol::sql::{SqlMode, ddl};
 
 use crate::error::{Error, Side};

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mysql_async::Row;
-use mysql_async::prelude::Queryable;
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::FilePosition;
 use outrigger_storage::{Log, Offset};

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
 use outrigger_storage::Offset;
 use tokio::sync::mpsc;
 

@@ -86,12 +86,16 @@ impl Loader<'_> {
         let mut last = progress::advance_part(self.metadata, self.object, self.part, chunk).into_bytes();
         last.push(b';');
         self.metadata.hold(&mut last, self.context.epoch);
-        let mut result = target.conn().query_iter(last).await.map_err(fail)?;
-        let found = result.affected_rows();
-        result.collect::<mysql_async::Row>().await.map_err(fail)?;
-        let held = result.collect::<mysql_async::Row>().await.map_err(fail)?;
-        result.drop_result().await.map_err(fail)?;
-        if held.is_empty() || found != 1 {
+        let (conn, watch) = target.conn().bare();
+        let holding = async {
+            let mut result = conn.query_iter(last).await?;
+            let found = result.affected_rows();
+            result.collect::<mysql_async::Row>().await?;
+            let held = result.collect::<mysql_async::Row>().await?;
+            result.drop_result().await?;
+            Ok(found == 1 && !held.is_empty())
+        };
+        if !watch.over(holding).await.map_err(fail)? {
             return Err(self.metadata.fenced(target, self.context.epoch).await);
         }
         fail::fail_point!("chunk-commit", |_| outrigger_storage::failpoint::kill());

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use mysql_async::Row;
-use mysql_async::prelude::Queryable;
 
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::error::{Error, Side};

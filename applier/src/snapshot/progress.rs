@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use mysql_async::prelude::Queryable;
 use outrigger_storage::Offset;
 
 use crate::checkpoint::Metadata;

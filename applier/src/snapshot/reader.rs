@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::CopyConfig;
 use crate::definition::ColumnDef;
 use crate::error::{Error, Side};
+use crate::link::Watch;
 use crate::literal::quote_name;
 use crate::schema::Source;
 use crate::snapshot::chunk::{Chunk, Encoder};
@@ -116,6 +117,7 @@ fn next_limit(budget: u64, most: u64, rows: u64, bytes: u64) -> u64 {
 /// The rows of one prepared query, in the binary protocol.
 struct Rows<'a> {
     result: mysql_async::QueryResult<'a, 'static, mysql_async::BinaryProtocol>,
+    watch: &'a Watch,
     columns: &'a [ColumnDef],
     doing: String,
 }
@@ -125,13 +127,14 @@ impl<'a> Rows<'a> {
         let doing = format!("reading rows of {}", plan.object.quoted());
         let on = format!("{}.*", quote_name(&plan.object.database));
         let denied = source.denial("SELECT", &on);
-        let result = source
-            .conn()
-            .exec_iter(sql, ())
+        let (conn, watch) = source.conn().bare();
+        let result = watch
+            .over(conn.exec_iter(sql, ()))
             .await
             .map_err(|cause| denied.wrap(&doing, cause))?;
         Ok(Self {
             result,
+            watch,
             columns: &plan.selected,
             doing,
         })
@@ -139,7 +142,7 @@ impl<'a> Rows<'a> {
 
     async fn next(&mut self) -> Result<Option<Vec<Value<'static>>>, Error> {
         let fail = |cause| Error::server(Side::Source, self.doing.as_str(), cause);
-        let Some(row) = self.result.next().await.map_err(fail)? else {
+        let Some(row) = self.watch.over(self.result.next()).await.map_err(fail)? else {
             return Ok(None);
         };
         let mut values = Vec::with_capacity(self.columns.len());
@@ -158,9 +161,11 @@ impl<'a> Rows<'a> {
     }
 
     async fn close(self) -> Result<(), Error> {
-        let Self { result, doing, .. } = self;
-        result
-            .drop_result()
+        let Self {
+            result, doing, watch, ..
+        } = self;
+        watch
+            .over(result.drop_result())
             .await
             .map_err(|cause| Error::server(Side::Source, doing, cause))
     }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mysql_async::prelude::Queryable;
 use outrigger_storage::Offset;
 
 use crate::checkpoint::Metadata;

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset};
 use tokio_util::sync::CancellationToken;
@@ -12,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::{Checkpoint, Metadata, PreparedXa};
 use crate::config::Config;
 use crate::error::{Error, Side};
+use crate::link::{self, Link};
 use crate::metrics::Metrics;
 use crate::snapshot::{self, Context, CopyOutcome, progress};
 use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::Target;
-use crate::{coverage, link, replay, xa};
+use crate::{coverage, replay, xa};
 
 use super::offline::Offline;
 
@@ -254,7 +253,7 @@ fn reading_settings(side: Side) -> impl FnOnce(mysql_async::Error) -> Error {
 }
 
 /// Whether the server takes names that differ by case alone for one.
-async fn folds_names(conn: &mut Conn, side: Side) -> Result<bool, Error> {
+async fn folds_names(conn: &mut Link, side: Side) -> Result<bool, Error> {
     let setting: Option<u8> = conn
         .query_first("SELECT @@lower_case_table_names")
         .await
@@ -262,7 +261,7 @@ async fn folds_names(conn: &mut Conn, side: Side) -> Result<bool, Error> {
     Ok(setting.unwrap_or_default() != 0)
 }
 
-async fn server_uuid(conn: &mut Conn, side: Side) -> Result<String, Error> {
+async fn server_uuid(conn: &mut Link, side: Side) -> Result<String, Error> {
     let uuid: Option<String> = conn
         .query_first("SELECT @@server_uuid")
         .await
