@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger::demo::sidecar;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{PATIENCE, Plan, Rig, run};
 
@@ -170,4 +172,66 @@ async fn whoever_lost_the_task_writes_nothing() {
         .await
         .unwrap();
     assert_eq!(found, Some(0));
+}
+
+/// Puts the target a few milliseconds away, so that groups and their commits travel together.
+async fn far(rig: &Rig) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (near, far) = (rig.target.port(), listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", near)).await.unwrap();
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await.map(drop) });
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 1 << 16];
+                // The protocol takes turns: holding up what the client says delays each round trip once.
+                while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    if to_server.write_all(&buffer[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let config = std::fs::read_to_string(rig.sidecar.config()).unwrap();
+    let moved = config.replace(&format!("port = {near}\n"), &format!("port = {far}\n"));
+    assert_ne!(config, moved);
+    std::fs::write(rig.sidecar.config(), moved).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_far_target_is_checked_as_a_near_one_is() {
+    for (harm, said) in [
+        ("DELETE FROM app.keyed WHERE id = 1", "affected"),
+        ("INSERT INTO app.keyed VALUES (2, 0)", "holds already"),
+        (
+            "UPDATE outrigger.checkpoint SET epoch = epoch + 1",
+            "another process",
+        ),
+    ] {
+        let mut rig = Rig::with(TABLES).await;
+        far(&rig).await;
+        rig.on_source("INSERT INTO app.keyed VALUES (1, 0);").await;
+        rig.start();
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+        run(&mut rig.target_conn().await, harm).await;
+        rig.on_source(
+            "START TRANSACTION; INSERT INTO app.keyless VALUES (99, 'no'); UPDATE app.keyed SET v = 1 WHERE id = 1; \
+             INSERT INTO app.keyed VALUES (2, 1); COMMIT",
+        )
+        .await;
+        let why = why(&mut rig);
+        assert!(why.contains(said), "{harm}: {why}");
+        let found: Option<u64> = rig
+            .target_conn()
+            .await
+            .query_first("SELECT COUNT(*) FROM app.keyless WHERE v = 99")
+            .await
+            .unwrap();
+        assert_eq!(found, Some(0), "{harm}");
+    }
 }

@@ -476,13 +476,17 @@ async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_com
         }
     };
     let (what, outcome) = match &batch.commit {
-        Some(commit) if may_commit && Lane::suits_one_trip(batch) => {
+        Some(commit) if may_commit && lane.suits_one_trip(batch) => {
             match lane.execute_and_commit(batch, commit).await {
                 // Nothing was committed: it is as if it had been executed only.
                 Err(error) if error.is_conflict() => (What::Execute, Err(error)),
                 outcome => (What::Commit, outcome),
             }
         }
+        Some(commit) if may_commit => match lane.execute(batch).await {
+            Ok(()) => (What::Commit, lane.commit(commit).await),
+            Err(error) => (What::Execute, Err(error)),
+        },
         _ => (What::Execute, lane.execute(batch).await),
     };
     Finished {

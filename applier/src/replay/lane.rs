@@ -1,6 +1,8 @@
 //! One connection to the target on which groups are executed: a batch per round trip, every statement's affected rows checked,
 //! and the commit, which moves the checkpoint (A1).
 
+use std::time::{Duration, Instant};
+
 use outrigger_storage::Offset;
 
 use super::conflict::Footprint;
@@ -58,6 +60,9 @@ const ER_SUBQUERY_NO_1_ROW: u16 = 1242;
 /// Statements that are checked by the server itself, so that they and the commit are one round trip.
 const MAX_CHECKED: usize = 64;
 
+/// From this round trip on a target is far: one round trip less is worth a check by the server behind each statement.
+const FAR: Duration = Duration::from_millis(1);
+
 /// How long a statement waits for a lock, in seconds: a group that is in the way of one before it is undone then.
 const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
 
@@ -66,13 +71,16 @@ pub(super) struct Lane {
     target: Target,
     metadata: Metadata,
     epoch: u64,
+    far: bool,
 }
 
 impl Lane {
     /// Takes a connection over.
     pub(super) async fn new(mut target: Target, metadata: Metadata, epoch: u64) -> Result<Self, Error> {
+        let began = Instant::now();
         target.execute(LOCK_WAIT, "setting the session up").await?;
         Ok(Self {
+            far: began.elapsed() > FAR,
             target,
             metadata,
             epoch,
@@ -141,8 +149,8 @@ impl Lane {
     }
 
     /// True when a batch is better sent together with its commit.
-    pub(super) fn suits_one_trip(batch: &Batch) -> bool {
-        batch.opens && batch.expects.len() <= MAX_CHECKED
+    pub(super) fn suits_one_trip(&self, batch: &Batch) -> bool {
+        self.far && batch.opens && batch.expects.len() <= MAX_CHECKED
     }
 
     /// Undoes what was executed and not committed.

@@ -184,7 +184,10 @@ impl Planner {
             };
             let due = self.group.began + wait;
             let asked = async {
-                tokio::time::sleep_until(due).await;
+                // Even a time that is over takes a timer a millisecond.
+                if wait > Duration::ZERO {
+                    tokio::time::sleep_until(due).await;
+                }
                 self.handover.asked().await
             };
             // Both may be cancelled: `asked` keeps what it got, a record that was not taken stays in the log.
