@@ -107,13 +107,7 @@ impl Filter {
                 }
                 Fate::Hold
             }
-            EventKind::WRITE_ROWS_V1
-            | EventKind::UPDATE_ROWS_V1
-            | EventKind::DELETE_ROWS_V1
-            | EventKind::WRITE_ROWS
-            | EventKind::UPDATE_ROWS
-            | EventKind::DELETE_ROWS
-            | EventKind::PARTIAL_UPDATE_ROWS => {
+            kind if kind.is_rows() => {
                 let wanted = self.statement == Statement::Wanted;
                 if ends_statement(bytes) {
                     self.statement = Statement::Unwanted;

@@ -21,15 +21,7 @@ pub(crate) fn read(bytes: &[u8], checksum: ChecksumAlg) -> Result<(EventHeader, 
         });
     }
     match header.kind {
-        EventKind::TABLE_MAP
-        | EventKind::WRITE_ROWS_V1
-        | EventKind::UPDATE_ROWS_V1
-        | EventKind::DELETE_ROWS_V1
-        | EventKind::WRITE_ROWS
-        | EventKind::UPDATE_ROWS
-        | EventKind::DELETE_ROWS
-        | EventKind::PARTIAL_UPDATE_ROWS
-        | EventKind::ROWS_QUERY => {
+        kind if kind.is_rows() || matches!(kind, EventKind::TABLE_MAP | EventKind::ROWS_QUERY) => {
             checksum.verify(bytes)?;
             Ok((header, Meaning::Inner))
         }
@@ -51,16 +43,10 @@ pub(crate) fn in_parts(
     checksum: ChecksumAlg,
 ) -> Result<Option<(EventHeader, RunningChecksum)>, Error> {
     let header = EventHeader::parse(first)?;
-    match header.kind {
-        EventKind::WRITE_ROWS_V1
-        | EventKind::UPDATE_ROWS_V1
-        | EventKind::DELETE_ROWS_V1
-        | EventKind::WRITE_ROWS
-        | EventKind::UPDATE_ROWS
-        | EventKind::DELETE_ROWS
-        | EventKind::PARTIAL_UPDATE_ROWS
-        | EventKind::TRANSACTION_PAYLOAD => Ok(Some((header, RunningChecksum::new(&header, checksum)?))),
-        _ => Ok(None),
+    if header.kind.is_rows() || header.kind == EventKind::TRANSACTION_PAYLOAD {
+        Ok(Some((header, RunningChecksum::new(&header, checksum)?)))
+    } else {
+        Ok(None)
     }
 }
 

@@ -142,13 +142,7 @@ impl<'a> Body<'a> {
             ),
             EventKind::QUERY => Self::Query(QueryEvent::parse(body)?),
             EventKind::TABLE_MAP => Self::TableMap(TableMap::parse(body)?),
-            EventKind::WRITE_ROWS_V1
-            | EventKind::UPDATE_ROWS_V1
-            | EventKind::DELETE_ROWS_V1
-            | EventKind::WRITE_ROWS
-            | EventKind::UPDATE_ROWS
-            | EventKind::DELETE_ROWS
-            | EventKind::PARTIAL_UPDATE_ROWS => Self::Rows(RowsEvent::parse(header.kind, body)?),
+            kind if kind.is_rows() => Self::Rows(RowsEvent::parse(header.kind, body)?),
             EventKind::XID => Self::Xid(Cursor::new(body).u64().within("XID event")?),
             EventKind::XA_PREPARE => Self::XaPrepare(XaPrepare::parse(body)?),
             EventKind::ROWS_QUERY => {

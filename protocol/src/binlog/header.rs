@@ -110,6 +110,22 @@ macro_rules! event_kinds {
     };
 }
 
+impl EventKind {
+    /// True for the events that carry rows, in every version of them.
+    pub fn is_rows(self) -> bool {
+        matches!(
+            self,
+            Self::WRITE_ROWS_V1
+                | Self::UPDATE_ROWS_V1
+                | Self::DELETE_ROWS_V1
+                | Self::WRITE_ROWS
+                | Self::UPDATE_ROWS
+                | Self::DELETE_ROWS
+                | Self::PARTIAL_UPDATE_ROWS
+        )
+    }
+}
+
 event_kinds! {
     0 UNKNOWN "UNKNOWN";
     1 START_V3 "START_EVENT_V3";
