@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger::demo::sidecar;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{PATIENCE, Plan, Rig, run};
+use crate::support::{PATIENCE, Plan, Rig, run, seed};
 
 const TABLES: &str = "
 CREATE TABLE app.keyed (id INT AUTO_INCREMENT PRIMARY KEY, v INT);
@@ -234,4 +236,102 @@ async fn a_far_target_is_checked_as_a_near_one_is() {
             .unwrap();
         assert_eq!(found, Some(0), "{harm}");
     }
+}
+
+const CROWD: &str = "
+CREATE TABLE app.accounts (id INT PRIMARY KEY, balance INT NOT NULL);
+CREATE TABLE app.journal (id INT PRIMARY KEY, what TEXT NOT NULL);
+CREATE TABLE app.seats (id INT PRIMARY KEY, place INT UNIQUE, name VARCHAR(30) NOT NULL, nick VARCHAR(30) COLLATE utf8mb4_bin NOT NULL, \
+  UNIQUE (name), UNIQUE (nick(4)), UNIQUE ((id + 1000)));
+CREATE TABLE app.words (word VARCHAR(20) COLLATE utf8mb4_0900_ai_ci PRIMARY KEY, n INT NOT NULL);
+CREATE TABLE app.bag (v INT, s VARCHAR(20));
+SET SESSION cte_max_recursion_depth = 1000;
+INSERT INTO app.accounts WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20) SELECT n, 100 FROM s;
+INSERT INTO app.seats WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20) SELECT n, n, CONCAT('name ', n), CONCAT(n, ' nick') FROM s;
+";
+
+/// One transaction of many: money moves, seats change hands, words change their spelling.
+fn crowd(n: usize, dice: &mut StdRng) -> Vec<String> {
+    let mut one = || dice.random_range(1..=20);
+    let (a, b, c, d) = (one(), one(), one(), one());
+    if n / 50 % 2 == 0 {
+        // Nothing in common with anybody, and of every size.
+        let insert = format!(
+            "INSERT INTO app.journal VALUES ({n}, REPEAT('x', {}))",
+            n * 37 % 2000
+        );
+        return vec![insert];
+    }
+    let word = ["a", "A", "á", "b", "B", "ß", "ss", "e", "é", "E"][dice.random_range(0..10)];
+    vec![
+        "START TRANSACTION".to_owned(),
+        format!("UPDATE app.accounts SET balance = balance - 1 WHERE id = {a}"),
+        format!("UPDATE app.accounts SET balance = balance + 1 WHERE id = {b}"),
+        format!("INSERT INTO app.journal VALUES ({n}, '{a} to {b}')"),
+        format!("UPDATE app.seats SET place = NULL WHERE place = {c}"),
+        format!("UPDATE app.seats SET place = {c} WHERE id = {d}"),
+        match n % 5 {
+            0 => format!("DELETE FROM app.words WHERE word = '{word}'"),
+            1 => format!("INSERT INTO app.words VALUES ('{word}', {n}) ON DUPLICATE KEY UPDATE n = {n}"),
+            2 => format!("REPLACE INTO app.words VALUES ('{word}', {n})"),
+            3 => format!(
+                "UPDATE app.seats SET name = IF(name LIKE 'n%', UPPER(name), LOWER(name)) WHERE id = {a}"
+            ),
+            _ => format!("INSERT INTO app.bag VALUES ({a}, 'same'), ({a}, 'same')"),
+        },
+        format!("DELETE FROM app.bag WHERE v = {b} LIMIT 1"),
+        "COMMIT".to_owned(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_conflicts_over_many_lanes_stays_a_prefix() {
+    let plan = Plan {
+        task: "group = { max_transactions = 3, lanes = 8 }",
+        ..Plan::default()
+    };
+    let mut rig = Rig::new(&plan).await;
+    rig.on_source(CROWD).await;
+    rig.start();
+    rig.settle().await;
+    stop(&mut rig).await;
+    let seed = seed();
+    println!("seed {seed}: repeat with OUTRIGGER_SEED={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut source = rig.source_conn().await;
+    for n in 1..=3000 {
+        for statement in crowd(n, &mut dice) {
+            source
+                .query_drop(&statement)
+                .await
+                .unwrap_or_else(|error| panic!("seed {seed}: {statement}: {error}"));
+        }
+    }
+    rig.sidecar.start().unwrap();
+    let (mut target, mut samples) = (rig.target_conn().await, 0);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (sum, rows, last): (i64, u64, Option<u64>) = target
+            .query_first("SELECT (SELECT SUM(balance) FROM app.accounts), COUNT(*), MAX(id) FROM app.journal")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (sum, rows),
+            (2000, last.unwrap_or_default()),
+            "seed {seed}: no state of the source"
+        );
+        samples += 1;
+        if rows == 3000 {
+            break;
+        }
+        assert!(
+            rig.sidecar.running().unwrap(),
+            "seed {seed}: {}",
+            rig.sidecar.log_end()
+        );
+    }
+    assert!(samples > 20, "only {samples} looks at the target");
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
 }

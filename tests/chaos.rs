@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::{Rig, connect};
+use crate::support::{Rig, connect, seed};
 
 const TABLES: &str = "
 CREATE TABLE app.accounts (id INT PRIMARY KEY, owner VARCHAR(30) UNIQUE, balance DECIMAL(12,2), touched TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6));
@@ -22,10 +22,7 @@ INSERT INTO app.audit SELECT 'start', id % 7, NULL FROM app.accounts LIMIT 3000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_in_a_minute_of_writes() {
-    let seed = std::env::var("OUTRIGGER_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(rand::random::<u64>);
+    let seed = seed();
     println!("seed {seed}: repeat with OUTRIGGER_SEED={seed}");
     let mut dice = StdRng::seed_from_u64(seed);
     let mut rig = Rig::with(TABLES).await;

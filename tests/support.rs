@@ -233,6 +233,14 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
+/// A random test's seed: a new one, or the one that is asked for. The test prints it, so that it can be.
+pub(crate) fn seed() -> u64 {
+    std::env::var("OUTRIGGER_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random::<u64>)
+}
+
 /// Every table's and view's definition, without what may differ: counters and definers.
 pub(crate) async fn definitions(conn: &mut Conn, database: &str) -> mysql_async::Result<Vec<String>> {
     let sql = format!(

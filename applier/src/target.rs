@@ -1,7 +1,7 @@
 //! A connection to the target as the task writes through it: session settings, what the server can do, statements sent
 //! many at a time with each one's affected rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -32,6 +32,7 @@ pub(crate) struct Capabilities {
 pub(crate) struct Target {
     conn: Link,
     capabilities: Capabilities,
+    round_trip: Duration,
 }
 
 impl Target {
@@ -40,11 +41,13 @@ impl Target {
         let mut conn = link::connect(endpoint, Side::Target, timeout).await?;
         let fail = |cause| Error::server(Side::Target, "setting the session up", cause);
         conn.query_drop(SESSION).await.map_err(fail)?;
+        let asked = Instant::now();
         let (version, packet): (String, u64) = conn
             .query_first("SELECT VERSION(), @@max_allowed_packet")
             .await
             .map_err(fail)?
             .unwrap_or_default();
+        let round_trip = asked.elapsed();
         let grants: Vec<String> = conn.query("SHOW GRANTS").await.map_err(fail)?;
         let set_any_definer = grants.iter().any(|g| {
             g.contains("SET_ANY_DEFINER")
@@ -60,12 +63,18 @@ impl Target {
                 max_allowed_packet,
                 set_any_definer,
             },
+            round_trip,
         })
     }
 
     /// What the server is and allows.
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// How long the server took to answer a trivial question when the session began.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// The connection itself, for queries with results.

@@ -377,7 +377,7 @@ const GROUP: Section = Section {
             "max_transactions",
             Value::Default("500"),
             "1 to 100000",
-            "The most transactions in a group.",
+            "The most transactions in a group; up to eight times as many where the target is far away.",
         ),
         key(
             "lanes",
@@ -389,7 +389,7 @@ const GROUP: Section = Section {
             "max_bytes",
             Value::Default("\"2 MiB\""),
             "a size; 64 KiB to 256 MiB",
-            "The most bytes of statements in a group; a larger transaction goes alone, in parts.",
+            "The most bytes of statements in a group, likewise; a larger transaction goes alone, in parts.",
         ),
         key(
             "max_delay",

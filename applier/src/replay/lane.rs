@@ -1,7 +1,7 @@
 //! One connection to the target on which groups are executed: a batch per round trip, every statement's affected rows checked,
 //! and the commit, which moves the checkpoint (A1).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outrigger_storage::Offset;
 
@@ -77,10 +77,9 @@ pub(super) struct Lane {
 impl Lane {
     /// Takes a connection over.
     pub(super) async fn new(mut target: Target, metadata: Metadata, epoch: u64) -> Result<Self, Error> {
-        let began = Instant::now();
         target.execute(LOCK_WAIT, "setting the session up").await?;
         Ok(Self {
-            far: began.elapsed() > FAR,
+            far: target.round_trip() > FAR,
             target,
             metadata,
             epoch,

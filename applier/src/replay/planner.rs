@@ -32,6 +32,11 @@ use crate::target::Target;
 /// How long transactions that change nothing here wait for company before the checkpoint moves over them.
 const IDLE_CHECKPOINT: Duration = Duration::from_millis(200);
 
+/// With each such step in the round trip to the target groups may be larger by their limit once more,
+const WIDER_EVERY: Duration = Duration::from_millis(10);
+/// up to this many times.
+const MAX_BREADTH: usize = 8;
+
 /// The planner: owns the reader and everything that is known of the log so far.
 pub(super) struct Planner {
     context: Context,
@@ -225,10 +230,15 @@ impl Planner {
         if let Some(end) = record.end {
             self.end(record.offset, end).await?;
             self.planned = record.offset;
-            let limits = &self.context.config.group;
+            let most = self
+                .context
+                .config
+                .group
+                .max_transactions
+                .saturating_mul(self.breadth());
             let full = self.group.opened
                 || self.group.urgent
-                || usize::try_from(self.group.transactions).unwrap_or(usize::MAX) >= limits.max_transactions
+                || usize::try_from(self.group.transactions).unwrap_or(usize::MAX) >= most
                 || self.group.statements.len() >= self.max_bytes();
             if full {
                 return self.close().await;
@@ -239,9 +249,16 @@ impl Planner {
         Ok(())
     }
 
+    /// How many times larger than on a near target a group may be: commits follow each other at the distance of a round trip.
+    fn breadth(&self) -> usize {
+        let steps = self.target.round_trip().as_millis() / WIDER_EVERY.as_millis();
+        usize::try_from(steps).unwrap_or(usize::MAX).clamp(1, MAX_BREADTH)
+    }
+
     /// Bytes after which a batch is sent.
     fn max_bytes(&self) -> usize {
         let group = usize::try_from(self.context.config.group.max_bytes.0).unwrap_or(usize::MAX);
+        let group = group.saturating_mul(self.breadth());
         // Room for the frame around the rows.
         group.min(self.target.capabilities().max_allowed_packet / 2)
     }
