@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
 mod apply;
+mod cascade;
 mod cases;
 mod chaos;
 mod clock;

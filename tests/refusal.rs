@@ -190,28 +190,110 @@ fn the_example_is_a_valid_configuration() {
     assert!(!said.contains("hidden"), "a secret was printed: {said}");
 }
 
+const NATIVE: &[&str] = &["--innodb-native-foreign-keys=ON"];
+
+/// A parent and a child that follows it.
+const FAMILY: &str = "CREATE TABLE app.parent (id INT PRIMARY KEY, v INT);
+CREATE TABLE app.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE);
+INSERT INTO app.parent VALUES (1, 1), (2, 2);
+INSERT INTO app.child VALUES (1, 1), (2, 2)";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn cascades_that_the_source_does_not_log_are_not_passed_over() {
+async fn a_target_that_can_not_do_what_unlogged_foreign_keys_do() {
     let mut rig = Rig::new(&Plan {
-        source: &["--innodb-native-foreign-keys=ON"],
+        source: NATIVE,
         ..Plan::default()
     })
     .await;
-    rig.on_source(
-        "CREATE TABLE app.parent (id INT PRIMARY KEY, v INT);
-         CREATE TABLE app.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE);
-         INSERT INTO app.parent VALUES (1, 1), (2, 2);
-         INSERT INTO app.child VALUES (1, 1), (2, 2)",
-    )
+    rig.on_source(FAMILY).await;
+    rig.sidecar.start().unwrap();
+    let words = ["target", "innodb_native_foreign_keys = ON"];
+    assert_says(&stopped(&mut rig).await, &words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unlogged_foreign_keys_that_come_later_are_not_passed_over() {
+    let mut rig = Rig::new(&Plan {
+        source: NATIVE,
+        ..Plan::default()
+    })
     .await;
     rig.start();
     // What has no effect on children is applied.
-    rig.on_source("UPDATE app.parent SET v = 5;\nINSERT INTO app.parent VALUES (3, 3)")
-        .await;
+    rig.on_source(&format!(
+        "{FAMILY};\nUPDATE app.parent SET v = 5;\nINSERT INTO app.parent VALUES (3, 3)"
+    ))
+    .await;
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
     rig.on_source("DELETE FROM app.parent WHERE id = 1").await;
-    assert_says(&stopped(&mut rig).await, &["app", "parent", "binary log", "9.6"]);
+    let words = ["app", "parent", "target", "innodb_native_foreign_keys = ON"];
+    assert_says(&stopped(&mut rig).await, &words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_of_a_table_that_is_not_selected() {
+    let plan = Plan {
+        source: NATIVE,
+        target: NATIVE,
+        task: "exclude = [\"app.parent\"]",
+        ..Plan::default()
+    };
+    let mut rig = Rig::new(&plan).await;
+    rig.on_source(FAMILY).await;
+    rig.sidecar.start().unwrap();
+    let words = ["`app`.`child` follow `app`.`parent`", "include the parent", "9.6"];
+    assert_says(&stopped(&mut rig).await, &words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_comes_later_of_a_table_that_is_not_selected() {
+    let plan = Plan {
+        source: NATIVE,
+        target: NATIVE,
+        task: "exclude = [\"app.parent\"]",
+        ..Plan::default()
+    };
+    let mut rig = Rig::new(&plan).await;
+    rig.start();
+    rig.on_source(&format!("SET SESSION foreign_key_checks = 0;\n{FAMILY}"))
+        .await;
+    let words = ["`app`.`child` follow `app`.`parent`", "include the parent", "9.6"];
+    assert_says(&stopped(&mut rig).await, &words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_table_without_an_unlogged_foreign_key() {
+    let plan = Plan {
+        source: NATIVE,
+        target: NATIVE,
+        task: "on_existing_tables = \"keep\"",
+        ..Plan::default()
+    };
+    let mut rig = Rig::new(&plan).await;
+    rig.on_source(FAMILY).await;
+    let mut target = rig.target_conn().await;
+    run(
+        &mut target,
+        "CREATE DATABASE app;\nCREATE TABLE app.child (id INT PRIMARY KEY, p INT, KEY p (p))",
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    assert_says(
+        &stopped(&mut rig).await,
+        &["`app`.`child`", "a foreign key of the source's is missing"],
+    );
+    // With the foreign key it takes the rows.
+    rig.sidecar.stop(PATIENCE).unwrap();
+    run(
+        &mut target,
+        "SET SESSION foreign_key_checks = 0;\nALTER TABLE app.child ADD FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE",
+    )
+    .await;
+    rig.start();
+    rig.on_source("DELETE FROM app.parent WHERE id = 1").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ pub mod task;
 
 mod ddl;
 mod definition;
+mod foreign;
 mod link;
 mod literal;
 mod replay;

@@ -3,7 +3,8 @@
 //! No global lock, no long transaction. Tables are read in key order, chunk by chunk; a chunk's rows and how far it came
 //! commit together on the target, so a copy goes on where it was after any crash. Rows read at different times make no
 //! consistent whole by themselves: replaying the log from before the first chunk does, idempotently up to
-//! [`CopyOutcome::exact_after`], exactly from there on. Tables without a usable key are copied at one exact place instead.
+//! [`CopyOutcome::exact_after`], exactly from there on. Tables without a usable key, and tables whose rows follow others
+//! without a word in the log, are copied at one exact place instead.
 //!
 //! Definitions may change meanwhile: the copy works in rounds, and what the log shows to have changed after it was read is
 //! dropped and read again in the next round (`rounds` decides, `history` reads the log).
@@ -13,7 +14,6 @@ mod decode;
 mod fence;
 mod history;
 mod key;
-mod keyless;
 mod loader;
 mod plan;
 pub(crate) mod progress;
@@ -21,8 +21,9 @@ mod reader;
 mod rounds;
 mod rows;
 mod visit;
+mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use outrigger_storage::{Log, Offset};
@@ -67,9 +68,16 @@ pub(crate) struct SkipUntil {
     pub(crate) tables: BTreeMap<(String, String), Offset>,
     /// All tables of a database: it was dropped at this offset.
     pub(crate) databases: BTreeMap<String, Offset>,
+    /// Tables that were copied at the place up to which they are skipped: from there on replay is exact for them.
+    pub(crate) exact: BTreeSet<(String, String)>,
 }
 
 impl SkipUntil {
+    /// True for a table that was copied at one place.
+    pub(crate) fn is_exact(&self, database: &str, table: &str) -> bool {
+        self.exact.contains(&(database.to_owned(), table.to_owned()))
+    }
+
     /// The offset up to which (inclusive) row events of this table are skipped; [`Offset::ZERO`] when none are.
     pub(crate) fn table(&self, database: &str, table: &str) -> Offset {
         let one = self.tables.get(&(database.to_owned(), table.to_owned())).copied();

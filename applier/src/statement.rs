@@ -3,6 +3,7 @@
 //! Pure text. Consecutive inserts into one table become one INSERT, consecutive deletes by key one DELETE. Every statement
 //! that must find rows says how many ([`Expect`]), so that a divergence is seen before the commit (A8).
 
+mod cascading;
 mod fold;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ const MAX_BYTES: usize = 256 * 1024;
 pub(crate) type Image<'a> = [Option<Value<'a>>];
 
 /// The value of the `at`th column; one that is missing is NULL.
-fn value<'r, 'a>(image: &'r Image<'a>, at: usize) -> &'r Value<'a> {
+pub(crate) fn value<'r, 'a>(image: &'r Image<'a>, at: usize) -> &'r Value<'a> {
     image.get(at).and_then(Option::as_ref).unwrap_or(&Value::Null)
 }
 
@@ -232,6 +233,15 @@ pub(crate) struct RowCounts {
 }
 
 impl RowCounts {
+    /// Counts one more.
+    fn count(&mut self, change: &Change<'_, '_>) {
+        match change {
+            Change::Insert(_) => self.inserted += 1,
+            Change::Update(..) => self.updated += 1,
+            Change::Delete(_) => self.deleted += 1,
+        }
+    }
+
     /// Counts others too.
     pub(crate) fn add(&mut self, others: Self) {
         self.inserted += others.inserted;
@@ -342,11 +352,7 @@ impl Statements {
 
     /// Adds one row's change. Images hold a value for every column of the table.
     pub(crate) fn change(&mut self, table: &Arc<Table>, change: Change<'_, '_>, mode: Mode) {
-        match change {
-            Change::Insert(_) => self.counts.inserted += 1,
-            Change::Update(..) => self.counts.updated += 1,
-            Change::Delete(_) => self.counts.deleted += 1,
-        }
+        self.counts.count(&change);
         if mode == Mode::Exact && Fold::takes(table, &change) {
             self.fold.add(table, change);
             return;
@@ -508,7 +514,7 @@ impl Statements {
         });
     }
 
-    /// `DELETE` of one row of a table without a key.
+    /// `DELETE` of one row that must be there.
     fn delete_one(&mut self, table: &Arc<Table>, before: &Image<'_>) {
         self.close();
         self.begin_statement();
@@ -559,7 +565,7 @@ impl Statements {
 }
 
 /// The same value bit for bit: 0.0 is not -0.0.
-fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(crate) fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
         (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),

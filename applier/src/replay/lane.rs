@@ -9,8 +9,8 @@ use super::conflict::Footprint;
 use crate::checkpoint::Metadata;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
-use crate::statement::{Expect, RowCounts, STRICT};
-use crate::target::Target;
+use crate::statement::{Expect, RowCounts};
+use crate::target::{SESSION, Target};
 
 /// Statements of a group, in whole or in part: one round trip.
 #[derive(Debug)]
@@ -155,7 +155,8 @@ impl Lane {
     /// Undoes what was executed and not committed.
     pub(super) async fn undo(&mut self) -> Result<(), Error> {
         self.target.execute("ROLLBACK", "rolling a group back").await?;
-        self.target.execute(STRICT, "setting the session up").await?;
+        // It may have ended between statements that need other settings and the way back.
+        self.target.execute(SESSION, "setting the session up").await?;
         Ok(())
     }
 

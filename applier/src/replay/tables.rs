@@ -42,6 +42,8 @@ pub(super) struct Planned {
     pub(super) identity: Identity,
     /// How its rows are decoded.
     pub(super) plan: RowPlan,
+    /// It was copied at one place: replay of it is exact from there on.
+    pub(super) exact: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ struct Mapped {
     map: TableMap,
     /// Up to here the table's rows are in the copy.
     skip_until: Offset,
+    /// They are as the source's were there.
+    exact: bool,
     route: Option<Route>,
 }
 
@@ -86,11 +90,13 @@ impl Tables {
             self.mapped.clear();
         }
         let skip_until = skip.table(&map.database, &map.table);
+        let exact = skip.is_exact(&map.database, &map.table);
         self.mapped.insert(
             map.table_id,
             Mapped {
                 map,
                 skip_until,
+                exact,
                 route: None,
             },
         );
@@ -131,7 +137,7 @@ impl Tables {
                 Some(known) => known.clone(),
                 None => {
                     let def = load(target, &name, place).await?;
-                    let cascades = Arc::new(Cascades::load(target.conn(), &def).await?);
+                    let cascades = Arc::new(Cascades::load(target.conn(), &def, selection).await?);
                     let known = (Arc::new(Table::new(def)), cascades);
                     self.written.insert(name, known.clone());
                     known
@@ -139,7 +145,10 @@ impl Tables {
             };
             let exact = origin.definition(&mapped.map)?;
             let layout = Layout::new(&mapped.map, exact.as_ref().map(|definition| &definition.table));
-            Route::Use(Arc::new(plan(&mapped.map, &layout, table, cascades, place)?))
+            Route::Use(Arc::new(Planned {
+                exact: mapped.exact,
+                ..plan(&mapped.map, &layout, table, cascades, place)?
+            }))
         } else {
             Route::Skip
         };
@@ -203,5 +212,6 @@ fn plan(
         table,
         cascades,
         plan,
+        exact: false,
     })
 }

@@ -50,13 +50,14 @@ struct IndexPart {
 }
 
 impl TablePlan {
-    /// Plans a table by its definition and its indexes.
+    /// Plans a table by its definition and its indexes; `whole`: it is to be copied at one place, whatever keys it has.
     pub(crate) async fn make(
         source: &mut Source,
         object: &ObjectKey,
         definition: &TableDef,
         (rows_estimated, row_bytes): (u64, u64),
         replace: bool,
+        whole: bool,
     ) -> Result<Arc<Self>, Error> {
         let doing = format!("reading the indexes of {}", object.quoted());
         let rows: Vec<Row> = source
@@ -73,7 +74,7 @@ impl TablePlan {
             .collect();
         let written = selected.len();
         let key = choose(&parts);
-        let walk = key.and_then(|key| {
+        let walk = key.filter(|_| !whole).and_then(|key| {
             let slots = key.columns.iter().map(|column| {
                 selected.iter().position(|c| c.name == column.name).or_else(|| {
                     selected.push(definition.columns.iter().find(|c| c.name == column.name)?.clone());

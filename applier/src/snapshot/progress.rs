@@ -27,6 +27,7 @@ pub(crate) const TABLES: [&str; 2] = [
        seen BIGINT UNSIGNED NOT NULL COMMENT 'definition changes up to this offset are in what was read', \
        kept BOOLEAN NOT NULL DEFAULT FALSE COMMENT 'it was on the target before and was kept', \
        skip_until BIGINT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'row events up to this offset are in the copy', \
+       whole BOOLEAN NOT NULL DEFAULT FALSE COMMENT 'copied at one place: it is as the source was at skip_until', \
        PRIMARY KEY (task, kind, database_name, object_name)\
      ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4",
     "CREATE TABLE IF NOT EXISTS {}.copy_part (\
@@ -52,6 +53,8 @@ pub(crate) struct ObjectState {
     pub(crate) seen: Offset,
     /// It was on the target before, and was kept as it was.
     pub(crate) kept: bool,
+    /// Its rows were or are being copied at one place: what the target holds is ours.
+    pub(crate) whole: bool,
 }
 
 /// How far an object is.
@@ -127,17 +130,17 @@ pub(crate) async fn load(
     metadata: &Metadata,
 ) -> Result<BTreeMap<ObjectKey, ObjectState>, Error> {
     let query = format!(
-        "SELECT CAST(kind AS CHAR), database_name, object_name, CAST(state AS CHAR), seen, kept FROM {}.copy_progress WHERE task = {}",
+        "SELECT CAST(kind AS CHAR), database_name, object_name, CAST(state AS CHAR), seen, kept, whole FROM {}.copy_progress WHERE task = {}",
         metadata.database(),
         metadata.task()
     );
-    let rows: Vec<(String, String, String, String, u64, bool)> = target
+    let rows: Vec<(String, String, String, String, u64, bool, bool)> = target
         .conn()
         .query(query)
         .await
         .map_err(fail("reading the copy's progress"))?;
     let mut objects = BTreeMap::new();
-    for (kind, database, name, state, seen, kept) in rows {
+    for (kind, database, name, state, seen, kept, whole) in rows {
         let space = match kind.as_str() {
             "database" => Space::Database,
             "table" => Space::Table,
@@ -160,6 +163,7 @@ pub(crate) async fn load(
                 state,
                 seen: Offset(seen),
                 kept,
+                whole,
             },
         );
     }
@@ -177,19 +181,20 @@ pub(crate) async fn save(
             .iter()
             .map(|(key, object)| {
                 format!(
-                    "({}, '{}', {}, {}, '{}', {}, {})",
+                    "({}, '{}', {}, {}, '{}', {}, {}, {})",
                     metadata.task(),
                     space_word(key.space),
                     quote_text(&key.database),
                     quote_text(&key.name),
                     object.state.word(),
                     object.seen.0,
-                    u8::from(object.kept)
+                    u8::from(object.kept),
+                    u8::from(object.whole)
                 )
             })
             .collect();
         let sql = format!(
-            "REPLACE INTO {}.copy_progress (task, kind, database_name, object_name, state, seen, kept) VALUES {}",
+            "REPLACE INTO {}.copy_progress (task, kind, database_name, object_name, state, seen, kept, whole) VALUES {}",
             metadata.database(),
             values.join(", ")
         );
@@ -219,12 +224,13 @@ pub(crate) async fn set_state(
         .map(|_| ())
 }
 
-/// Notes a table's parts and that its rows are being copied, in one transaction.
+/// Notes a table's parts and that its rows are being copied, in one transaction; `whole`: at one place.
 pub(crate) async fn create_parts(
     target: &mut Target,
     metadata: &Metadata,
     key: &ObjectKey,
     ranges: &[Range],
+    whole: bool,
 ) -> Result<(), Error> {
     let database = metadata.database();
     let bound = |value: Option<i128>| value.map_or("NULL".to_owned(), |v| format!("'{v}'"));
@@ -245,9 +251,10 @@ pub(crate) async fn create_parts(
     let sql = format!(
         "BEGIN; DELETE FROM {database}.copy_part WHERE {}; \
          INSERT INTO {database}.copy_part (task, database_name, table_name, part, low, high) VALUES {}; \
-         UPDATE {database}.copy_progress SET state = 'copying' WHERE {}; COMMIT",
+         UPDATE {database}.copy_progress SET state = 'copying', whole = {} WHERE {}; COMMIT",
         part_where(metadata, key),
         values.join(", "),
+        u8::from(whole),
         object_where(metadata, key)
     );
     target
@@ -357,19 +364,22 @@ pub(crate) async fn save_skips(
 /// Up to which offset each table's row events are in the finished copy.
 pub(crate) async fn load_skips(target: &mut Target, metadata: &Metadata) -> Result<SkipUntil, Error> {
     let query = format!(
-        "SELECT CAST(kind AS CHAR), database_name, object_name, skip_until FROM {}.copy_progress \
-         WHERE task = {} AND skip_until > 0 AND kind IN ('table', 'database')",
+        "SELECT CAST(kind AS CHAR), database_name, object_name, skip_until, whole FROM {}.copy_progress \
+         WHERE task = {} AND (skip_until > 0 OR whole) AND kind IN ('table', 'database')",
         metadata.database(),
         metadata.task()
     );
-    let rows: Vec<(String, String, String, u64)> = target
+    let rows: Vec<(String, String, String, u64, bool)> = target
         .conn()
         .query(query)
         .await
         .map_err(fail("reading what the copy contains"))?;
     let mut skips = SkipUntil::default();
-    for (kind, database, name, offset) in rows {
+    for (kind, database, name, offset, whole) in rows {
         if kind == "table" {
+            if whole {
+                skips.exact.insert((database.clone(), name.clone()));
+            }
             skips.tables.insert((database, name), Offset(offset));
         } else {
             skips.databases.insert(database, Offset(offset));

@@ -8,12 +8,13 @@ use outrigger_storage::Offset;
 use crate::checkpoint::Metadata;
 use crate::ddl::Rules;
 use crate::error::{Error, Side};
+use crate::foreign::{self, Ties};
 use crate::literal::quote_text;
 use crate::schema::{ObjectKey, Source, Space};
 use crate::snapshot::fence::fence;
 use crate::snapshot::history::{Change, History};
 use crate::snapshot::progress::{self, ObjectState, State};
-use crate::snapshot::rows::{self, Failed};
+use crate::snapshot::rows::{self, Failed, TableJob};
 use crate::snapshot::visit::{Visit, visit};
 use crate::snapshot::{Context, CopyOutcome, SkipUntil};
 use crate::status::TaskState;
@@ -63,15 +64,21 @@ impl Rounds {
         let mut todo = self.unfinished().await?;
         let mut resume = true;
         loop {
-            let Visit { jobs, mut failed } = Box::pin(visit(&mut self, &todo, seen, resume)).await?;
+            let ties = self.ties(&mut todo).await?;
+            let Visit { jobs, mut failed } = Box::pin(visit(&mut self, &todo, &ties, seen, resume)).await?;
             resume = false;
             if !jobs.is_empty() {
                 self.context.status.set_state(TaskState::CopyingRows);
-                let tables: Vec<ObjectKey> = jobs.iter().map(|job| job.plan.object.clone()).collect();
+                let whole = |job: &TableJob| job.parts.is_empty();
+                let tables: Vec<(ObjectKey, bool)> = jobs
+                    .iter()
+                    .map(|job| (job.plan.object.clone(), whole(job)))
+                    .collect();
                 failed.extend(rows::copy(&self.context, &self.metadata, jobs).await?);
-                for table in tables {
+                for (table, whole) in tables {
                     if let Some(object) = self.objects.get_mut(&table) {
                         object.state = State::Done;
+                        object.whole = whole;
                     }
                 }
             }
@@ -137,6 +144,35 @@ impl Rounds {
         let mut todo: BTreeSet<ObjectKey> = begun.map(|(key, _)| key.clone()).collect();
         todo.extend(listed.into_iter().filter(|key| !self.objects.contains_key(key)));
         Ok(todo)
+    }
+
+    /// The sets of tables that are copied at one place, since the source does not log what their foreign keys do; one of a set in
+    /// `todo` takes the others along, also those that it was tied to when they were copied.
+    async fn ties(&mut self, todo: &mut BTreeSet<ObjectKey>) -> Result<Ties, Error> {
+        let config = std::sync::Arc::clone(&self.context.config);
+        if !config.copy.rows || !foreign::left_to_innodb(self.source.conn(), Side::Source).await? {
+            return Ok(Ties::default());
+        }
+        let keys = foreign::load(self.source.conn(), Side::Source).await?;
+        if let Some(key) = foreign::astray(&keys, &config.selection) {
+            return Err(Error::Unsuitable {
+                side: Side::Source,
+                what: foreign::why_astray(&key.child, &key.parent),
+            });
+        }
+        let units = foreign::units(&keys, &config.selection);
+        if !units.is_empty() && !foreign::left_to_innodb(self.target.conn(), Side::Target).await? {
+            return Err(Error::Unsuitable {
+                side: Side::Target,
+                what: foreign::UNABLE_TARGET.to_owned(),
+            });
+        }
+        let before = foreign::load(self.target.conn(), Side::Target).await?;
+        let mut all = foreign::units(&before, &config.selection);
+        all.extend(units.iter().cloned());
+        foreign::complete(todo, &all);
+        let untied = foreign::untied(&keys, &before, &config.selection);
+        Ok(Ties { units, untied })
     }
 
     /// Adds tables whose foreign keys name a table that was renamed: their definitions changed with it, unlogged.
@@ -262,6 +298,7 @@ mod tests {
             state: State::Done,
             seen: Offset(seen),
             kept: false,
+            whole: false,
         };
         entries
             .iter()

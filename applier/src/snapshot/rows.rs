@@ -1,6 +1,6 @@
 //! Copying the rows of many tables over several connections: a list of jobs, and workers that take from it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
@@ -13,7 +13,7 @@ use crate::schema::{ObjectKey, Source};
 use crate::snapshot::loader::Loader;
 use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress::{self, Part, State};
-use crate::snapshot::{Context, keyless, reader};
+use crate::snapshot::{Context, reader, whole};
 use crate::target::Target;
 
 /// A table whose rows are to be copied.
@@ -22,16 +22,30 @@ pub(crate) struct TableJob {
     pub(crate) plan: Arc<TablePlan>,
     /// Its parts that are not done; empty: the table is copied whole.
     pub(crate) parts: Vec<Part>,
+    /// Tables of one unit are copied whole at one place.
+    pub(crate) unit: Option<usize>,
 }
 
 /// What became of a table that could not be copied: its definition has probably changed, the log will tell.
 pub(crate) type Failed = (ObjectKey, Error);
 
-struct Work {
-    plan: Arc<TablePlan>,
-    /// `None`: the whole table.
-    part: Option<Part>,
-    table: Arc<TableWork>,
+enum Work {
+    Part {
+        plan: Arc<TablePlan>,
+        part: Part,
+        table: Arc<TableWork>,
+    },
+    /// Tables at one place.
+    Whole(Vec<Arc<TablePlan>>),
+}
+
+impl Work {
+    fn objects(&self) -> Vec<ObjectKey> {
+        match self {
+            Self::Part { plan, .. } => vec![plan.object.clone()],
+            Self::Whole(plans) => plans.iter().map(|plan| plan.object.clone()).collect(),
+        }
+    }
 }
 
 /// Shared by a table's parts.
@@ -73,22 +87,27 @@ fn list(mut jobs: Vec<TableJob>) -> VecDeque<Work> {
     let size = |job: &TableJob| job.plan.rows_estimated.saturating_mul(job.plan.row_bytes.max(1));
     jobs.sort_by_key(|job| std::cmp::Reverse(size(job)));
     let mut work = VecDeque::new();
+    // Where each unit's work stands.
+    let mut units: BTreeMap<usize, usize> = BTreeMap::new();
     for job in jobs {
+        if job.parts.is_empty() {
+            let known = job.unit.and_then(|unit| units.get(&unit));
+            match known.and_then(|at| work.get_mut(*at)) {
+                Some(Work::Whole(plans)) => plans.push(job.plan),
+                _ => {
+                    units.extend(job.unit.map(|unit| (unit, work.len())));
+                    work.push_back(Work::Whole(vec![job.plan]));
+                }
+            }
+            continue;
+        }
         let table = Arc::new(TableWork {
             left: Mutex::new(job.parts.len()),
         });
-        if job.parts.is_empty() {
-            work.push_back(Work {
-                plan: job.plan,
-                part: None,
-                table,
-            });
-            continue;
-        }
         for part in job.parts {
-            work.push_back(Work {
+            work.push_back(Work::Part {
                 plan: Arc::clone(&job.plan),
-                part: Some(part),
+                part,
                 table: Arc::clone(&table),
             });
         }
@@ -135,8 +154,10 @@ async fn worker(
         match one(context, metadata, &mut source, &mut target, &work).await {
             Ok(()) => {}
             Err(error) if ended_by_change(&error) => {
-                tracing::info!(table = work.plan.object.quoted(), %error, "a table changed while it was copied");
-                failed.push((work.plan.object.clone(), error));
+                let names: Vec<String> = work.objects().iter().map(ObjectKey::quoted).collect();
+                tracing::info!(tables = names.join(", "), %error, "a table changed while it was copied");
+                // One of a unit stands for all of it.
+                failed.extend(work.objects().into_iter().next().map(|object| (object, error)));
                 // Both sessions may stand in the middle of something.
                 (source, target) = connect(context).await?;
             }
@@ -159,10 +180,10 @@ async fn one(
     target: &mut Target,
     work: &Work,
 ) -> Result<(), Error> {
-    let object = &work.plan.object;
-    let skip_until = match &work.part {
-        None => keyless::copy(context, metadata, source, target, &work.plan).await?,
-        Some(part) => {
+    let skip_until = match work {
+        Work::Whole(plans) => whole::copy(context, metadata, source, target, plans).await?,
+        Work::Part { plan, part, table } => {
+            let object = &plan.object;
             let (sender, chunks) = mpsc::channel(1);
             let loader = Loader {
                 context,
@@ -171,8 +192,7 @@ async fn one(
                 part: part.number,
             };
             let max_packet = target.capabilities().max_allowed_packet;
-            let reading =
-                reader::read_part(source, &work.plan, part, &context.config.copy, max_packet, sender);
+            let reading = reader::read_part(source, plan, part, &context.config.copy, max_packet, sender);
             let (read, loaded) = tokio::join!(reading, loader.load(target, chunks));
             let loaded = loaded?;
             read?;
@@ -181,14 +201,16 @@ async fn one(
                     what: format!("reading {} ended early", object.quoted()),
                 });
             }
-            if !work.table.finish_one() {
+            if !table.finish_one() {
                 return Ok(());
             }
             Offset::ZERO
         }
     };
-    progress::set_state(target, metadata, object, State::Done, skip_until).await?;
-    context.status.table_done(&object.database, &object.name);
+    for object in work.objects() {
+        progress::set_state(target, metadata, &object, State::Done, skip_until).await?;
+        context.status.table_done(&object.database, &object.name);
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use outrigger_storage::Offset;
 use crate::config::OnExistingTables;
 use crate::definition;
 use crate::error::{Error, Side};
+use crate::foreign::Ties;
 use crate::schema::{Found, ObjectKey, Space, create};
 use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress::{self, ObjectState, State};
@@ -31,17 +32,20 @@ struct Visited {
     kept: bool,
     /// Its rows are being copied already: only the plan is needed.
     resumes: bool,
+    /// It was or is being copied at one place: what rows the target has are ours.
+    whole: bool,
 }
 
 /// Visits `todo`: definition changes up to `seen` are in what is read. With `resume`, tables whose rows an earlier process
-/// began to copy are taken up where they were.
+/// began to copy are taken up where they were. What `ties` ties together is to be copied at one place.
 pub(crate) async fn visit(
     rounds: &mut Rounds,
     todo: &BTreeSet<ObjectKey>,
+    ties: &Ties,
     seen: Offset,
     resume: bool,
 ) -> Result<Visit, Error> {
-    let visited = read(rounds, todo, resume).await?;
+    let visited = read(rounds, todo, ties, resume).await?;
     let noted: Vec<(ObjectKey, ObjectState)> = visited
         .iter()
         .filter(|v| !v.resumes)
@@ -62,6 +66,7 @@ pub(crate) async fn visit(
                     state: State::Absent,
                     seen,
                     kept: false,
+                    whole: false,
                 },
             )
         })
@@ -89,7 +94,7 @@ pub(crate) async fn visit(
         if failed.iter().any(|(key, _)| *key == v.key) {
             continue;
         }
-        match plan(rounds, v).await {
+        match plan(rounds, v, ties.unit(&v.key)).await {
             Ok(job) => jobs.extend(job),
             Err(error) => explain(v, error, &mut failed)?,
         }
@@ -116,11 +121,17 @@ fn state_of(v: &Visited, seen: Offset) -> ObjectState {
         state,
         seen,
         kept: v.kept,
+        whole: v.whole,
     }
 }
 
 /// Reads the definitions, and holds them against what is on the target.
-async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> Result<Vec<Visited>, Error> {
+async fn read(
+    rounds: &mut Rounds,
+    todo: &BTreeSet<ObjectKey>,
+    ties: &Ties,
+    resume: bool,
+) -> Result<Vec<Visited>, Error> {
     let schema = rounds.context.config.copy.schema;
     let policy = rounds.context.config.on_existing_tables;
     let mut existing: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -135,9 +146,11 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
         }
         let exists =
             key.space == Space::Table && existing.get(&key.database).is_some_and(|t| t.contains(&key.name));
-        // An object that is being copied is taken up where it was, under the definition it was read with.
+        // An object that is being copied is taken up where it was, under the definition it was read with; what is copied at one
+        // place begins anew.
         let resumes = resume
-            && prior.is_some_and(|p| p.state == State::Copying)
+            && prior.is_some_and(|p| p.state == State::Copying && !p.whole)
+            && ties.unit(key).is_none()
             && matches!(found, Found::Table { .. })
             && exists;
         let ours = prior.is_some_and(|p| !p.kept && p.state != State::Absent);
@@ -159,6 +172,11 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
             if let Some(why) = theirs.and_then(|theirs| definition.unlike(&theirs)) {
                 unlike.push(format!("{} ({why})", key.quoted()));
             }
+            if ties.untied.contains(key) {
+                let why =
+                    "a foreign key of the source's is missing, and the source does not log what it does";
+                unlike.push(format!("{} ({why})", key.quoted()));
+            }
         }
         visited.push(Visited {
             key: key.clone(),
@@ -166,6 +184,7 @@ async fn read(rounds: &mut Rounds, todo: &BTreeSet<ObjectKey>, resume: bool) -> 
             ours,
             kept,
             resumes,
+            whole: prior.is_some_and(|p| p.whole),
         });
     }
     if !refused.is_empty() {
@@ -266,7 +285,7 @@ async fn create_views(
 }
 
 /// Plans a table's rows; objects without rows are done.
-async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Error> {
+async fn plan(rounds: &mut Rounds, v: &Visited, unit: Option<usize>) -> Result<Option<TableJob>, Error> {
     let copy = rounds.context.config.copy.clone();
     let Found::Table {
         definition,
@@ -285,12 +304,25 @@ async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Erro
         return Ok(None);
     }
     let size = (*rows_estimated, *row_bytes);
-    let plan = TablePlan::make(&mut rounds.source, &v.key, definition, size, v.kept).await?;
+    let plan = TablePlan::make(
+        &mut rounds.source,
+        &v.key,
+        definition,
+        size,
+        v.kept,
+        unit.is_some(),
+    )
+    .await?;
     if plan.walk.is_none() {
-        if v.kept && !v.resumes && !create::is_empty(&mut rounds.target, &v.key).await? {
+        if v.kept && !v.whole && !create::is_empty(&mut rounds.target, &v.key).await? {
+            let why = match unit {
+                None => "has no usable key, so its rows can't be told apart",
+                Some(_) => {
+                    "is tied to others by foreign keys whose effects the source does not log, so it is copied as a whole"
+                }
+            };
             let what = format!(
-                "{} has no usable key, so its rows can't be told apart, and the target's own table holds rows: empty it or \
-                 drop it there, or leave it out of the selection",
+                "{} {why}, and the target's own table holds rows: empty it or drop it there, or leave it out of the selection",
                 v.key.quoted()
             );
             return Err(Error::Copy { what });
@@ -302,12 +334,13 @@ async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Erro
         return Ok(Some(TableJob {
             plan,
             parts: Vec::new(),
+            unit,
         }));
     }
     if !v.resumes {
         let parts = plan.worthwhile_parts(copy.chunk_bytes.as_u64(), copy.connections);
         let ranges = plan.ranges(&mut rounds.source, parts).await?;
-        progress::create_parts(&mut rounds.target, &rounds.metadata, &v.key, &ranges).await?;
+        progress::create_parts(&mut rounds.target, &rounds.metadata, &v.key, &ranges, false).await?;
     }
     let mut parts = progress::load_parts(&mut rounds.target, &rounds.metadata, &v.key).await?;
     let (rows, bytes) = parts
@@ -323,7 +356,11 @@ async fn plan(rounds: &mut Rounds, v: &Visited) -> Result<Option<TableJob>, Erro
         rounds.context.status.table_done(&v.key.database, &v.key.name);
         return Ok(None);
     }
-    Ok(Some(TableJob { plan, parts }))
+    Ok(Some(TableJob {
+        plan,
+        parts,
+        unit: None,
+    }))
 }
 
 impl Rounds {

@@ -238,6 +238,32 @@ fn an_enums_error_value_is_written_without_strictness() {
 }
 
 #[test]
+fn a_cascading_change_stands_alone_between_what_was_before_and_comes_after() {
+    let t = foldable();
+    let mut s = Statements::new();
+    s.change(&t, Change::Insert(&row(1, "a")), Mode::Exact);
+    s.change_cascading(&t, Change::Delete(&row(1, "a")));
+    s.change_cascading(&t, Change::Update(&row(2, "a"), &row(3, "a")));
+    s.change(&t, Change::Insert(&row(1, "b")), Mode::Exact);
+    assert!(s.has_rows());
+    let (sql, rows) = text(s);
+    assert_eq!(
+        sql,
+        [
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'a',NULL)",
+            "SET foreign_key_checks=1",
+            "DELETE FROM `d`.`t` WHERE `id`=1",
+            "SET foreign_key_checks=0",
+            "SET foreign_key_checks=1",
+            "UPDATE `d`.`t` SET `id`=3,`at`=NULL WHERE `id`=2",
+            "SET foreign_key_checks=0",
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'b',NULL)",
+        ]
+    );
+    assert_eq!(rows, [Some(1), None, Some(1), None, None, Some(1), None, Some(1)]);
+}
+
+#[test]
 fn a_groups_net_effect_is_written() {
     let t = foldable();
     let mut s = Statements::new();

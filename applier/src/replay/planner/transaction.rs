@@ -15,7 +15,9 @@ use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
 use crate::definition::ColumnDef;
 use crate::error::{Error, Place};
+use crate::foreign;
 use crate::replay::tables::{Origin, Planned, Route};
+use crate::schema::ObjectKey;
 use crate::statement::{Change, Image, Mode};
 use crate::xa;
 
@@ -145,7 +147,11 @@ impl Planner {
         if let Some(transaction) = &mut self.current {
             transaction.changed = true;
         }
-        let mode = if place.offset <= self.copied.exact_after.0 {
+        if let Some(parent) = planned.cascades.astray(rows) {
+            let child = ObjectKey::table(&planned.table.def.database, &planned.table.def.table);
+            return Err(refuse(place, &foreign::why_astray(&child, parent)));
+        }
+        let mode = if place.offset <= self.copied.exact_after.0 && !planned.exact {
             Mode::Idempotent
         } else {
             Mode::Exact
@@ -163,8 +169,9 @@ impl Planner {
             for image in [before, after].into_iter().flatten() {
                 whole(image, &planned, place)?;
             }
-            if planned.cascades.unlogged(rows, before, after) {
-                return Err(unlogged_cascade(&planned, place));
+            let cascades = planned.cascades.unlogged(rows, before, after);
+            if cascades {
+                followed(&planned, mode, place)?;
             }
             let change = match (rows.kind, before, after) {
                 (RowsKind::Insert, _, Some(after)) => Change::Insert(after),
@@ -176,7 +183,13 @@ impl Planner {
                 self.spill().await?;
             }
             self.touch(&planned, change, mode);
-            self.group.statements.change(&planned.table, change, mode);
+            if cascades {
+                // Which rows of which tables follow can't be told.
+                self.group.footprint.everything();
+                self.group.statements.change_cascading(&planned.table, change);
+            } else {
+                self.group.statements.change(&planned.table, change, mode);
+            }
         }
         Ok(())
     }
@@ -345,15 +358,21 @@ fn refuse(place: &Place, what: &str) -> Halt {
     .into()
 }
 
-/// A parent row was changed on a source that does not log what follows from it.
-fn unlogged_cascade(planned: &Planned, place: &Place) -> Halt {
-    let what = format!(
-        "rows of other tables follow {} by ON DELETE or ON UPDATE, and this source does not write that to its binary log (only \
-         MySQL 9.6 and later with innodb_native_foreign_keys = OFF do): nothing was applied of it. Upgrade the source, or drop \
-         those foreign keys on the source and let the application change the rows; then copy these tables anew",
-        planned.table.quoted
-    );
-    refuse(place, &what)
+/// A parent row was changed on a source that does not log what follows from it: whether the target can follow.
+fn followed(planned: &Planned, mode: Mode, place: &Place) -> Result<(), Halt> {
+    if mode == Mode::Idempotent {
+        let what = format!(
+            "rows of other tables follow {} by ON DELETE or ON UPDATE, this source does not write that to its binary log (only MySQL \
+             9.6 and later with innodb_native_foreign_keys = OFF do), and the tables were not copied at one place: nothing was \
+             applied of it. Copy these tables anew",
+            planned.table.quoted
+        );
+        return Err(refuse(place, &what));
+    }
+    planned.cascades.possible().map_err(|why| {
+        let what = format!("rows of other tables follow {}: {why}", planned.table.quoted);
+        refuse(place, &what)
+    })
 }
 
 /// Whether a row's image has every column that is written; generated ones may be left out, nobody writes them.
