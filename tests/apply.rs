@@ -335,3 +335,44 @@ async fn a_crowd_of_conflicts_over_many_lanes_stays_a_prefix() {
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn triggers_and_events_do_not_act_on_the_target() {
+    let mut rig = Rig::with(TABLES).await;
+    // On the source they do, and what they do is in the binlog.
+    rig.on_source(
+        "CREATE TRIGGER app.twice AFTER INSERT ON app.keyed FOR EACH ROW INSERT INTO app.keyless VALUES (NEW.v, 'trigger');
+         CREATE EVENT app.later ON SCHEDULE EVERY 1 DAY DO DELETE FROM app.keyless;",
+    )
+    .await;
+    rig.start();
+    rig.on_source("INSERT INTO app.keyed (v) VALUES (1), (2);").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    for (create, drop, named) in [
+        (
+            "CREATE TRIGGER app.again AFTER INSERT ON app.keyed FOR EACH ROW INSERT INTO app.keyless VALUES (NEW.v, 'again')",
+            "DROP TRIGGER app.again",
+            "`app`.`again` on `app`.`keyed`",
+        ),
+        (
+            "CREATE EVENT app.now ON SCHEDULE EVERY 1 SECOND DO INSERT INTO app.keyless VALUES (0, 'event')",
+            "ALTER EVENT app.now DISABLE",
+            "event `app`.`now`",
+        ),
+    ] {
+        stop(&mut rig).await;
+        let mut target = rig.target_conn().await;
+        run(&mut target, "SET GLOBAL event_scheduler = OFF").await;
+        run(&mut target, create).await;
+        rig.sidecar.start().unwrap();
+        let why = why(&mut rig);
+        assert!(why.contains(named), "{why}");
+        stop(&mut rig).await;
+        run(&mut target, drop).await;
+        rig.start();
+        rig.on_source("INSERT INTO app.keyed (v) VALUES (3);").await;
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+    }
+}

@@ -4,6 +4,7 @@
 //! first start are the same thing (W3).
 
 mod attempt;
+mod bystander;
 mod offline;
 mod retry;
 

@@ -93,8 +93,9 @@ pub(super) struct Apply {
     exact_after: Offset,
     durable: watch::Receiver<Offset>,
     idle: Vec<Lane>,
-    /// Connections, idle or not.
+    /// Connections, idle or not, and how many there may be.
     lanes: usize,
+    most: usize,
     busy: FuturesUnordered<Work>,
     /// Oldest first.
     groups: VecDeque<Group>,
@@ -118,6 +119,7 @@ impl Apply {
         let lane = Lane::new(target, metadata.clone(), context.epoch).await?;
         Ok(Self {
             durable: context.log.durable(),
+            most: context.config.group.lanes,
             context,
             metadata,
             exact_after,
@@ -191,7 +193,7 @@ impl Apply {
             Some(group) if group.state == State::Waiting => false,
             // One that goes on does so where it began.
             Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
-            _ => !self.idle.is_empty() || self.lanes < self.context.config.group.lanes,
+            _ => !self.idle.is_empty() || self.lanes < self.most,
         }
     }
 
@@ -252,7 +254,7 @@ impl Apply {
             State::Waiting if group.after <= self.committed => {
                 let lane = match group.lane.take().or_else(|| self.idle.pop()) {
                     Some(lane) => Some(lane),
-                    None if self.lanes < self.context.config.group.lanes => {
+                    None if self.lanes < self.most => {
                         self.lanes += 1;
                         None
                     }
@@ -337,6 +339,14 @@ impl Apply {
                 if group.after >= number {
                     self.undo(at);
                 }
+                Ok(())
+            }
+            (Err(error), What::Execute) if lane.is_none() && self.lanes > 1 => {
+                // Nothing was sent. Where no more connections are to be had, those that are there do.
+                self.lanes -= 1;
+                self.most = self.lanes;
+                tracing::warn!(%error, lanes = self.lanes, "one more connection to the target is not to be had; the task goes on without it");
+                self.groups[at].state = State::Waiting;
                 Ok(())
             }
             (Err(error), What::Execute) if error.is_conflict() => {

@@ -17,6 +17,7 @@ use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::Target;
 use crate::{coverage, replay, xa};
 
+use super::bystander;
 use super::offline::Offline;
 
 /// How often a log that has no start yet is looked at.
@@ -37,6 +38,7 @@ impl Attempt<'_> {
         let config = self.config;
         let metadata = Metadata::new(&config.metadata_database, &config.name);
         let mut target = Target::connect(&config.target, config.connect_timeout).await?;
+        bystander::refuse(&mut target, &config.selection).await?;
         metadata.prepare(&mut target).await?;
         if self.checkpoint(&metadata, &mut target, cancel).await?.is_none() {
             return Ok(());
