@@ -362,6 +362,7 @@ impl<'d> Reader<'d> {
             retry_window,
             connect_timeout,
             on_existing_tables: settings.on_existing_tables,
+            on_divergence: settings.on_divergence,
         })
     }
 

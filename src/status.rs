@@ -8,7 +8,10 @@ mod observer;
 mod rate;
 mod render;
 
-pub use document::{Document, LogPart, Phase, ProxyPart, SourcePart, TablePart, TaskPart};
+pub use document::{
+    DivergedTable, DivergencesPart, Document, LastDivergence, LogPart, Phase, ProxyPart, SourcePart,
+    TablePart, TaskPart,
+};
 pub use ending::Ending;
 pub use log::ObservedLog;
 pub use observer::{ObservedProxy, ObservedTask, Observer};

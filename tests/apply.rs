@@ -35,7 +35,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// What the stopped task says.
-fn why(rig: &mut Rig) -> String {
+pub(crate) fn why(rig: &mut Rig) -> String {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Ok(status) = rig.sidecar.status()

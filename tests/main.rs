@@ -9,6 +9,7 @@ mod chaos;
 mod clock;
 mod crash;
 mod disk;
+mod divergence;
 mod large;
 mod layout;
 mod log;

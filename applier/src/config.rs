@@ -30,6 +30,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// What to do when a table to be copied is already on the target.
     pub on_existing_tables: OnExistingTables,
+    /// What to do about a row that should be on the target and isn't, or the other way round.
+    pub on_divergence: OnDivergence,
 }
 
 /// Which databases and tables belong to a task. MySQL's own schemas never do.
@@ -279,6 +281,19 @@ pub enum OnExistingTables {
     Refuse,
     /// Keep its definition and its rows; copied rows replace those with the same key.
     Keep,
+}
+
+/// What to do about a row that should be on the target and isn't, or the other way round. Each is counted and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDivergence {
+    /// Stop with a sentence that names table, place and key. Nothing of the transaction is applied.
+    #[default]
+    Stop,
+    /// Make the row what it is on the source after the change: insert it, or replace what is in its way.
+    Overwrite,
+    /// Leave the row's change out.
+    Ignore,
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fmt;
 use outrigger_protocol::position::FilePosition;
 use outrigger_storage::Offset;
 
+use crate::status::DivergenceKind;
+
 /// The server an error comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -94,16 +96,33 @@ pub enum Error {
         what: String,
     },
 
-    /// The target's rows are not what the source's were before a change (A8). The group was rolled back.
+    /// A row of the target is not what it was on the source before a change (A8). The group was rolled back.
     #[error(
-        "divergence in {table} at {place}: {what}: something else wrote to the target; make the rows equal or copy the table again"
+        "divergence in {table} at {place}: {what}: something else wrote to the target; make the rows equal or copy the table \
+         again, or choose with on_divergence = \"overwrite\" or \"ignore\" what becomes of such rows"
     )]
     Divergence {
         /// The table, quoted.
         table: String,
-        /// Where the group that found it begins.
+        /// The transaction whose change it is.
         place: Place,
-        /// What was expected and what was found, without any row's values.
+        /// What was expected and what was found, with the row's key and no other value.
+        what: String,
+        /// Whether it is missing or too many.
+        kind: DivergenceKind,
+    },
+
+    /// Some row that a group changes is not as expected. The group was rolled back; which row it is, is found by applying the
+    /// group again row by row.
+    #[error("{table}, in a group that begins at {place}: {what}")]
+    Mismatch {
+        /// The table, quoted.
+        table: String,
+        /// Where the group begins.
+        place: Place,
+        /// The last transaction in what was sent.
+        through: Offset,
+        /// What was expected and what was found.
         what: String,
     },
 
@@ -235,7 +254,10 @@ impl Error {
                 Some(*side)
             }
             Self::RetryWindow { cause, .. } => cause.side(),
-            Self::LogReplaced { .. } | Self::Fenced { .. } | Self::Divergence { .. } => Some(Side::Target),
+            Self::LogReplaced { .. }
+            | Self::Fenced { .. }
+            | Self::Divergence { .. }
+            | Self::Mismatch { .. } => Some(Side::Target),
             _ => None,
         }
     }

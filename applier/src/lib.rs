@@ -27,8 +27,8 @@ mod target;
 mod xa;
 
 pub use checkpoint::{Checkpoint, checkpoint};
-pub use config::{Config, CopyConfig, GroupConfig, OnExistingTables, Pattern, Selection};
+pub use config::{Config, CopyConfig, GroupConfig, OnDivergence, OnExistingTables, Pattern, Selection};
 pub use error::{Error, Side};
 pub use metrics::Metrics;
-pub use status::{TaskSnapshot, TaskState, TaskStatus};
+pub use status::{DivergenceKind, Divergences, TaskSnapshot, TaskState, TaskStatus};
 pub use task::{Offline, Task};

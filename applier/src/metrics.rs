@@ -2,9 +2,12 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::status::DivergenceKind;
+
 /// One task's handles. Cheap to clone; made once per task after a recorder is installed.
 #[derive(Clone)]
 pub struct Metrics {
+    task: String,
     /// `outrigger_apply_rows_total{kind="insert"}`
     pub rows_inserted: Counter,
     /// `outrigger_apply_rows_total{kind="update"}`
@@ -35,9 +38,10 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers the task's metrics with the installed recorder.
-    pub fn new(task: &str) -> Self {
-        let task = || task.to_owned();
+    pub fn new(name: &str) -> Self {
+        let task = || name.to_owned();
         Self {
+            task: task(),
             rows_inserted: counter!("outrigger_apply_rows_total", "task" => task(), "kind" => "insert"),
             rows_updated: counter!("outrigger_apply_rows_total", "task" => task(), "kind" => "update"),
             rows_deleted: counter!("outrigger_apply_rows_total", "task" => task(), "kind" => "delete"),
@@ -52,5 +56,13 @@ impl Metrics {
             copied_bytes: counter!("outrigger_copy_bytes_total", "task" => task()),
             copied_chunks: counter!("outrigger_copy_chunks_total", "task" => task()),
         }
+    }
+
+    /// `outrigger_task_divergences_total{table, kind="missing_row"|"extra_row"}`: rows that the target should have had and hadn't,
+    /// or the other way round. A table has one from its first such row on.
+    pub(crate) fn diverged(&self, table: &str, kind: DivergenceKind, rows: u64) {
+        let (task, table) = (self.task.clone(), table.to_owned());
+        counter!("outrigger_task_divergences_total", "task" => task, "table" => table, "kind" => kind.name())
+            .increment(rows);
     }
 }

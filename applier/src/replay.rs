@@ -6,12 +6,16 @@
 //! there is no backlog, as many as fit into a group when there is one. What has to be done alone (definition statements,
 //! A6) waits until everything before it is committed.
 //!
+//! Where a group did not find the rows that it expected, replay starts again from the checkpoint and executes the changes up to
+//! some way behind that group row by row (`divergence`).
+//!
 //! Any failure ends both halves. Starting again from the checkpoint row is the one way of recovery: what a lost
 //! connection left undecided is read there, never guessed.
 
 mod apply;
 mod cascade;
 mod conflict;
+mod divergence;
 mod lane;
 mod layout;
 mod planner;

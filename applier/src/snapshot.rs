@@ -49,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     /// The epoch under which this process holds the task's checkpoint.
     pub(crate) epoch: u64,
+    /// Transactions up to here are replayed row by row: a group of them did not find the rows that it expected.
+    pub(crate) careful_through: Offset,
 }
 
 /// What replay must know about a finished copy. It is durable in `copy_progress` before [`run`] returns it.

@@ -5,12 +5,14 @@
 
 mod cascading;
 mod fold;
+mod single;
 
 use std::sync::Arc;
 
 use outrigger_protocol::value::Value;
 
 use self::fold::Fold;
+pub(crate) use self::single::{Effect, Single, Singles};
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal};
 
@@ -224,6 +226,17 @@ pub(crate) struct Expect {
     pub(crate) end: usize,
 }
 
+impl Expect {
+    /// Appends a check by the server, where there is something to check: an error that ends the batch behind the statement.
+    pub(crate) fn write_check(&self, sql: &mut Vec<u8>) {
+        if let Some(rows) = self.rows {
+            // A subquery of two rows is an error, but only where it is evaluated.
+            let check = format!(";SET @outrigger=IF(ROW_COUNT()={rows},1,(SELECT 1 UNION SELECT 2))");
+            sql.extend_from_slice(check.as_bytes());
+        }
+    }
+}
+
 /// Row changes counted by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RowCounts {
@@ -360,6 +373,11 @@ impl Statements {
         if self.fold.holds(table) {
             self.unfold();
         }
+        self.plain(table, change, mode);
+    }
+
+    /// Writes a change as it is, beside no other one of its row.
+    fn plain(&mut self, table: &Arc<Table>, change: Change<'_, '_>, mode: Mode) {
         let keyed = table.def.key.is_some();
         match change {
             Change::Insert(after) => {

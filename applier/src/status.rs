@@ -2,6 +2,8 @@
 //!
 //! The task writes, everybody reads; nobody waits for anybody for longer than a field's copy takes.
 
+mod divergence;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +13,8 @@ use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::Offset;
 use tokio::sync::watch;
 
-use crate::error::Side;
+pub use self::divergence::{DivergenceKind, Divergences, LastDivergence};
+use crate::error::{Place, Side};
 
 /// The phase a task is in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,6 +87,7 @@ pub struct TaskStatus {
     waiting_since_micros: AtomicU64,
     /// When the log last held nothing that was not applied.
     level_at_micros: AtomicU64,
+    divergences: Mutex<Divergences>,
     /// What was counted since the process began.
     pub counters: Counters,
 }
@@ -140,6 +144,8 @@ pub struct TaskSnapshot {
     pub bytes: u64,
     /// Groups sent again, connections made again.
     pub retries: u64,
+    /// Rows that the target should have had and hadn't, or the other way round.
+    pub divergences: Divergences,
 }
 
 /// Locks even after a panic elsewhere: every value kept here is whole at any time.
@@ -157,6 +163,7 @@ impl TaskStatus {
             applied: watch::Sender::new(Applied::default()),
             waiting_since_micros: AtomicU64::new(0),
             level_at_micros: AtomicU64::new(0),
+            divergences: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -199,6 +206,7 @@ impl TaskStatus {
             ddl: count(&c.ddl),
             bytes: count(&c.bytes),
             retries: count(&c.retries),
+            divergences: lock(&self.divergences).clone(),
         }
     }
 
@@ -261,6 +269,17 @@ impl TaskStatus {
             until,
             why,
         });
+    }
+
+    /// Rows of a table were not as expected, the last one at `place`. Returns how many of the kind there were before.
+    pub(crate) fn diverged(&self, table: &str, kind: DivergenceKind, rows: u64, place: &Place) -> u64 {
+        let last = LastDivergence {
+            table: table.to_owned(),
+            kind,
+            place: place.to_string(),
+            at: now_micros() / 1_000_000,
+        };
+        lock(&self.divergences).add(rows, last)
     }
 
     /// Grows whenever something durable was achieved.

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod bystander;
+mod careful;
 mod offline;
 mod retry;
 
@@ -15,6 +16,7 @@ use outrigger_storage::Log;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
+use self::careful::Careful;
 pub use self::offline::Offline;
 use self::retry::{Retries, Verdict};
 use crate::config::Config;
@@ -68,6 +70,7 @@ impl Task {
     async fn attempts(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let metrics = Metrics::new(&self.config.name);
         let mut retries = Retries::new(self.config.retry_window);
+        let mut careful = Careful::default();
         loop {
             self.status.set_state(TaskState::Preparing);
             let before = self.status.work_done();
@@ -77,6 +80,7 @@ impl Task {
                 status: &self.status,
                 metrics: &metrics,
                 offline: self.offline.as_ref(),
+                careful_through: careful.through(),
             };
             let Err(error) = Box::pin(attempt.run(cancel)).await else {
                 return Ok(());
@@ -86,6 +90,12 @@ impl Task {
             }
             if self.status.work_done() != before {
                 retries.succeeded();
+            }
+            if let Error::Mismatch { through, .. } = &error {
+                careful.failed(*through);
+                let through = careful.through().0;
+                tracing::info!(task = self.config.name, %error, through, "going on row by row");
+                continue;
             }
             if !error.is_retryable() {
                 return Err(error);

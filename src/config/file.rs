@@ -112,6 +112,8 @@ pub(super) struct TaskSettings {
     pub name: String,
     #[serde(default)]
     pub on_existing_tables: outrigger_applier::OnExistingTables,
+    #[serde(default)]
+    pub on_divergence: outrigger_applier::OnDivergence,
     pub metadata_database: Option<String>,
     #[serde(default, with = "humantime_serde")]
     pub connect_timeout: Option<Duration>,

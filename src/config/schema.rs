@@ -303,6 +303,12 @@ const TASK: Section = Section {
             "What to do when a table to be copied is on the target already: stop and name it, or keep its definition and its\nrows; copied rows then replace those with the same key.",
         ),
         key(
+            "on_divergence",
+            Value::Default("\"stop\""),
+            "\"stop\", \"overwrite\" or \"ignore\"",
+            "What to do when a row that a change expects is not on the target, or one is in its way: stop and name it, make it what\nit is on the source after the change, or leave that row's change out. Each is counted, logged and shown.",
+        ),
+        key(
             "metadata_database",
             Value::Default("\"outrigger\""),
             "a database's name",

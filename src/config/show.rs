@@ -80,6 +80,10 @@ pub(super) fn render(config: &Config) -> String {
             "on_existing_tables",
             format!("{:?}", task.on_existing_tables).to_lowercase(),
         );
+        lines.add(
+            "on_divergence",
+            format!("{:?}", task.on_divergence).to_lowercase(),
+        );
         lines.add("metadata_database", &task.metadata_database);
         lines.duration("connect_timeout", task.connect_timeout);
         lines.duration("retry_window", task.retry_window);

@@ -172,6 +172,44 @@ pub struct TaskPart {
     pub ddl: u64,
     /// Groups sent again and connections made again since the sidecar started.
     pub retries: u64,
+    /// Rows that the target should have had and hadn't, or the other way round, since the sidecar started.
+    #[serde(default)]
+    pub divergences: DivergencesPart,
+}
+
+/// Rows that were not on the target as they should have been.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DivergencesPart {
+    /// How many.
+    pub rows: u64,
+    /// How many by table and kind.
+    pub tables: Vec<DivergedTable>,
+    /// The last one.
+    pub last: Option<LastDivergence>,
+}
+
+/// One table's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DivergedTable {
+    /// The table, quoted.
+    pub table: String,
+    /// `missing_row` or `extra_row`.
+    pub kind: String,
+    /// How many.
+    pub rows: u64,
+}
+
+/// The last row that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDivergence {
+    /// The table, quoted.
+    pub table: String,
+    /// `missing_row` or `extra_row`.
+    pub kind: String,
+    /// The source transaction that met it.
+    pub place: String,
+    /// When, by the sidecar's clock (RFC 3339).
+    pub at: String,
 }
 
 /// How far one table's copy is.

@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use outrigger_applier::status::TableCopy;
 use outrigger_applier::{Side, TaskState, TaskStatus};
 use outrigger_capture::{SourceInfo, State, Status};
 
-use super::document::{Document, LogPart, Phase, ProxyPart, SourcePart, TablePart, TaskPart};
+use super::document::{
+    DivergedTable, DivergencesPart, Document, LastDivergence, LogPart, Phase, ProxyPart, SourcePart,
+    TablePart, TaskPart,
+};
 use super::ending::Ending;
 use super::log::{ObservedLog, waiting};
 use super::rate::Window;
@@ -246,7 +249,29 @@ impl ObservedTask {
             groups: task.groups,
             ddl: task.ddl,
             retries: task.retries,
+            divergences: divergences(task.divergences),
         }
+    }
+}
+
+fn divergences(found: outrigger_applier::Divergences) -> DivergencesPart {
+    DivergencesPart {
+        rows: found.total(),
+        last: found.last.map(|last| LastDivergence {
+            table: last.table,
+            kind: last.kind.name().to_owned(),
+            place: last.place,
+            at: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(last.at)).to_string(),
+        }),
+        tables: found
+            .rows
+            .into_iter()
+            .map(|((table, kind), rows)| DivergedTable {
+                table,
+                kind: kind.name().to_owned(),
+                rows,
+            })
+            .collect(),
     }
 }
 

@@ -126,6 +126,17 @@ fn render_task(out: &mut String, task: &TaskPart) {
             number(task.retries)
         ),
     );
+    let divergences = &task.divergences;
+    if let Some(last) = &divergences.last {
+        let (rows, kind) = (number(divergences.rows), last.kind.replace('_', " "));
+        line(
+            out,
+            &format!(
+                "  diverged  {rows} rows, the last in {} ({kind}) at {}, {}",
+                last.table, last.place, last.at
+            ),
+        );
+    }
     let position = task
         .position
         .as_deref()

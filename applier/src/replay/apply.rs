@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::conflict::History;
+use super::divergence::{self, Findings};
 use super::lane::{Batch, Done, Lane};
 use crate::checkpoint::Metadata;
 use crate::error::Error;
@@ -51,6 +52,8 @@ struct Finished {
     group: u64,
     what: What,
     outcome: Result<(), Error>,
+    /// Rows that were not as expected, and were dealt with.
+    findings: Findings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,8 @@ struct Group {
     counts: RowCounts,
     bytes: u64,
     conflicts: u32,
+    /// What was found in what was executed of it.
+    findings: Findings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +233,7 @@ impl Apply {
             began: Instant::now(),
             bytes,
             conflicts: 0,
+            findings: Findings::default(),
         });
     }
 
@@ -288,6 +294,7 @@ impl Apply {
                         group: number,
                         what: What::Commit,
                         outcome,
+                        findings: Findings::default(),
                     }
                 }));
             }
@@ -313,6 +320,7 @@ impl Apply {
             group: number,
             what,
             outcome,
+            findings,
         } = finished;
         let Some(at) = self.groups.iter().position(|group| group.number == number) else {
             // It was given up: whatever its connection holds goes with it.
@@ -321,8 +329,10 @@ impl Apply {
         match (outcome, what) {
             (Ok(()), What::Commit) => {
                 self.idle.extend(lane);
-                if let Some(group) = self.groups.remove(at) {
+                if let Some(mut group) = self.groups.remove(at) {
+                    group.findings.extend(findings);
                     self.committed(&group);
+                    group.findings.publish(&self.context);
                 }
                 Ok(())
             }
@@ -330,12 +340,14 @@ impl Apply {
                 // Nothing of it is left: any connection will do.
                 self.idle.extend(lane);
                 self.groups[at].state = State::Waiting;
+                self.groups[at].findings = Findings::default();
                 Ok(())
             }
             (Ok(()), What::Execute) => {
                 let group = &mut self.groups[at];
                 group.state = State::Executed;
                 group.lane = lane;
+                group.findings.extend(findings);
                 if group.after >= number {
                     self.undo(at);
                 }
@@ -353,7 +365,10 @@ impl Apply {
                 self.groups[at].lane = lane;
                 self.yield_to_the_oldest(at, error).await
             }
-            (Err(error), _) => Err(error),
+            (Err(error), _) => {
+                divergence::stopped(&self.context, &error);
+                Err(error)
+            }
         }
     }
 
@@ -418,6 +433,7 @@ impl Apply {
                 group: number,
                 what: What::Undo,
                 outcome,
+                findings: Findings::default(),
             }
         }));
     }
@@ -482,9 +498,11 @@ async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_com
                 group,
                 what: What::Execute,
                 outcome: Err(error),
+                findings: Findings::default(),
             };
         }
     };
+    let mut findings = Findings::default();
     let (what, outcome) = match &batch.commit {
         Some(commit) if may_commit && lane.suits_one_trip(batch) => {
             match lane.execute_and_commit(batch, commit).await {
@@ -493,16 +511,22 @@ async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_com
                 outcome => (What::Commit, outcome),
             }
         }
-        Some(commit) if may_commit => match lane.execute(batch).await {
-            Ok(()) => (What::Commit, lane.commit(commit).await),
-            Err(error) => (What::Execute, Err(error)),
+        commit => match (lane.execute(batch).await, commit) {
+            (Ok(found), commit) => {
+                findings = found;
+                match commit {
+                    Some(commit) if may_commit => (What::Commit, lane.commit(commit).await),
+                    _ => (What::Execute, Ok(())),
+                }
+            }
+            (Err(error), _) => (What::Execute, Err(error)),
         },
-        _ => (What::Execute, lane.execute(batch).await),
     };
     Finished {
         lane: Some(lane),
         group,
         what,
         outcome,
+        findings,
     }
 }

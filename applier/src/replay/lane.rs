@@ -6,10 +6,12 @@ use std::time::Duration;
 use outrigger_storage::Offset;
 
 use super::conflict::Footprint;
+use super::divergence::{self, Findings};
 use crate::checkpoint::Metadata;
+use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
-use crate::statement::{Expect, RowCounts};
+use crate::statement::{Expect, RowCounts, Single};
 use crate::target::{SESSION, Target};
 
 /// Statements of a group, in whole or in part: one round trip.
@@ -19,6 +21,10 @@ pub(super) struct Batch {
     pub(super) sql: Vec<u8>,
     /// What each must report.
     pub(super) expects: Vec<Expect>,
+    /// Changes that follow them one by one.
+    pub(super) careful: Careful,
+    /// The last transaction in it.
+    pub(super) through: Offset,
     /// Rows in it.
     pub(super) counts: RowCounts,
     /// What it touches.
@@ -29,6 +35,13 @@ pub(super) struct Batch {
     pub(super) place: Place,
     /// What the commit after it makes durable; `None`: the group goes on with the next batch.
     pub(super) commit: Option<Commit>,
+}
+
+/// Changes that are executed one after the other, because a group that held them did not find the rows that it expected.
+#[derive(Debug)]
+pub(super) struct Careful {
+    pub(super) singles: Vec<Single>,
+    pub(super) policy: OnDivergence,
 }
 
 /// What a commit makes durable.
@@ -55,7 +68,10 @@ pub(super) struct Done {
 /// By this the statement that moves the checkpoint says that the task was taken over.
 const ER_BAD_NULL: u16 = 1048;
 /// By this a check between statements says that what it checked is not so.
-const ER_SUBQUERY_NO_1_ROW: u16 = 1242;
+pub(super) const ER_SUBQUERY_NO_1_ROW: u16 = 1242;
+
+/// A row has a unique value that another one has.
+pub(super) const ER_DUP_ENTRY: u16 = 1062;
 
 /// Statements that are checked by the server itself, so that they and the commit are one round trip.
 const MAX_CHECKED: usize = 64;
@@ -93,9 +109,12 @@ impl Lane {
     }
 
     /// Executes a batch and checks what its statements report.
-    pub(super) async fn execute(&mut self, batch: &Batch) -> Result<(), Error> {
-        let (affected, ended) = self.target.run(&batch.sql).await;
-        self.check(batch, &affected, ended)
+    pub(super) async fn execute(&mut self, batch: &Batch) -> Result<Findings, Error> {
+        if !batch.sql.is_empty() {
+            let (affected, ended) = self.target.run(&batch.sql).await;
+            self.check(batch, &affected, ended)?;
+        }
+        divergence::execute(&mut self.target, &batch.careful).await
     }
 
     /// Commits what was executed.
@@ -116,11 +135,7 @@ impl Lane {
         for expect in &batch.expects {
             sql.extend_from_slice(batch.sql.get(from..expect.end).unwrap_or_default());
             from = expect.end;
-            if let Some(rows) = expect.rows {
-                // A subquery of two rows is an error, but only where it is evaluated.
-                let check = format!(";SET @outrigger=IF(ROW_COUNT()={rows},1,(SELECT 1 UNION SELECT 2))");
-                sql.extend_from_slice(check.as_bytes());
-            }
+            expect.write_check(&mut sql);
         }
         sql.push(b';');
         end(&mut sql, commit);
@@ -149,7 +164,20 @@ impl Lane {
 
     /// True when a batch is better sent together with its commit.
     pub(super) fn suits_one_trip(&self, batch: &Batch) -> bool {
-        self.far && batch.opens && batch.expects.len() <= MAX_CHECKED
+        // One row may take all that the target takes.
+        let fits = || {
+            let checks = 128 * batch.expects.len();
+            let checkpoint = batch
+                .commit
+                .as_ref()
+                .map_or(0, |commit| commit.checkpoint.len() + 16);
+            batch.sql.len() + checks + checkpoint < self.target.capabilities().max_allowed_packet
+        };
+        self.far
+            && batch.opens
+            && batch.careful.singles.is_empty()
+            && batch.expects.len() <= MAX_CHECKED
+            && fits()
     }
 
     /// Undoes what was executed and not committed.
@@ -188,9 +216,10 @@ impl Lane {
                 continue;
             }
             let wanted = expect.rows.unwrap_or_default();
-            return Err(Error::Divergence {
+            return Err(Error::Mismatch {
                 table: table.quoted.clone(),
                 place: batch.place.clone(),
+                through: batch.through,
                 what: format!(
                     "{} affected {rows} rows instead of {wanted} (key: {})",
                     expect.what,
@@ -218,11 +247,13 @@ impl Lane {
             0
         };
         match at.and_then(|expect| expect.table.as_ref()) {
-            Some(table) if code == 1062 => Err(Error::Divergence {
+            // By the latter an update says that it found its row by another key than its own.
+            Some(table) if code == ER_DUP_ENTRY || code == ER_BAD_NULL => Err(Error::Mismatch {
                 table: table.quoted.clone(),
                 place: batch.place.clone(),
+                through: batch.through,
                 what: format!(
-                    "a row to be inserted has a key that the target holds already (key: {})",
+                    "a row to be written has a key that the target holds already (key: {})",
                     table.key_names()
                 ),
             }),
@@ -241,6 +272,6 @@ fn end(sql: &mut Vec<u8>, commit: &Commit) {
     sql.extend_from_slice(b";COMMIT");
 }
 
-fn has_code(ended: &Result<(), mysql_async::Error>, code: u16) -> bool {
+pub(super) fn has_code(ended: &Result<(), mysql_async::Error>, code: u16) -> bool {
     matches!(ended, Err(mysql_async::Error::Server(error)) if error.code == code)
 }

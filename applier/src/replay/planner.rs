@@ -20,12 +20,12 @@ pub(super) use self::handover::Handover;
 use self::transaction::Transaction;
 use super::apply::Step;
 use super::conflict::Footprint;
-use super::lane::{Batch, Commit, Done};
+use super::lane::{Batch, Careful, Commit, Done};
 use super::tables::Tables;
 use crate::checkpoint::{Checkpoint, Metadata, PreparedXa, trim_through};
 use crate::error::{Error, Place};
 use crate::snapshot::{Context, CopyOutcome};
-use crate::statement::Statements;
+use crate::statement::{Single, Singles, Statements};
 use crate::status::Applied;
 use crate::target::Target;
 
@@ -89,6 +89,9 @@ impl From<outrigger_storage::Error> for Halt {
 /// The target transaction that is being planned.
 struct Group {
     statements: Statements,
+    /// Its changes are executed one by one.
+    careful: bool,
+    singles: Singles,
     /// What the statements touch that were not handed over yet.
     footprint: Footprint,
     /// True once a batch of it was handed over.
@@ -108,6 +111,8 @@ impl Group {
     fn new() -> Self {
         Self {
             statements: Statements::begin(),
+            careful: false,
+            singles: Singles::default(),
             footprint: Footprint::default(),
             opened: false,
             transactions: 0,
@@ -118,6 +123,16 @@ impl Group {
             urgent: false,
             xa_changed: false,
         }
+    }
+
+    /// True when there is something to send that changes rows.
+    fn has_rows(&self) -> bool {
+        self.statements.has_rows() || !self.singles.is_empty()
+    }
+
+    /// Bytes to send so far.
+    fn len(&self) -> usize {
+        self.statements.len() + self.singles.len()
     }
 }
 
@@ -179,10 +194,7 @@ impl Planner {
             if self.current.is_some() || self.group.transactions == 0 {
                 return Ok(self.reader.next().await?);
             }
-            let wait = match (
-                self.group.urgent,
-                !self.group.statements.has_rows() && !self.group.opened,
-            ) {
+            let wait = match (self.group.urgent, !self.group.has_rows() && !self.group.opened) {
                 (true, _) => Duration::ZERO,
                 (false, true) => IDLE_CHECKPOINT.max(self.context.config.group.max_delay),
                 (false, false) => self.context.config.group.max_delay,
@@ -218,6 +230,11 @@ impl Planner {
             }
         }
         if let Some(begin) = &record.begin {
+            let careful = record.offset <= self.context.careful_through;
+            if careful != self.group.careful {
+                self.close().await?;
+                self.group.careful = careful;
+            }
             self.context.status.began(begin.commit_micros);
             let transaction = Transaction::new(record.offset, begin.clone());
             if self.group.transactions == 0 {
@@ -239,7 +256,7 @@ impl Planner {
             let full = self.group.opened
                 || self.group.urgent
                 || usize::try_from(self.group.transactions).unwrap_or(usize::MAX) >= most
-                || self.group.statements.len() >= self.max_bytes();
+                || self.group.len() >= self.max_bytes();
             if full {
                 return self.close().await;
             }
@@ -288,7 +305,10 @@ impl Planner {
             },
         };
         self.send(Some(commit)).await?;
-        self.group = Group::new();
+        self.group = Group {
+            careful: self.group.careful,
+            ..Group::new()
+        };
         Ok(())
     }
 
@@ -300,15 +320,21 @@ impl Planner {
     }
 
     async fn send(&mut self, commit: Option<Commit>) -> Result<(), Halt> {
-        let (sql, expects, counts) =
+        let (sql, expects, mut counts) =
             std::mem::replace(&mut self.group.statements, Statements::new()).finish();
+        let singles = std::mem::take(&mut self.group.singles);
+        counts.add(singles.counts());
         let limit = self.target.capabilities().max_allowed_packet;
-        if sql.len() >= limit {
+        let longest = singles
+            .list
+            .iter()
+            .map(Single::longest)
+            .fold(sql.len(), usize::max);
+        if longest >= limit {
             let what = format!(
-                "a statement of {} bytes is longer than the target's max_allowed_packet, {limit}: SET PERSIST \
+                "a statement of {longest} bytes is longer than the target's max_allowed_packet, {limit}: SET PERSIST \
                  max_allowed_packet = {} on the target",
-                sql.len(),
-                (sql.len() + sql.len() / 4).next_power_of_two().min(1 << 30)
+                (longest + longest / 4).next_power_of_two().min(1 << 30)
             );
             return Err(Error::Transaction {
                 place: self.group.place.clone(),
@@ -321,6 +347,14 @@ impl Planner {
             .send(Step::Batch(Box::new(Batch {
                 sql,
                 expects,
+                careful: Careful {
+                    singles: singles.list,
+                    policy: self.context.config.on_divergence,
+                },
+                through: self
+                    .current
+                    .as_ref()
+                    .map_or(self.group.last, |t| Offset(t.place.offset)),
                 counts,
                 footprint: std::mem::take(&mut self.group.footprint),
                 opens,

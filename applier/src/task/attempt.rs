@@ -30,6 +30,8 @@ pub(super) struct Attempt<'a> {
     pub(super) status: &'a Arc<TaskStatus>,
     pub(super) metrics: &'a Metrics,
     pub(super) offline: Option<&'a Offline>,
+    /// Transactions up to here are replayed row by row.
+    pub(super) careful_through: Offset,
 }
 
 impl Attempt<'_> {
@@ -65,6 +67,7 @@ impl Attempt<'_> {
             status: Arc::clone(self.status),
             metrics: self.metrics.clone(),
             epoch: from.epoch,
+            careful_through: self.careful_through,
         };
         let copied = match from.exact_after {
             Some(exact_after) => CopyOutcome {

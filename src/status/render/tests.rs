@@ -1,7 +1,7 @@
 //! What a person sees.
 
 use super::*;
-use crate::status::{LogPart, ProxyPart, SourcePart};
+use crate::status::{DivergencesPart, LastDivergence, LogPart, ProxyPart, SourcePart};
 
 fn document() -> Document {
     Document {
@@ -62,6 +62,7 @@ fn document() -> Document {
             groups: 5,
             ddl: 6,
             retries: 7,
+            divergences: DivergencesPart::default(),
         }],
     }
 }
@@ -101,6 +102,25 @@ task main -> 10.0.0.2:3306: copying rows
   position  3e11fa47-71ca-11e1-9e33-c80aa9429562:1-44 (binlog.000003:1234), offset 400
 ";
     assert_eq!(render(&document()), expected);
+}
+
+#[test]
+fn diverged_rows_are_a_line_of_their_own() {
+    let mut document = document();
+    assert!(!render(&document).contains("diverged"));
+    document.tasks[0].divergences = DivergencesPart {
+        rows: 1234,
+        tables: Vec::new(),
+        last: Some(LastDivergence {
+            table: "`shop`.`orders`".to_owned(),
+            kind: "missing_row".to_owned(),
+            place: "binlog.000003:1234 (offset 400)".to_owned(),
+            at: "2026-01-02T03:04:05Z".to_owned(),
+        }),
+    };
+    let line = "  diverged  1,234 rows, the last in `shop`.`orders` (missing row) at binlog.000003:1234 (offset 400), \
+                2026-01-02T03:04:05Z\n";
+    assert!(render(&document).contains(line), "{}", render(&document));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One source transaction: its events in order, as changes of the group that is being planned.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use outrigger_protocol::binlog::rows::Images;
 use outrigger_protocol::binlog::{Body, Event, QueryEvent, RowsEvent, RowsKind, Unfolder, XaPrepare};
@@ -13,12 +14,13 @@ use outrigger_storage::{Begin, Offset, Record};
 use super::xa::Xa;
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
+use crate::config::OnDivergence;
 use crate::definition::ColumnDef;
 use crate::error::{Error, Place};
 use crate::foreign;
 use crate::replay::tables::{Origin, Planned, Route};
 use crate::schema::ObjectKey;
-use crate::statement::{Change, Image, Mode};
+use crate::statement::{Change, Effect, Image, Mode, Table};
 use crate::xa;
 
 /// The transaction whose records are being read.
@@ -179,17 +181,15 @@ impl Planner {
                 (RowsKind::Delete, Some(before), _) => Change::Delete(before),
                 _ => return Err(refuse(place, "a rows event without the images that its kind has")),
             };
-            if self.group.statements.len() + change.size() > limit && self.group.statements.has_rows() {
+            if self.group.len() + change.size() > limit && self.group.has_rows() {
                 self.spill().await?;
             }
             self.touch(&planned, change, mode);
             if cascades {
                 // Which rows of which tables follow can't be told.
                 self.group.footprint.everything();
-                self.group.statements.change_cascading(&planned.table, change);
-            } else {
-                self.group.statements.change(&planned.table, change, mode);
             }
+            self.write(&planned.table, change, mode, cascades, place);
         }
         Ok(())
     }
@@ -197,8 +197,8 @@ impl Planner {
     /// Notes what a change touches.
     fn touch(&mut self, planned: &Planned, change: Change<'_, '_>, mode: Mode) {
         let footprint = &mut self.group.footprint;
-        if mode == Mode::Idempotent {
-            // What is written over may be newer than the event: which rows are in the way can't be told from it.
+        if mode == Mode::Idempotent || self.group.careful {
+            // What is written over may be newer than the event, or not the source's: which rows are in the way can't be told from it.
             footprint.everything();
         }
         match change {
@@ -207,6 +207,31 @@ impl Planner {
                 planned.identity.add(footprint, before);
                 planned.identity.add(footprint, after);
             }
+        }
+    }
+
+    /// Adds a change to the group.
+    fn write(
+        &mut self,
+        table: &Arc<Table>,
+        change: Change<'_, '_>,
+        mode: Mode,
+        cascades: bool,
+        place: &Place,
+    ) {
+        let group = &mut self.group;
+        if group.careful {
+            // What should have followed a row that is not there can't be told.
+            let effect = match (cascades, self.context.config.on_divergence) {
+                (true, _) => Effect::Followed,
+                (false, OnDivergence::Overwrite) => Effect::Repairable,
+                (false, _) => Effect::Plain,
+            };
+            group.singles.push(table, change, mode, place, effect);
+        } else if cascades {
+            group.statements.change_cascading(table, change);
+        } else {
+            group.statements.change(table, change, mode);
         }
     }
 

@@ -1,0 +1,298 @@
+//! Rows that the target should have and hasn't, or the other way round (A8): found one by one, dealt with as the task's policy
+//! says, counted and logged once the group that met them is committed.
+
+use std::collections::BTreeMap;
+
+use super::lane::{Careful, ER_DUP_ENTRY, ER_SUBQUERY_NO_1_ROW, has_code};
+use crate::config::OnDivergence;
+use crate::error::{Error, Place, Side};
+use crate::snapshot::Context;
+use crate::statement::{Effect, STRICT, Single};
+use crate::status::DivergenceKind;
+use crate::target::Target;
+
+/// Rows of one table and kind that get a line each in the log; after them there is one each time that their number has doubled.
+const LOGGED: usize = 20;
+/// Bytes of statements per round trip, about, and no more than half of what the target takes.
+const TRIP: usize = 256 * 1024;
+
+/// What was found in a group that is not committed yet.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    tables: BTreeMap<(String, DivergenceKind), Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    rows: u64,
+    first: Vec<Finding>,
+    last: Place,
+}
+
+/// One change that met other rows than it should have.
+#[derive(Debug)]
+struct Finding {
+    place: Place,
+    key: String,
+    done: &'static str,
+}
+
+impl Findings {
+    fn add(&mut self, table: &str, kind: DivergenceKind, rows: u64, finding: Finding) {
+        if rows == 0 {
+            return;
+        }
+        let found = self.tables.entry((table.to_owned(), kind)).or_default();
+        found.rows += rows;
+        found.last = finding.place.clone();
+        if found.first.len() < LOGGED {
+            found.first.push(finding);
+        }
+    }
+
+    /// Takes what was found in a later part of the group.
+    pub(super) fn extend(&mut self, later: Self) {
+        for (key, more) in later.tables {
+            let found = self.tables.entry(key).or_default();
+            let room = LOGGED - found.first.len();
+            found.rows += more.rows;
+            found.last = more.last;
+            found.first.extend(more.first.into_iter().take(room));
+        }
+    }
+
+    /// The group is committed: counts and shows what was found.
+    pub(super) fn publish(self, context: &Context) {
+        for ((table, kind), found) in self.tables {
+            let before = count(context, &table, kind, found.rows, &found.last);
+            let (task, what) = (&context.config.name, kind.name());
+            let room = LOGGED.saturating_sub(usize::try_from(before).unwrap_or(usize::MAX));
+            for Finding { place, key, done } in found.first.into_iter().take(room) {
+                tracing::warn!(task, table, kind = what, %place, key, done, "divergence");
+            }
+            let total = before + found.rows;
+            let line = |count: u64| (count / u64::try_from(LOGGED).unwrap_or(1)).checked_ilog2();
+            if line(total) != line(before) {
+                tracing::warn!(task, table, kind = what, place = %found.last, total, "divergences so far");
+            }
+        }
+    }
+}
+
+/// Counts rows; returns how many of the kind there were before.
+fn count(context: &Context, table: &str, kind: DivergenceKind, rows: u64, place: &Place) -> u64 {
+    context.metrics.diverged(table, kind, rows);
+    context.status.diverged(table, kind, rows, place)
+}
+
+/// The task stops for a row: counts it.
+pub(super) fn stopped(context: &Context, error: &Error) {
+    if let Error::Divergence {
+        table, place, kind, ..
+    } = error
+    {
+        count(context, table, *kind, 1, place);
+    }
+}
+
+/// Executes changes one after the other; each that does not find what it expects is dealt with before the next.
+pub(super) async fn execute(target: &mut Target, careful: &Careful) -> Result<Findings, Error> {
+    let mut findings = Findings::default();
+    let trip = TRIP.min(target.capabilities().max_allowed_packet / 2);
+    let mut rest = careful.singles.as_slice();
+    while !rest.is_empty() {
+        let (sql, count) = write_trip(rest, trip);
+        let (affected, ended) = target.run(&sql).await;
+        let Some((at, kind)) = judge(&rest[..count], &affected, ended)? else {
+            rest = &rest[count..];
+            continue;
+        };
+        let single = &rest[at];
+        rest = &rest[at + 1..];
+        fail::fail_point!("divergence", |_| outrigger_storage::failpoint::kill());
+        settle(target, single, kind, careful.policy, &mut findings).await?;
+    }
+    Ok(findings)
+}
+
+/// The statements of as many changes as fit, each followed by a check that ends the trip where it fails.
+fn write_trip(singles: &[Single], most: usize) -> (Vec<u8>, usize) {
+    let mut sql = Vec::new();
+    let mut count = 0;
+    for single in singles {
+        if count > 0 && sql.len() + single.sql.len() > most {
+            break;
+        }
+        let mut from = 0;
+        for expect in &single.expects {
+            let text = single.sql.get(from..expect.end).unwrap_or_default();
+            if !sql.is_empty() && from == 0 {
+                sql.push(b';');
+            }
+            sql.extend_from_slice(text);
+            from = expect.end;
+            expect.write_check(&mut sql);
+        }
+        count += 1;
+    }
+    (sql, count)
+}
+
+/// Which change did not find what it expects, if one didn't.
+fn judge(
+    singles: &[Single],
+    affected: &[u64],
+    ended: Result<(), mysql_async::Error>,
+) -> Result<Option<(usize, DivergenceKind)>, Error> {
+    let mut answers = affected.iter();
+    for (at, single) in singles.iter().enumerate() {
+        for expect in &single.expects {
+            let counted = expect.table.is_some();
+            if answers.next().is_none() {
+                if counted && has_code(&ended, ER_DUP_ENTRY) {
+                    return Ok(Some((at, DivergenceKind::ExtraRow)));
+                }
+                return Err(failed(single, ended));
+            }
+            if expect.rows.is_some() && answers.next().is_none() {
+                // The check behind it found another number, which for one row can only be none.
+                if counted && has_code(&ended, ER_SUBQUERY_NO_1_ROW) {
+                    return Ok(Some((at, DivergenceKind::MissingRow)));
+                }
+                return Err(failed(single, ended));
+            }
+        }
+    }
+    match (ended, singles.last()) {
+        (Err(cause), Some(last)) => Err(failed(last, Err(cause))),
+        _ => Ok(None),
+    }
+}
+
+fn failed(single: &Single, ended: Result<(), mysql_async::Error>) -> Error {
+    match ended {
+        Err(cause) => Error::server(
+            Side::Target,
+            format!("writing a row of {}", single.table.quoted),
+            cause,
+        ),
+        Ok(()) => Error::Unsuitable {
+            side: Side::Target,
+            what: "it answered fewer statements than it was sent".to_owned(),
+        },
+    }
+}
+
+/// Does what the policy says about a change that was not executed.
+async fn settle(
+    target: &mut Target,
+    single: &Single,
+    kind: DivergenceKind,
+    policy: OnDivergence,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let table = &single.table.quoted;
+    let key = match kind {
+        DivergenceKind::MissingRow => &single.before,
+        DivergenceKind::ExtraRow => &single.after,
+    };
+    let key = key.clone().unwrap_or_default();
+    let finding = |done| Finding {
+        place: single.place.clone(),
+        key: key.clone(),
+        done,
+    };
+    // It may have ended between a lenient statement and the way back.
+    target.execute(STRICT, "setting the session up").await?;
+    let policy = match single.effect {
+        // What should have followed in other tables can't be made good, nor left out.
+        Effect::Followed => OnDivergence::Stop,
+        Effect::Plain | Effect::Repairable => policy,
+    };
+    match (policy, &single.repair) {
+        (OnDivergence::Overwrite, Some(repair)) => {
+            let mut sql = Vec::new();
+            let mut at = repair.replaces_at;
+            if kind == DivergenceKind::ExtraRow && !repair.remove.is_empty() {
+                sql.extend_from_slice(&repair.remove);
+                sql.push(b';');
+                at += 1;
+            }
+            sql.extend_from_slice(&repair.replace);
+            let mut in_the_way = 0;
+            if !repair.replace.is_empty() {
+                let (affected, ended) = target.run(&sql).await;
+                if ended.is_err() {
+                    return Err(failed(single, ended));
+                }
+                // REPLACE counts the new row and each that it removed, but not one that is the same already.
+                in_the_way = affected.get(at).map_or(0, |rows| rows.saturating_sub(1));
+            }
+            match kind {
+                DivergenceKind::MissingRow => {
+                    let done = match single.after {
+                        Some(_) => "inserted as it is after the change",
+                        None => "was to be deleted",
+                    };
+                    findings.add(table, kind, 1, finding(done));
+                    findings.add(table, DivergenceKind::ExtraRow, in_the_way, finding("replaced"));
+                }
+                DivergenceKind::ExtraRow => findings.add(table, kind, in_the_way.max(1), finding("replaced")),
+            }
+            Ok(())
+        }
+        (OnDivergence::Ignore, _) => {
+            findings.add(table, kind, 1, finding("its change was left out"));
+            Ok(())
+        }
+        (OnDivergence::Stop | OnDivergence::Overwrite, _) => Err(Error::Divergence {
+            table: table.clone(),
+            place: single.place.clone(),
+            what: match (kind, &single.before) {
+                (DivergenceKind::MissingRow, _) => {
+                    format!("a change affected 0 rows instead of 1, its row is missing (key: {key})")
+                }
+                (DivergenceKind::ExtraRow, None) => {
+                    format!("a row to be inserted has a key that the target holds already (key: {key})")
+                }
+                (DivergenceKind::ExtraRow, Some(_)) => {
+                    format!("a row gets a key by an update that the target holds already (key: {key})")
+                }
+            },
+            kind,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(rows: u64) -> Findings {
+        let mut findings = Findings::default();
+        for n in 0..rows {
+            let place = Place {
+                offset: n,
+                file: None,
+            };
+            let finding = Finding {
+                place,
+                key: String::new(),
+                done: "",
+            };
+            findings.add("t", DivergenceKind::MissingRow, 1, finding);
+        }
+        findings
+    }
+
+    #[test]
+    fn a_group_of_any_size_keeps_a_few_rows_and_counts_all() {
+        let mut findings = found(15);
+        findings.extend(found(1000));
+        let found = &findings.tables[&("t".to_owned(), DivergenceKind::MissingRow)];
+        assert_eq!(
+            (found.rows, found.first.len(), found.last.offset),
+            (1015, LOGGED, 999)
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! Rows of the target that are not the source's (A8): found one by one, whatever else is in their transaction, dealt with by the
+//! task's policy, counted, shown. Never silent.
+
+use std::time::Instant;
+
+use mysql_async::prelude::Queryable;
+use serde_json::Value;
+
+use crate::apply::why;
+use crate::support::{PATIENCE, Plan, Rig, run};
+
+const TABLES: &str = "
+CREATE TABLE app.keyed (id INT PRIMARY KEY, v INT, s VARCHAR(50));
+CREATE TABLE app.spare (id INT PRIMARY KEY, mail VARCHAR(50), n INT, UNIQUE (mail), UNIQUE (n));
+CREATE TABLE app.composite (a INT, b VARCHAR(20) COLLATE utf8mb4_0900_ai_ci, v INT, PRIMARY KEY (a, b));
+CREATE TABLE app.texts (t VARCHAR(40) PRIMARY KEY, v INT);
+CREATE TABLE app.keyless (v INT, s VARCHAR(50));
+CREATE TABLE app.half (n INT NULL, v INT, UNIQUE (n));
+SET SESSION cte_max_recursion_depth = 100000;
+INSERT INTO app.keyed WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000) SELECT n, n, LEFT(SHA2(n, 256), 32) FROM s;
+INSERT INTO app.spare SELECT id, CONCAT('m', id), id FROM app.keyed WHERE id <= 50;
+INSERT INTO app.composite SELECT id, CONCAT('b', id), 0 FROM app.keyed WHERE id <= 50;
+INSERT INTO app.texts SELECT CONCAT('key ', id), 0 FROM app.keyed WHERE id <= 50;
+INSERT INTO app.keyless SELECT id, 'same' FROM app.keyed WHERE id <= 50;
+INSERT INTO app.half SELECT id, id FROM app.keyed WHERE id <= 50;
+";
+
+/// What somebody does to the target.
+const HARM: &str = "
+DELETE FROM app.keyed WHERE id IN (500, 501, 502);
+INSERT INTO app.keyed VALUES (2000, -1, 'alien');
+DELETE FROM app.spare WHERE id = 1;
+INSERT INTO app.spare VALUES (900, 'taken', 900), (901, 'm901', 901);
+DELETE FROM app.composite WHERE a IN (7, 8);
+INSERT INTO app.composite VALUES (60, 'b60', -1);
+DELETE FROM app.texts WHERE t IN ('key 3', 'key 4');
+INSERT INTO app.texts VALUES ('key 60', -1);
+DELETE FROM app.keyless WHERE v IN (3, 4);
+INSERT INTO app.half VALUES (60, -1);
+";
+
+/// What the source does then: one transaction, in which each of the rows above is one of many.
+const CHANGES: &str = "
+START TRANSACTION;
+UPDATE app.keyed SET v = v + 1 WHERE id <> 501;
+DELETE FROM app.keyed WHERE id IN (501, 600);
+INSERT INTO app.keyed VALUES (1999, 1, 'x'), (2000, 1, 'ours'), (2001, 1, 'y');
+UPDATE app.spare SET n = n + 10000;
+INSERT INTO app.spare VALUES (51, 'taken', 901), (52, 'free', 52);
+UPDATE app.composite SET v = 1 WHERE a <> 8;
+DELETE FROM app.composite WHERE a IN (8, 9);
+INSERT INTO app.composite VALUES (60, 'b60', 1), (61, 'b61', 1);
+UPDATE app.texts SET v = 1 WHERE t <> 'key 4';
+DELETE FROM app.texts WHERE t IN ('key 4', 'key 5');
+INSERT INTO app.texts VALUES ('key 60', 1), ('key 61', 1);
+UPDATE app.keyless SET s = 'other' WHERE v <> 4;
+DELETE FROM app.keyless WHERE v IN (4, 5);
+INSERT INTO app.half VALUES (60, 1), (61, 1);
+COMMIT;
+";
+
+/// Rows that the changes find missing, and too many, by table.
+const FOUND: [(&str, u64, u64); 6] = [
+    ("`app`.`composite`", 2, 1),
+    ("`app`.`half`", 0, 1),
+    ("`app`.`keyed`", 3, 1),
+    ("`app`.`keyless`", 2, 0),
+    ("`app`.`spare`", 1, 2),
+    ("`app`.`texts`", 2, 1),
+];
+
+async fn rig(policy: &str) -> Rig {
+    let task = format!("on_divergence = \"{policy}\"");
+    let mut rig = Rig::new(&Plan {
+        task: &task,
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    rig
+}
+
+/// What the status says about rows that diverged, and the metrics too.
+fn counted(rig: &mut Rig) -> Value {
+    rig.sidecar.status().unwrap()["tasks"][0]["divergences"].clone()
+}
+
+/// How many of a kind the status counts in a table.
+fn of(counted: &Value, table: &str, kind: &str) -> u64 {
+    let rows = counted["tables"].as_array().unwrap();
+    rows.iter()
+        .filter(|row| row["table"] == table && row["kind"] == kind)
+        .map(|row| row["rows"].as_u64().unwrap())
+        .sum()
+}
+
+async fn text(rig: &Rig, sql: &str) -> String {
+    let row: Option<String> = rig.target_conn().await.query_first(sql).await.unwrap();
+    row.unwrap_or_else(|| "nothing".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overwrite_makes_the_target_equal_and_counts_each_row() {
+    let mut rig = rig("overwrite").await;
+    run(&mut rig.target_conn().await, HARM).await;
+    rig.on_source(CHANGES).await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let found = counted(&mut rig);
+    for (table, missing, extra) in FOUND {
+        assert_eq!(of(&found, table, "missing_row"), missing, "{table}: {found:#}");
+        assert_eq!(of(&found, table, "extra_row"), extra, "{table}: {found:#}");
+    }
+    assert_eq!(found["rows"], 16, "{found:#}");
+    assert!(
+        found["last"]["place"].as_str().unwrap().contains("binlog."),
+        "{found:#}"
+    );
+    let metrics = rig.sidecar.get("/metrics").unwrap();
+    let line =
+        "outrigger_task_divergences_total{task=\"test\",table=\"`app`.`keyed`\",kind=\"missing_row\"} 3";
+    assert!(metrics.contains(line), "{metrics}");
+    let log = rig.sidecar.log_end();
+    assert!(
+        log.contains("WARN") && log.contains("a = 7, b = 'b7'") && !log.contains("alien"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ignore_leaves_those_rows_alone_and_nothing_else() {
+    let mut rig = rig("ignore").await;
+    run(&mut rig.target_conn().await, HARM).await;
+    rig.on_source(CHANGES).await;
+    rig.settle().await;
+    let found = counted(&mut rig);
+    for (table, missing, extra) in FOUND {
+        assert_eq!(of(&found, table, "missing_row"), missing, "{table}: {found:#}");
+        // One insert that two rows are in the way of is left out once.
+        assert_eq!(of(&found, table, "extra_row"), extra.min(1), "{table}: {found:#}");
+    }
+    for (sql, wanted) in [
+        ("SELECT s FROM app.keyed WHERE id = 2000", "alien"),
+        ("SELECT s FROM app.keyed WHERE id = 500", "nothing"),
+        (
+            "SELECT CONVERT(COUNT(*), CHAR) FROM app.keyed WHERE id <= 1000 AND v = id + 1",
+            "996",
+        ),
+        ("SELECT s FROM app.keyed WHERE id = 2001", "y"),
+        ("SELECT CONVERT(v, CHAR) FROM app.composite WHERE a = 60", "-1"),
+        ("SELECT CONVERT(v, CHAR) FROM app.texts WHERE t = 'key 61'", "1"),
+        (
+            "SELECT CONVERT(id, CHAR) FROM app.spare WHERE mail = 'taken'",
+            "900",
+        ),
+        (
+            "SELECT CONVERT(COUNT(*), CHAR) FROM app.keyless WHERE s = 'other'",
+            "47",
+        ),
+    ] {
+        assert_eq!(text(&rig, sql).await, wanted, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_keeps_nothing_of_the_transaction_and_names_the_row() {
+    for (harm, change, said) in [
+        (
+            "DELETE FROM app.keyed WHERE id = 777",
+            "UPDATE app.keyed SET v = -5",
+            ["`app`.`keyed`", "id = 777"],
+        ),
+        (
+            "INSERT INTO app.composite VALUES (70, 'x y', 0)",
+            "INSERT INTO app.composite VALUES (69, 'x', 1), (70, 'x y', 1)",
+            ["`app`.`composite`", "a = 70, b = 'x y'"],
+        ),
+        (
+            "UPDATE app.spare SET mail = 'theirs' WHERE id = 9",
+            "UPDATE app.spare SET mail = 'theirs' WHERE id = 10",
+            ["`app`.`spare`", "id = 10"],
+        ),
+        (
+            "DELETE FROM app.keyless WHERE v = 3",
+            "DELETE FROM app.keyless",
+            ["`app`.`keyless`", "the whole row"],
+        ),
+    ] {
+        let mut rig = rig("stop").await;
+        run(&mut rig.target_conn().await, harm).await;
+        rig.on_source(&format!(
+            "START TRANSACTION; INSERT INTO app.keyless VALUES (-99, 'no'); {change}; INSERT INTO app.texts VALUES ('no', 0); COMMIT"
+        ))
+        .await;
+        let why = why(&mut rig);
+        for word in said
+            .into_iter()
+            .chain(["binlog.", "on_divergence", "copy the table again"])
+        {
+            assert!(why.contains(word), "{word}: {why}");
+        }
+        let kept = "SELECT CONVERT((SELECT COUNT(*) FROM app.keyless WHERE v = -99) + \
+                    (SELECT COUNT(*) FROM app.texts WHERE t = 'no') + (SELECT COUNT(*) FROM app.keyed WHERE v = -5), CHAR)";
+        assert_eq!(text(&rig, kept).await, "0", "{harm}");
+        assert_eq!(counted(&mut rig)["rows"], 1);
+    }
+}
+
+/// A table in which every row is wrong: replay goes on row by row, not with a start per group.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_all_wrong_does_not_stall() {
+    let mut rig = rig("overwrite").await;
+    run(&mut rig.target_conn().await, "DELETE FROM app.keyed").await;
+    let mut source = rig.source_conn().await;
+    for id in 1..=1000 {
+        source
+            .query_drop(format!("UPDATE app.keyed SET v = -1 WHERE id = {id}"))
+            .await
+            .unwrap();
+    }
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let found = counted(&mut rig);
+    assert_eq!(of(&found, "`app`.`keyed`", "missing_row"), 1000);
+    let whole = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    let (starts, lines) = (
+        whole.matches("going on row by row").count(),
+        whole.matches("\"message\":\"divergence").count(),
+    );
+    assert!((1..=6).contains(&starts), "{starts}");
+    assert!((20..=40).contains(&lines), "{lines}: {whole}");
+}
+
+/// Killed among rows that are being put right, and started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_among_diverged_rows() {
+    let mut rig = rig("overwrite").await;
+    run(&mut rig.target_conn().await, HARM).await;
+    assert_eq!(rig.sidecar.stop(PATIENCE).unwrap(), Some(0));
+    for point in [
+        "divergence=5*off->return",
+        "divergence=return",
+        "group-commit=2*off->return",
+    ] {
+        rig.sidecar.start_with(point).unwrap();
+        if point.starts_with("divergence=5") {
+            rig.on_source(CHANGES).await;
+        }
+        let until = Instant::now() + PATIENCE;
+        while rig.sidecar.running().unwrap() {
+            rig.on_source("INSERT INTO app.keyless VALUES (77, 'on')").await;
+            assert!(Instant::now() < until, "{point}: {}", rig.sidecar.log_end());
+        }
+    }
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
