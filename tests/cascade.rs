@@ -183,7 +183,7 @@ fn statement(dice: &mut StdRng) -> String {
         14..17 => format!("INSERT IGNORE INTO app.c (id, b, s) VALUES ({c}, {b}, 'new')"),
         17 => format!("UPDATE app.c SET id = id + 200000 WHERE id = {c}"),
         18 => format!("DELETE FROM app.c WHERE id BETWEEN {c} AND {c} + 5"),
-        19 => format!("INSERT IGNORE INTO app.d VALUES ({c}, {b})"),
+        19 => format!("INSERT IGNORE INTO app.d (c, b) VALUES ({c}, {b})"),
         20 => format!("INSERT IGNORE INTO app.loose VALUES ({k}, 'same'), ({k}, 'same')"),
         21 => format!("UPDATE app.codes SET code = 'K{k}' WHERE v = {k}"),
         22 => format!("DELETE FROM app.codes WHERE v = {k}"),
@@ -303,5 +303,43 @@ async fn a_foreign_key_that_is_added_later() {
     )
     .await;
     rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+/// One of the tables changes while they are copied: all of them are copied again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_changes_while_tied_tables_are_copied() {
+    let mut rig = rig(UNLOGGED, "copy = { chunk_rows = 200 }").await;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writer = tokio::spawn(write(
+        connect(&rig.source).await,
+        StdRng::seed_from_u64(1),
+        Arc::clone(&stop),
+        Arc::clone(&done),
+    ));
+    // In the middle of the largest table, which comes first; the one to be changed is not read yet.
+    rig.sidecar
+        .start_with("chunk-commit=10*off->1*sleep(4000)->off")
+        .unwrap();
+    let mut target = rig.target_conn().await;
+    let until = Instant::now() + PATIENCE;
+    let copied = "SELECT COALESCE(SUM(row_count), 0) FROM outrigger.copy_part WHERE table_name = 'c'";
+    // Neither the metadata database nor its tables are there from the beginning.
+    while !matches!(target.query_first::<u64, _>(copied).await, Ok(Some(1..))) {
+        assert!(
+            Instant::now() < until,
+            "no row was copied: {}",
+            rig.sidecar.log_end()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.on_source("ALTER TABLE app.d ADD COLUMN w INT NOT NULL DEFAULT 7")
+        .await;
+    rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap();
+    stop.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
+    rig.settle().await;
+    let said = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    assert!(said.contains("copying these again"), "{said}");
     rig.assert_equal(&["app"]).await;
 }

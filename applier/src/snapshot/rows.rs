@@ -154,10 +154,14 @@ async fn worker(
         match one(context, metadata, &mut source, &mut target, &work).await {
             Ok(()) => {}
             Err(error) if ended_by_change(&error) => {
-                let names: Vec<String> = work.objects().iter().map(ObjectKey::quoted).collect();
+                let objects = work.objects();
+                let names: Vec<String> = objects.iter().map(ObjectKey::quoted).collect();
                 tracing::info!(tables = names.join(", "), %error, "a table changed while it was copied");
-                // One of a unit stands for all of it.
-                failed.extend(work.objects().into_iter().next().map(|object| (object, error)));
+                // None of those that are copied at one place is done.
+                let what = error.to_string();
+                let mut objects = objects.into_iter();
+                failed.extend(objects.next().map(|object| (object, error)));
+                failed.extend(objects.map(|object| (object, Error::Copy { what: what.clone() })));
                 // Both sessions may stand in the middle of something.
                 (source, target) = connect(context).await?;
             }
