@@ -80,12 +80,29 @@ async fn with_a_log_that_lost_its_end(plan: &Plan<'_>) -> Rig {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_ahead_of_its_log_gets_nothing_twice() {
-    for source in [&[][..], &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]] {
+    let off = &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"][..];
+    for (source, trimmed) in [(&[][..], false), (&[][..], true), (off, false)] {
         let plan = Plan {
             source,
             ..Plan::default()
         };
         let mut rig = with_a_log_that_lost_its_end(&plan).await;
+        if trimmed {
+            // What it still holds was applied, and may go.
+            let log = |arguments: &[&str]| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+                command
+                    .arg("log")
+                    .args(arguments)
+                    .arg("--log")
+                    .arg(rig.path("sidecar").join("log"));
+                let output = command.output().unwrap();
+                assert!(output.status.success(), "{output:?}");
+                serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+            };
+            let last = log(&["info", "--json"])["last"].to_string();
+            log(&["trim", "--json", "--force", "--through", &last]);
+        }
         rig.on_source("INSERT INTO app.keyless VALUES (99, 'after'); INSERT INTO app.keyed (v) VALUES (99);")
             .await;
         rig.start();

@@ -40,12 +40,12 @@ impl Ahead {
         let last = from.offset.min(durable);
         ahead.lost = from.offset > durable;
         if last < stats.first {
-            return Ok((from.offset, ahead));
+            return Ok((last, ahead));
         }
         let read = async { log.reader(Offset(last.0 - 1))?.next().await };
         let record = match read.await {
             // What is trimmed was durable when it was applied.
-            Err(outrigger_storage::Error::Trimmed { .. }) => return Ok((from.offset, ahead)),
+            Err(outrigger_storage::Error::Trimmed { .. }) => return Ok((last, ahead)),
             read => read?,
         };
         if record.begin.as_ref().is_some_and(|begin| ahead.covers(begin)) {
