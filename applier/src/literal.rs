@@ -8,6 +8,7 @@ mod json;
 
 use std::io::Write as _;
 
+pub(crate) use self::json::{typed_json_size, value_length};
 pub(crate) use outrigger_protocol::sql::{quote_bytes as quoted, quote_name, quote_text};
 use outrigger_protocol::value::{Date, Time, TimeOfDay, Value};
 
@@ -32,7 +33,8 @@ pub(crate) fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &Colum
             }
             quoted(out, bytes);
         }
-        Value::Json(text) => json::write_json(out, text),
+        Value::Json(text) => json::write_text(out, text),
+        Value::TypedJson(document) => json::write_typed(out, document),
         Value::Date(d) => {
             out.push(b'\'');
             date(out, *d);

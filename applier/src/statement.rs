@@ -602,7 +602,7 @@ fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
             out.extend_from_slice(b" AS BINARY)=_binary");
             quoted(out, bytes);
         }
-        Value::Json(_) => {
+        Value::Json(_) | Value::TypedJson(_) => {
             out.extend_from_slice(b" AND CAST(CAST(");
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b" AS CHAR) AS BINARY)=CAST(CAST(CAST(");

@@ -2,7 +2,8 @@
 //!
 //! Both paths meet here so that a table copied in part and replayed in part holds one form of each value: enums and sets
 //! by number, strings as the bytes that the source stored (in the column's own character set, `BINARY(n)` padded to its
-//! length), `TIMESTAMP` as a date and time in UTC, JSON as text.
+//! length), `TIMESTAMP` as a date and time in UTC, JSON as text beside which
+//! stands what the text can't tell.
 
 use std::borrow::Cow;
 
@@ -25,12 +26,51 @@ pub enum Value<'a> {
     Bytes(Cow<'a, [u8]>),
     /// JSON as UTF-8 text that the server parses back to the same document.
     Json(Cow<'a, [u8]>),
+    /// JSON with parts that text alone would turn into something else.
+    TypedJson(Box<TypedJson>),
     /// DATE; zero and partial dates included.
     Date(Date),
     /// TIME, −838:59:59 to 838:59:59.
     Time(Time),
     /// DATETIME as stored, TIMESTAMP in UTC.
     DateTime(Date, TimeOfDay),
+}
+
+/// A JSON document with parts of types that JSON's text doesn't have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct TypedJson {
+    /// As the server prints it, UTF-8.
+    pub text: Vec<u8>,
+    /// Those parts, in the text's order; at least one.
+    pub parts: Vec<TypedPart>,
+}
+
+/// A scalar in a document's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TypedPart {
+    /// Where it begins in the text.
+    pub at: usize,
+    /// What it is.
+    pub kind: JsonKind,
+}
+
+/// A type that a part of a JSON document can have, and its text can't tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JsonKind {
+    /// DECIMAL, printed as a number.
+    Decimal,
+    /// An integer without sign that one with a sign could be as well, printed as a number.
+    Unsigned,
+    /// DATE, printed as a string, as are all that follow.
+    Date,
+    /// TIME.
+    Time,
+    /// DATETIME.
+    DateTime,
+    /// TIMESTAMP.
+    Timestamp,
+    /// Bytes of the column type with this number, printed as `"base64:typeN:…"`.
+    Opaque(u8),
 }
 
 /// A calendar date as MySQL stores it: any part may be 0.
@@ -86,6 +126,7 @@ impl Value<'_> {
             Value::Decimal(v) => Value::Decimal(own(v)),
             Value::Bytes(v) => Value::Bytes(own(v)),
             Value::Json(v) => Value::Json(own(v)),
+            Value::TypedJson(v) => Value::TypedJson(v),
             Value::Date(d) => Value::Date(d),
             Value::Time(t) => Value::Time(t),
             Value::DateTime(d, t) => Value::DateTime(d, t),

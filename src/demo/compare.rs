@@ -68,14 +68,14 @@ pub async fn digest(conn: &mut Conn, database: &str, table: &str) -> Result<Opti
     if columns.is_empty() {
         return Ok(None);
     }
-    conn.query_drop("SET time_zone = '+00:00', group_concat_max_len = 1048576, sql_mode = ''")
+    conn.query_drop("SET time_zone = '+00:00', group_concat_max_len = 67108864, sql_mode = ''")
         .await?;
     let parts: Vec<String> = columns.iter().map(|(name, kind)| part(name, kind)).collect();
     let row = format!("CONCAT_WS(',', {})", parts.join(", "));
     let hash = format!("CAST(CONV(LEFT(SHA2({row}, 256), 16), 16, 10) AS UNSIGNED)");
     let sql = format!(
         "SELECT COUNT(*), CONCAT(HEX(COALESCE(SUM(h & 0xffffffff), 0)), '-', HEX(COALESCE(SUM(h >> 32), 0)), '-', HEX(BIT_XOR(h)))
-         FROM (SELECT {hash} AS h FROM {}.{}) AS hashes",
+         FROM (SELECT {hash} AS h FROM {}.{} AS compared) AS hashes",
         quote(database),
         quote(table)
     );
@@ -90,9 +90,15 @@ pub async fn digest(conn: &mut Conn, database: &str, table: &str) -> Result<Opti
 fn part(name: &str, kind: &str) -> String {
     let name = quote(name);
     let text = match kind {
-        "float" => format!("CAST({name} AS DOUBLE)"),
-        "bit" | "enum" | "set" => format!("{name} + 0"),
-        "json" => bytes(&format!("CAST({name} AS CHAR)")),
+        // Without the cast, FLOAT prints six digits, and (M,D) only D of the fraction's.
+        "float" | "double" => format!("CAST({name} AS DOUBLE)"),
+        "bit" | "enum" | "set" => format!("CAST({name} AS UNSIGNED)"),
+        "json" => format!(
+            "CONCAT({}, '/', JSON_TYPE({name}), {}, {})",
+            bytes(&format!("CAST({name} AS CHAR)")),
+            types(&name, "$**.*"),
+            types(&name, "$**[*]"),
+        ),
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "binary" | "varbinary"
         | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" | "geometry" | "point"
         | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geomcollection" => {
@@ -101,6 +107,14 @@ fn part(name: &str, kind: &str) -> String {
         _ => name,
     };
     format!("COALESCE({text}, 'NULL')")
+}
+
+/// The types of the parts of a document, of which its text does not tell all.
+fn types(name: &str, path: &str) -> String {
+    format!(
+        "COALESCE((SELECT SHA2(GROUP_CONCAT(JSON_TYPE(v) ORDER BY n), 256) FROM JSON_TABLE(compared.{name}, '{path}'
+         COLUMNS (n FOR ORDINALITY, v JSON PATH '$')) AS parts), '')"
+    )
 }
 
 /// A string's bytes as text; long ones by their hash, because HEX of them may not fit into a packet.

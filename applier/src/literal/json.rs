@@ -1,51 +1,72 @@
-//! JSON documents as SQL, their decimals kept.
+//! JSON documents as SQL, every part in its own type.
 //!
-//! A document may hold DECIMAL numbers (`JSON_ARRAY(1.10)`), and prints them with all their digits: `1.10`. Text parsed by the
-//! server knows only integers and doubles, and would print `1.1` from then on. So a document with a number that no double
-//! prints as is written as an expression: `JSON_ARRAY(1.10)` for the part that holds it, text for the rest. A decimal that
-//! prints like a double (`1.5`) becomes one; no query of the document's text can tell.
+//! A document may hold parts of types that JSON's text doesn't have: decimals, dates and times, bytes, unsigned integers. Text parsed by the server
+//! knows only integers, doubles and strings, so a document with such parts is written as an expression: each of them by a CAST,
+//! what holds them by `JSON_ARRAY` and `JSON_OBJECT`, text for the rest. Bytes of a column type that no expression has
+//! (TINYBLOB) become the string that the server prints for them.
+
+use outrigger_protocol::value::{JsonKind, TypedJson, TypedPart};
 
 use super::quoted;
 
 /// The server refuses documents nested deeper.
 const DEPTH: usize = 100;
+/// Bytes that a part's expression takes besides its text, at most about.
+const PART: usize = 200;
 
-/// Appends an expression of type JSON, or a string that becomes the same document in a JSON column.
-pub(crate) fn write_json(out: &mut Vec<u8>, text: &[u8]) {
-    if !has_decimal(text) {
-        write_text(out, text);
-        return;
-    }
-    let began = out.len();
-    let mut reader = Reader { text, at: 0 };
-    if reader.value(out, 0).is_none() || !reader.blank().is_empty() {
-        // Not a document as servers print them: let the server judge it.
-        out.truncate(began);
-        write_text(out, text);
-    }
-}
-
-fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends a string that becomes the same document in a JSON column.
+pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(b"_utf8mb4");
     quoted(out, text);
 }
 
-/// True when some number in the text is a DECIMAL.
-fn has_decimal(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'-' | b'0'..=b'9')) {
-        rest = &rest[at..];
-        let length = if rest[0] == b'"' {
-            string_length(rest)
-        } else {
-            number_length(rest)
-        };
-        if rest[0] != b'"' && is_decimal(&rest[..length]) {
-            return true;
-        }
-        rest = &rest[length..];
+/// Appends an expression of type JSON.
+pub(super) fn write_typed(out: &mut Vec<u8>, document: &TypedJson) {
+    let began = out.len();
+    let mut writer = Writer {
+        text: &document.text,
+        at: 0,
+        parts: &document.parts,
+    };
+    if writer.value(out, 0).is_none() || !writer.parts.is_empty() {
+        // Not a document as servers print them: let the server judge it.
+        out.truncate(began);
+        write_text(out, &document.text);
     }
-    false
+}
+
+/// About how many bytes a document takes as an expression.
+pub(crate) fn typed_json_size(document: &TypedJson) -> usize {
+    document.text.len() + document.text.len() / 8 + document.parts.len() * PART
+}
+
+/// Bytes of the value that `text` begins with; `None` when it is none. What is inside is not checked.
+pub(crate) fn value_length(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b'"' => Some(string_length(text)),
+        b'[' | b'{' => {
+            let (mut at, mut open) = (0, 0_usize);
+            loop {
+                match text.get(at)? {
+                    b'"' => {
+                        at += string_length(&text[at..]);
+                        continue;
+                    }
+                    b'[' | b'{' => open += 1,
+                    b']' | b'}' => open -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if open == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        _ => {
+            let ends = |b: &u8| matches!(b, b',' | b']' | b'}' | b':' | b' ');
+            Some(text.iter().position(ends).unwrap_or(text.len())).filter(|length| *length > 0)
+        }
+    }
 }
 
 /// Bytes of the string that begins here, quotes included; all that is left when it does not end.
@@ -61,55 +82,15 @@ fn string_length(text: &[u8]) -> usize {
     text.len()
 }
 
-fn number_length(text: &[u8]) -> usize {
-    let part = |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-    text.iter().position(|b| !part(b)).unwrap_or(text.len()).max(1)
-}
-
-/// True when neither an integer nor a double is printed like this.
-fn is_decimal(number: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(number) else {
-        return false;
-    };
-    if text.contains(['e', 'E']) {
-        return false;
-    }
-    if !text.contains('.') {
-        return text.parse::<i64>().is_err() && text.parse::<u64>().is_err();
-    }
-    match text.parse::<f64>() {
-        Ok(double) => printed(double).as_deref() != Some(text),
-        Err(_not_a_number) => false,
-    }
-}
-
-/// A double as the server prints it in JSON without an exponent; `None` when it prints one.
-///
-/// Source: `my_gcvt` in MySQL's `strings/dtoa.cc`, which uses no exponent while the decimal point is 14 places left to 15 places
-/// right of the first digit, and `Json_dom`'s `.0` after whole numbers.
-fn printed(double: f64) -> Option<String> {
-    if double == 0.0 {
-        return Some(if double.is_sign_negative() { "-0.0" } else { "0.0" }.to_owned());
-    }
-    let scientific = format!("{double:e}");
-    let exponent: i32 = scientific.split('e').nth(1)?.parse().ok()?;
-    if !(-15..=14).contains(&exponent) {
-        return None;
-    }
-    let mut text = format!("{double}");
-    if !text.contains('.') {
-        text.push_str(".0");
-    }
-    Some(text)
-}
-
 /// Walks a document and writes it as an expression.
-struct Reader<'a> {
+struct Writer<'a> {
     text: &'a [u8],
     at: usize,
+    /// Those that are still to come.
+    parts: &'a [TypedPart],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Writer<'a> {
     /// Skips white space; what is left.
     fn blank(&mut self) -> &'a [u8] {
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -122,48 +103,34 @@ impl<'a> Reader<'a> {
         (self.blank().first() == Some(&wanted)).then(|| self.at += 1)
     }
 
-    /// Takes this many bytes of what is left.
-    fn scalar(&mut self, length: usize) -> Option<&'a [u8]> {
-        let bytes = self.text.get(self.at..self.at + length)?;
-        self.at += length;
-        Some(bytes)
-    }
-
     /// Writes the next value; `None` when there is none.
     fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
         if depth > DEPTH {
             return None;
         }
         let rest = self.blank();
-        match rest.first()? {
-            b'[' => self.container(out, depth, b']'),
-            b'{' => self.container(out, depth, b'}'),
-            b'"' => {
-                let text = self.scalar(string_length(rest))?;
-                document(out, text);
-                Some(())
-            }
-            b'-' | b'0'..=b'9' => {
-                let number = self.scalar(number_length(rest))?;
-                if is_decimal(number) {
-                    // A bare number with a point, or one too large for an integer, is a DECIMAL to the server.
+        let text = rest.get(..value_length(rest)?)?;
+        let end = self.at + text.len();
+        match self.parts.split_first() {
+            Some((part, others)) if part.at < end => match rest.first()? {
+                b'[' => return self.container(out, depth, b']'),
+                b'{' => return self.container(out, depth, b'}'),
+                _ if part.at == self.at => {
                     out.extend_from_slice(b"CAST(");
-                    out.extend_from_slice(number);
+                    write_part(out, part.kind, text)?;
                     out.extend_from_slice(b" AS JSON)");
-                } else {
-                    document(out, number);
+                    self.parts = others;
                 }
-                Some(())
-            }
+                _ => return None,
+            },
             _ => {
-                let word = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-                let word = self
-                    .scalar(word)
-                    .filter(|word| matches!(*word, b"null" | b"true" | b"false"))?;
-                document(out, word);
-                Some(())
+                out.extend_from_slice(b"CAST(");
+                write_text(out, text);
+                out.extend_from_slice(b" AS JSON)");
             }
         }
+        self.at = end;
+        Some(())
     }
 
     fn container(&mut self, out: &mut Vec<u8>, depth: usize, end: u8) -> Option<()> {
@@ -183,7 +150,8 @@ impl<'a> Reader<'a> {
             if end == b'}' {
                 let rest = self.blank();
                 (rest.first() == Some(&b'"')).then_some(())?;
-                let key = self.scalar(string_length(rest))?;
+                let key = rest.get(..string_length(rest))?;
+                self.at += key.len();
                 // The server undoes the escapes of a JSON string.
                 out.extend_from_slice(b"JSON_UNQUOTE(");
                 write_text(out, key);
@@ -199,11 +167,123 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a part of the document that text can carry.
-fn document(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend_from_slice(b"CAST(");
-    write_text(out, text);
-    out.extend_from_slice(b" AS JSON)");
+fn put(out: &mut Vec<u8>, sql: &str) {
+    out.extend_from_slice(sql.as_bytes());
+}
+
+/// Appends an expression of the part's type; `None` when the text is no such value.
+fn write_part(out: &mut Vec<u8>, kind: JsonKind, text: &[u8]) -> Option<()> {
+    let text = std::str::from_utf8(text).ok()?;
+    if kind == JsonKind::Decimal {
+        let is_part = |b: u8| matches!(b, b'0'..=b'9' | b'-' | b'.');
+        text.bytes().all(is_part).then_some(())?;
+        let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        put(out, &format!("CAST({text} AS DECIMAL(65,{scale}))"));
+        return Some(());
+    }
+    if kind == JsonKind::Unsigned {
+        text.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
+        put(out, &format!("CAST({text} AS UNSIGNED)"));
+        return Some(());
+    }
+    let spelled = text.strip_prefix('"')?.strip_suffix('"')?;
+    if let JsonKind::Opaque(kind) = kind {
+        return write_opaque(out, kind, text, spelled);
+    }
+    let is_part = |b: u8| matches!(b, b'0'..=b'9' | b'-' | b':' | b'.' | b' ');
+    spelled.bytes().all(is_part).then_some(())?;
+    match kind {
+        JsonKind::Date => put(out, &format!("CAST('{spelled}' AS DATE)")),
+        JsonKind::Time => put(out, &format!("CAST('{spelled}' AS TIME(6))")),
+        // In the document it is without a time zone; what no TIMESTAMP in UTC can hold is the same as a DATETIME.
+        JsonKind::Timestamp
+            if ("1970-01-01 00:00:01".."2038-01-19 03:14:08").contains(&spelled)
+                || spelled == "0000-00-00 00:00:00.000000" =>
+        {
+            put(out, &column(&format!("'[\"{spelled}\"]'"), "TIMESTAMP(6)", "c"));
+        }
+        _ => put(out, &format!("CAST('{spelled}' AS DATETIME(6))")),
+    }
+    Some(())
+}
+
+/// An expression over `c`, the first item of an array as a column of this type. Functions know no other way to some types.
+fn column(array: &str, of: &str, expression: &str) -> String {
+    format!(
+        "(SELECT {expression} FROM JSON_TABLE({array},'$[0]' COLUMNS(n FOR ORDINALITY,\
+         c {of} PATH '$' ERROR ON EMPTY ERROR ON ERROR))j)"
+    )
+}
+
+/// Appends bytes of a column type, by its number in the protocol.
+fn write_opaque(out: &mut Vec<u8>, kind: u8, text: &str, spelled: &str) -> Option<()> {
+    const VARCHAR: u8 = 15;
+    const BIT: u8 = 16;
+    const MEDIUM_BLOB: u8 = 250;
+    const LONG_BLOB: u8 = 251;
+    const BLOB: u8 = 252;
+    const STRING: u8 = 254;
+    let bytes = from_base64(spelled.strip_prefix("base64:type")?.split_once(':')?.1)?;
+    let length = bytes.len();
+    let mut binary = b"_binary".to_vec();
+    quoted(&mut binary, &bytes);
+    let (of, expression) = match kind {
+        VARCHAR => {
+            out.extend_from_slice(&binary);
+            return Some(());
+        }
+        BIT if (1..=8).contains(&length) => {
+            let number = bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+            let of = format!("BIT({})", 8 * length);
+            put(out, &column(&format!("'[{number}]'"), &of, "c"));
+            return Some(());
+        }
+        STRING if length <= 255 => (format!("BINARY({length})"), "c"),
+        BLOB => ("LONGBLOB".to_owned(), "c"),
+        // The type of an IF is the wider one of both its branches'; n is never NULL.
+        MEDIUM_BLOB => (
+            "LONGBLOB".to_owned(),
+            "IF(n IS NULL,CAST(_binary'' AS BINARY(65536)),c)",
+        ),
+        LONG_BLOB => (
+            "LONGBLOB".to_owned(),
+            "IF(n IS NULL,JSON_VALUE('[\"\"]','$[0]' RETURNING CHAR CHARACTER SET binary),c)",
+        ),
+        _ => {
+            write_text(out, text.as_bytes());
+            return Some(());
+        }
+    };
+    // The bytes are no text, so the expression is put together around them.
+    let around = column("JSON_ARRAY(?)", &of, expression);
+    let (before, after) = around.split_once('?')?;
+    out.extend_from_slice(before.as_bytes());
+    out.extend_from_slice(&binary);
+    out.extend_from_slice(after.as_bytes());
+    Some(())
+}
+
+/// The bytes that base64 stands for, in lines of which the ends are escaped as in JSON.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0_u32);
+    for byte in text.split("\\n").flat_map(str::bytes).take_while(|b| *b != b'=') {
+        let sextet = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(sextet);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -212,63 +292,89 @@ mod tests {
 
     use super::*;
 
-    fn written(text: &str) -> String {
+    /// The document with `kinds` at the places of the text's `#`s.
+    fn written(text: &str, kinds: &[JsonKind]) -> String {
+        let mut document = TypedJson::default();
+        let mut kinds = kinds.iter();
+        for byte in text.bytes() {
+            if byte == b'#' {
+                let at = document.text.len();
+                let kind = *kinds.next().unwrap();
+                document.parts.push(TypedPart { at, kind });
+            } else {
+                document.text.push(byte);
+            }
+        }
         let mut out = Vec::new();
-        write_json(&mut out, text.as_bytes());
+        write_typed(&mut out, &document);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn what_text_can_carry_stays_text() {
-        for text in [
-            "{}",
-            "[1, -2.5, 1e300, 0.1, -0.0, 2.0, 18446744073709551615]",
-            r#"{"1.10": "2.20 \" 3.30"}"#,
-            "0.00001",
-            "null",
-        ] {
-            assert!(!has_decimal(text.as_bytes()), "{text}");
-        }
-        assert_eq!(written("[2.0]"), "_utf8mb4'[2.0]'");
+    fn parts_are_cast_and_the_rest_is_text() {
+        use JsonKind as K;
+        assert_eq!(
+            written("#1.10", &[K::Decimal]),
+            "CAST(CAST(1.10 AS DECIMAL(65,2)) AS JSON)"
+        );
+        assert_eq!(written("#7", &[K::Unsigned]), "CAST(CAST(7 AS UNSIGNED) AS JSON)");
+        assert_eq!(
+            written(
+                r#"{"a\"": [#5, "x]", null], "b": {"c": [1.5, "]"]}}"#,
+                &[K::Decimal]
+            ),
+            r#"JSON_OBJECT(JSON_UNQUOTE(_utf8mb4'"a\\""'),JSON_ARRAY(CAST(CAST(5 AS DECIMAL(65,0)) AS JSON),CAST(_utf8mb4'"x]"' AS JSON),CAST(_utf8mb4'null' AS JSON)),JSON_UNQUOTE(_utf8mb4'"b"'),CAST(_utf8mb4'{"c": [1.5, "]"]}' AS JSON))"#
+        );
+        assert_eq!(
+            written(
+                r#"[#"2020-01-01", #"-10:00:00.500000", #"2020-01-01 00:00:00.000000", #"base64:type15:JwA="]"#,
+                &[K::Date, K::Time, K::DateTime, K::Opaque(15)]
+            ),
+            "JSON_ARRAY(CAST(CAST('2020-01-01' AS DATE) AS JSON),CAST(CAST('-10:00:00.500000' AS TIME(6)) AS JSON),\
+             CAST(CAST('2020-01-01 00:00:00.000000' AS DATETIME(6)) AS JSON),CAST(_binary'\\'\\0' AS JSON))"
+        );
     }
 
     #[test]
-    fn decimals_are_written_bare() {
-        assert_eq!(written("1.10"), "CAST(1.10 AS JSON)");
+    fn a_timestamp_beyond_its_range_is_a_datetime() {
+        let of = |text: &str| written(&format!("#\"{text}\""), &[JsonKind::Timestamp]);
+        assert!(of("2038-01-19 03:14:07.999999").contains("TIMESTAMP(6)"));
+        assert!(of("2038-01-19 03:14:08.000000").contains("DATETIME(6)"));
+        assert!(of("0000-00-00 00:00:00.000000").contains("TIMESTAMP(6)"));
+        assert!(of("1970-01-01 00:00:00.000000").contains("DATETIME(6)"));
+    }
+
+    #[test]
+    fn bytes_of_a_type_that_no_expression_has_stay_text() {
         assert_eq!(
-            written(r#"{"a\"": [1.10, "x", null], "b": {}}"#),
-            r#"JSON_OBJECT(JSON_UNQUOTE(_utf8mb4'"a\\""'),JSON_ARRAY(CAST(1.10 AS JSON),CAST(_utf8mb4'"x"' AS JSON),CAST(_utf8mb4'null' AS JSON)),JSON_UNQUOTE(_utf8mb4'"b"'),JSON_OBJECT())"#
+            written(r#"#"base64:type249:AA==""#, &[JsonKind::Opaque(249)]),
+            r#"CAST(_utf8mb4'"base64:type249:AA=="' AS JSON)"#
         );
-        for text in [
-            "0.10",
-            "-1.000",
-            "123456789012345678901234567890",
-            "0.12345678901234567890",
-            "1000000000000000000.5",
-            "0.0000000000000000001",
-        ] {
-            assert!(has_decimal(text.as_bytes()), "{text}");
-        }
     }
 
     #[test]
     fn what_is_no_document_is_left_to_the_server() {
-        for text in ["[1.10", "1.10 x", "{1.10: 2}", "[1.10,]]", "[nonsense, 1.10]"] {
-            assert!(written(text).starts_with("_utf8mb4'"), "{text}");
+        use JsonKind::{Date, Decimal};
+        for (text, kind) in [
+            ("[#1.10", Decimal),
+            ("{#1.10: 2}", Decimal),
+            ("[#1.10,]]", Decimal),
+            ("[n#onsense]", Decimal),
+            ("#1e5", Decimal),
+            ("#\"'); DROP\"", Date),
+        ] {
+            assert!(written(text, &[kind]).starts_with("_utf8mb4'"), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_written(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            write_json(&mut Vec::new(), &text);
-        }
-
-        #[test]
-        fn doubles_are_never_decimals(double in any::<f64>().prop_filter("finite", |d| d.is_finite())) {
-            if let Some(text) = printed(double) {
-                prop_assert!(!is_decimal(text.as_bytes()));
-            }
+        fn any_bytes_are_written(
+            text in proptest::collection::vec(any::<u8>(), 0..200),
+            at in proptest::collection::vec((0..200_usize, any::<u8>()), 0..4),
+        ) {
+            let parts = at.iter().map(|(at, kind)| TypedPart { at: *at, kind: JsonKind::Opaque(*kind) }).collect();
+            write_typed(&mut Vec::new(), &TypedJson { text, parts });
         }
     }
 }

@@ -7,6 +7,7 @@ use outrigger_protocol::value::{Date, Time, TimeOfDay, Value};
 
 use crate::definition::{ColumnDef, ColumnKind};
 use crate::literal::{quote_name, write_literal};
+use crate::snapshot::kinds;
 
 /// How a column is selected: enums, sets and bits by number, all else as stored.
 pub(crate) fn selected(column: &ColumnDef) -> String {
@@ -34,7 +35,6 @@ pub(crate) fn decode(wire: Wire, column: &ColumnDef) -> Option<Value<'static>> {
         (Wire::Float(v), _) => Value::Float(v),
         (Wire::Double(v), _) => Value::Double(v),
         (Wire::Bytes(v), ColumnKind::Decimal) => Value::Decimal(Cow::Owned(v)),
-        (Wire::Bytes(v), ColumnKind::Json) => Value::Json(Cow::Owned(v)),
         (Wire::Bytes(v), _) => Value::Bytes(Cow::Owned(v)),
         (Wire::Date(year, month, day, hour, minute, second, micros), kind) => {
             let date = Date { year, month, day };
@@ -62,6 +62,15 @@ pub(crate) fn decode(wire: Wire, column: &ColumnDef) -> Option<Value<'static>> {
             })
         }
     })
+}
+
+/// A document and the kinds of its parts; `None` if they don't belong together.
+pub(crate) fn decode_json(wire: Wire, kinds: Wire) -> Option<Value<'static>> {
+    match (wire, kinds) {
+        (Wire::NULL, _) => Some(Value::Null),
+        (Wire::Bytes(text), Wire::Bytes(kinds)) => kinds::attach(text, &kinds),
+        _ => None,
+    }
 }
 
 /// A key's value as an SQL literal in plain ASCII, compared in the column's own character set.

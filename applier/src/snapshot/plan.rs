@@ -8,8 +8,8 @@ use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::error::{Error, Side};
 use crate::literal::quote_name;
 use crate::schema::{ObjectKey, Source};
-use crate::snapshot::decode;
 use crate::snapshot::key::{Key, KeyColumn, Range, split};
+use crate::snapshot::{decode, kinds};
 
 /// Everything that reading and writing one table's rows takes.
 #[derive(Debug, Clone)]
@@ -96,10 +96,13 @@ impl TablePlan {
         }))
     }
 
-    /// `SELECT … FROM table`.
+    /// `SELECT … FROM table`: what is selected, then the kinds of each JSON document's parts.
     pub(crate) fn select(&self) -> String {
-        let columns: Vec<String> = self.selected.iter().map(decode::selected).collect();
-        format!("SELECT {} FROM {}", columns.join(", "), self.object.quoted())
+        let table = self.object.quoted();
+        let mut columns: Vec<String> = self.selected.iter().map(decode::selected).collect();
+        let documents = self.selected.iter().filter(|c| c.kind == ColumnKind::Json);
+        columns.extend(documents.map(|c| kinds::expression(&table, c)));
+        format!("SELECT {} FROM {table}", columns.join(", "))
     }
 
     /// Cuts the table into at most `parts` ranges where its key begins with an integer, else into one.

@@ -7,22 +7,22 @@ use outrigger_protocol::value::Value;
 use tokio::sync::mpsc;
 
 use crate::config::CopyConfig;
-use crate::definition::ColumnDef;
+use crate::definition::{ColumnDef, ColumnKind};
 use crate::error::{Error, Side};
 use crate::link::Watch;
 use crate::literal::quote_name;
 use crate::schema::Source;
 use crate::snapshot::chunk::{Chunk, Encoder};
-use crate::snapshot::decode::decode;
+use crate::snapshot::decode::{decode, decode_json};
 use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress::Part;
 
-/// Makes the session return strings as they are stored, whatever their character set.
+/// Makes the session return strings as they are stored, whatever their character set, and lists of any length.
 pub(crate) async fn stored_bytes(source: &mut Source) -> Result<(), Error> {
     let fail = |cause| Error::server(Side::Source, "setting the session up", cause);
     source
         .conn()
-        .query_drop("SET character_set_results = NULL")
+        .query_drop("SET character_set_results = NULL, group_concat_max_len = 4294967295")
         .await
         .map_err(fail)
 }
@@ -146,8 +146,15 @@ impl<'a> Rows<'a> {
             return Ok(None);
         };
         let mut values = Vec::with_capacity(self.columns.len());
-        for (wire, column) in row.unwrap().into_iter().zip(self.columns) {
-            let value = decode(wire, column).ok_or_else(|| Error::Unsuitable {
+        let mut wires = row.unwrap();
+        let mut kinds = wires.split_off(self.columns.len().min(wires.len())).into_iter();
+        for (wire, column) in wires.into_iter().zip(self.columns) {
+            let value = if column.kind == ColumnKind::Json {
+                kinds.next().and_then(|kinds| decode_json(wire, kinds))
+            } else {
+                decode(wire, column)
+            };
+            let value = value.ok_or_else(|| Error::Unsuitable {
                 side: Side::Source,
                 what: format!(
                     "{}: column {} has a value of an unexpected shape",

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use outrigger_protocol::value::Value;
 
 use super::{Change, Form, Image, Statements, Table};
+use crate::literal::typed_json_size;
 
 /// Rows whose text is longer are not folded: an UPDATE names only what changed.
 const MAX_ROW: usize = 2048;
@@ -215,6 +216,7 @@ fn hash<'r, 'a: 'r>(values: impl Iterator<Item = &'r Option<Value<'a>>>) -> u64 
             Value::Float(v) => v.to_bits().hash(&mut hasher),
             Value::Double(v) => v.to_bits().hash(&mut hasher),
             Value::Decimal(v) | Value::Bytes(v) | Value::Json(v) => v.hash(&mut hasher),
+            Value::TypedJson(v) => v.hash(&mut hasher),
             Value::Date(v) => v.hash(&mut hasher),
             Value::Time(v) => v.hash(&mut hasher),
             Value::DateTime(date, time) => (date, time).hash(&mut hasher),
@@ -226,6 +228,7 @@ fn hash<'r, 'a: 'r>(values: impl Iterator<Item = &'r Option<Value<'a>>>) -> u64 
 fn size(value: &Value<'_>) -> usize {
     match value {
         Value::Decimal(v) | Value::Bytes(v) | Value::Json(v) => v.len() + 4,
+        Value::TypedJson(document) => typed_json_size(document),
         _ => 8,
     }
 }

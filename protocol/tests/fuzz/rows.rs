@@ -131,6 +131,11 @@ fn value_is_sound(value: Option<&Value<'_>>, behaviour: &mut Behaviour) {
             assert!(serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok());
             behaviour.count(text.len());
         }
+        Some(Value::TypedJson(document)) => {
+            assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&document.text).is_ok());
+            assert!(document.parts.is_sorted_by(|one, next| one.at < next.at));
+            behaviour.count(document.text.len());
+        }
         Some(Value::Decimal(text)) => {
             let digits = text.strip_prefix(b"-").unwrap_or(text);
             assert!(!digits.is_empty() && digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'));

@@ -26,6 +26,7 @@ pub(super) fn sql(column: &Column, value: &Value<'_>) -> String {
             (None, _) => format!("x'{}'", hex(bytes)),
         },
         Value::Json(text) => quoted(&String::from_utf8_lossy(text)),
+        Value::TypedJson(document) => quoted(&String::from_utf8_lossy(&document.text)),
         Value::Date(_) | Value::Time(_) | Value::DateTime(..) => format!("'{}'", moment(column, value)),
     }
 }
@@ -44,6 +45,7 @@ pub(super) fn json(column: &Column, value: &Value<'_>) -> serde_json::Value {
             .into(),
         Value::Double(number) => (*number).into(),
         Value::Decimal(text) | Value::Json(text) => String::from_utf8_lossy(text).into_owned().into(),
+        Value::TypedJson(document) => String::from_utf8_lossy(&document.text).into_owned().into(),
         Value::Bytes(bytes) => match (as_text(column, bytes), &column.bytes) {
             (Some(text), _) => text.into(),
             (None, Bytes::Charset(name)) => serde_json::json!({ "charset": name, "hex": hex(bytes) }),

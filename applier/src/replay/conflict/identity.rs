@@ -177,7 +177,7 @@ fn tell(value: &Value<'_>, equality: Equality, hasher: &mut DefaultHasher) -> To
         Value::Date(v) => v.hash(hasher),
         Value::Time(v) => v.hash(hasher),
         Value::DateTime(date, time) => (date, time).hash(hasher),
-        Value::Json(_) => return Told::Nothing,
+        Value::Json(_) | Value::TypedJson(_) => return Told::Nothing,
         Value::Bytes(bytes) => match equality {
             Equality::Exact => bytes.hash(hasher),
             Equality::Bytes => trim(bytes).hash(hasher),

@@ -430,6 +430,7 @@ fn bytes(value: &Value<'_>) -> usize {
     let length = |bytes: &Cow<'_, [u8]>| bytes.len() + bytes.len() / 8 + 16;
     match value {
         Value::Bytes(v) | Value::Json(v) | Value::Decimal(v) => length(v),
+        Value::TypedJson(document) => crate::literal::typed_json_size(document),
         _ => 24,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::Spelled;
 use super::binary::{Budget, Element, Shape, utf8};
 use super::text::{check_depth, separate, write_scalar, write_string};
 use crate::binlog::Error;
@@ -59,32 +60,32 @@ impl<'a> Node<'a> {
     }
 
     /// Appends the tree's text.
-    pub(super) fn write(&self, text: &mut Vec<u8>) -> Result<(), Error> {
-        self.write_within(text, 1)
+    pub(super) fn write(&self, out: &mut Spelled) -> Result<(), Error> {
+        self.write_within(out, 1)
     }
 
-    fn write_within(&self, text: &mut Vec<u8>, depth: usize) -> Result<(), Error> {
+    fn write_within(&self, out: &mut Spelled, depth: usize) -> Result<(), Error> {
         match self {
-            Self::Scalar(scalar) => write_scalar(*scalar, text, &mut Budget::new(usize::MAX))?,
+            Self::Scalar(scalar) => write_scalar(*scalar, out, &mut Budget::new(usize::MAX))?,
             Self::Array(items) => {
                 check_depth(depth)?;
-                text.push(b'[');
+                out.text.push(b'[');
                 for (index, item) in items.iter().enumerate() {
-                    separate(index, text);
-                    item.write_within(text, depth + 1)?;
+                    separate(index, &mut out.text);
+                    item.write_within(out, depth + 1)?;
                 }
-                text.push(b']');
+                out.text.push(b']');
             }
             Self::Object(members) => {
                 check_depth(depth)?;
-                text.push(b'{');
+                out.text.push(b'{');
                 for (index, (key, value)) in members.iter().enumerate() {
-                    separate(index, text);
-                    write_string(key.as_bytes(), text)?;
-                    text.extend_from_slice(b": ");
-                    value.write_within(text, depth + 1)?;
+                    separate(index, &mut out.text);
+                    write_string(key.as_bytes(), &mut out.text)?;
+                    out.text.extend_from_slice(b": ");
+                    value.write_within(out, depth + 1)?;
                 }
-                text.push(b'}');
+                out.text.push(b'}');
             }
         }
         Ok(())

@@ -1,27 +1,27 @@
 //! Writing values as JSON text.
 
 use super::binary::{Budget, Container, Element, Shape, utf8};
-use super::{WHAT, number};
+use super::{Spelled, WHAT, number};
 use crate::binlog::Error;
 use crate::binlog::error::Within;
 use crate::binlog::rows::DecimalShape;
 use crate::binlog::rows::packed;
 use crate::binlog::table_map::ColumnType;
 use crate::cursor::Cursor;
-use crate::value::{Date, TimeOfDay};
+use crate::value::{Date, JsonKind, TimeOfDay, TypedPart};
 
 /// The server allows documents no deeper than this.
 pub(super) const DEEPEST: usize = 100;
 
 /// Appends a stored value's text.
-pub(super) fn write(element: Element<'_>, text: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn write(element: Element<'_>, out: &mut Spelled) -> Result<(), Error> {
     let mut budget = Budget::new(element.size());
-    write_within(element, text, 1, &mut budget)
+    write_within(element, out, 1, &mut budget)
 }
 
 fn write_within(
     element: Element<'_>,
-    text: &mut Vec<u8>,
+    out: &mut Spelled,
     depth: usize,
     budget: &mut Budget,
 ) -> Result<(), Error> {
@@ -29,39 +29,39 @@ fn write_within(
         Shape::Array(items) => {
             check_depth(depth)?;
             budget.spend(items.len())?;
-            text.push(b'[');
+            out.text.push(b'[');
             for index in 0..items.len() {
-                separate(index, text);
-                write_within(items.value(index)?, text, depth + 1, budget)?;
+                separate(index, &mut out.text);
+                write_within(items.value(index)?, out, depth + 1, budget)?;
             }
-            text.push(b']');
+            out.text.push(b']');
         }
         Shape::Object(members) => {
             check_depth(depth)?;
-            write_members(members, text, depth, budget)?;
+            write_members(members, out, depth, budget)?;
         }
-        scalar => write_scalar(scalar, text, budget)?,
+        scalar => write_scalar(scalar, out, budget)?,
     }
     Ok(())
 }
 
 fn write_members(
     members: Container<'_>,
-    text: &mut Vec<u8>,
+    out: &mut Spelled,
     depth: usize,
     budget: &mut Budget,
 ) -> Result<(), Error> {
     budget.spend(members.len())?;
-    text.push(b'{');
+    out.text.push(b'{');
     for index in 0..members.len() {
-        separate(index, text);
+        separate(index, &mut out.text);
         let key = members.key(index)?;
         budget.spend(key.len())?;
-        write_string(key, text)?;
-        text.extend_from_slice(b": ");
-        write_within(members.value(index)?, text, depth + 1, budget)?;
+        write_string(key, &mut out.text)?;
+        out.text.extend_from_slice(b": ");
+        write_within(members.value(index)?, out, depth + 1, budget)?;
     }
-    text.push(b'}');
+    out.text.push(b'}');
     Ok(())
 }
 
@@ -84,7 +84,8 @@ pub(super) fn separate(index: usize, text: &mut Vec<u8>) {
 }
 
 /// Appends anything but an array or object.
-pub(super) fn write_scalar(scalar: Shape<'_>, text: &mut Vec<u8>, budget: &mut Budget) -> Result<(), Error> {
+pub(super) fn write_scalar(scalar: Shape<'_>, out: &mut Spelled, budget: &mut Budget) -> Result<(), Error> {
+    let text = &mut out.text;
     match scalar {
         Shape::Null => text.extend_from_slice(b"null"),
         Shape::Bool(true) => text.extend_from_slice(b"true"),
@@ -95,7 +96,16 @@ pub(super) fn write_scalar(scalar: Shape<'_>, text: &mut Vec<u8>, budget: &mut B
             }
             number::put_integer(value.unsigned_abs(), text);
         }
-        Shape::UInt(value) => number::put_integer(value, text),
+        Shape::UInt(value) => {
+            // Beyond that, no text is read as anything else.
+            if i64::try_from(value).is_ok() {
+                out.parts.push(TypedPart {
+                    at: text.len(),
+                    kind: JsonKind::Unsigned,
+                });
+            }
+            number::put_integer(value, text);
+        }
         Shape::Double(value) => number::put_double(value, text),
         Shape::String(value) => {
             budget.spend(value.len())?;
@@ -103,7 +113,7 @@ pub(super) fn write_scalar(scalar: Shape<'_>, text: &mut Vec<u8>, budget: &mut B
         }
         Shape::Opaque(kind, bytes) => {
             budget.spend(bytes.len())?;
-            write_opaque(ColumnType(kind), bytes, text)?;
+            write_opaque(ColumnType(kind), bytes, out)?;
         }
         Shape::Array(_) | Shape::Object(_) => {
             return Err(Error::malformed(WHAT, "a container where a scalar was expected"));
@@ -187,7 +197,19 @@ fn write_escape(byte: u8, text: &mut Vec<u8>) {
 }
 
 /// Appends a value of another SQL type as the server prints it.
-fn write_opaque(kind: ColumnType, bytes: &[u8], text: &mut Vec<u8>) -> Result<(), Error> {
+fn write_opaque(kind: ColumnType, bytes: &[u8], out: &mut Spelled) -> Result<(), Error> {
+    out.parts.push(TypedPart {
+        at: out.text.len(),
+        kind: match kind {
+            ColumnType::NEWDECIMAL => JsonKind::Decimal,
+            ColumnType::DATE => JsonKind::Date,
+            ColumnType::TIME => JsonKind::Time,
+            ColumnType::DATETIME => JsonKind::DateTime,
+            ColumnType::TIMESTAMP => JsonKind::Timestamp,
+            ColumnType(other) => JsonKind::Opaque(other),
+        },
+    });
+    let text = &mut out.text;
     let number = || Ok::<_, Error>(Cursor::new(bytes).u64().within(WHAT)?.cast_signed());
     match kind {
         ColumnType::NEWDECIMAL => {

@@ -147,9 +147,7 @@ impl Codec {
             }
             Self::Json(length) => {
                 let document = prefixed(cursor, length)?;
-                let mut text = emptied(slot);
-                json::write_text(document, &mut text)?;
-                Value::Json(Cow::Owned(text))
+                json::value(document, emptied(slot))?
             }
         };
         *slot = Some(value);

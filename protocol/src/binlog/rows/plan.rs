@@ -1,7 +1,5 @@
 //! How to decode the rows of one table: made once per table map, used for all its rows events.
 
-use std::borrow::Cow;
-
 use super::codec::{Codec, prefixed};
 use super::{RowsEvent, RowsKind};
 use crate::binlog::error::Within;
@@ -370,5 +368,5 @@ fn read_diff<'a>(
             advice: "set binlog_row_image=FULL or binlog_row_value_options='' on the source, then copy this table anew",
         });
     };
-    Ok(Value::Json(Cow::Owned(json::apply_diffs(document, diffs)?)))
+    json::changed_value(document, diffs)
 }

@@ -41,6 +41,7 @@ fn spell(value: &Value<'_>) -> String {
         Value::Bytes(bytes) => hex(bytes, true),
         Value::Json(text) if text.len() > 1000 => hex(&Sha256::digest(text), false),
         Value::Json(text) => hex(text, true),
+        Value::TypedJson(document) => spell(&Value::Json(document.text.as_slice().into())),
         Value::Date(day) => date(*day),
         Value::Time(time) => format!(
             "{}{:02}:{:02}:{:02}.{:06}",

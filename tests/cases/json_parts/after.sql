@@ -1,0 +1,13 @@
+SET sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+02:00';
+CREATE TABLE parts2 LIKE parts; INSERT INTO parts2 SELECT * FROM parts;
+CREATE TABLE nokey (n INT, j JSON); INSERT INTO nokey SELECT 1, j FROM parts WHERE JSON_LENGTH(j) < 100; INSERT INTO nokey SELECT * FROM nokey;
+UPDATE nokey SET n = 2 WHERE JSON_TYPE(j -> '$[0]') = 'DATE' LIMIT 2; UPDATE nokey SET n = 3 WHERE JSON_TYPE(j) = 'DECIMAL'; DELETE FROM nokey WHERE JSON_TYPE(j -> '$[1]') = 'BLOB' LIMIT 3; DELETE FROM nokey WHERE JSON_TYPE(j) IN ('BIT', 'DATE');
+UPDATE parts SET j = JSON_ARRAY(j, CAST('-00:00:00.5' AS TIME(6)), 'more') WHERE id % 2 = 0;
+SET binlog_row_value_options = 'PARTIAL_JSON';
+UPDATE parts2 SET j = JSON_SET(j, '$[0]', CAST('1999-12-31' AS DATE)) WHERE JSON_TYPE(j) = 'ARRAY';
+UPDATE parts2 SET j = JSON_SET(j, '$.de', 'text now') WHERE JSON_TYPE(j) = 'OBJECT';
+UPDATE parts2 SET j = JSON_REPLACE(j, '$[1]', 7.50, '$.in[1].aa[0]', CAST(x'00ff' AS BINARY)), id = id + 1000;
+UPDATE parts2 SET j = JSON_REMOVE(j, '$[0]', '$.in[0]');
+SET binlog_row_value_options = '';
+UPDATE docs SET v = 1; UPDATE docs SET doc = JSON_SET(doc, '$.price', 2.50, '$.at', CAST('2020-01-01 10:00:00' AS DATETIME)), extra = doc; UPDATE docs SET k = k + 10; DELETE FROM docs WHERE k = 12;
+DELETE FROM parts WHERE id % 3 = 0;
