@@ -14,11 +14,13 @@ use outrigger_protocol::value::{Date, Time, TimeOfDay, Value};
 
 use crate::definition::{ColumnDef, ColumnKind};
 
-/// Appends the value as it is written into the column.
+/// Appends the value as it is compared with the column.
 pub(crate) fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
     match value {
         Value::Null => out.extend_from_slice(b"NULL"),
         Value::Int(v) => integer(out, *v),
+        // The server compares a SET as a number with a sign: one with its 64th member is below zero.
+        Value::UInt(v) if column.kind == ColumnKind::Set => integer(out, v.cast_signed()),
         Value::UInt(v) => unsigned(out, *v),
         Value::Float(v) => float(out, f64::from(*v)),
         Value::Double(v) => float(out, *v),
@@ -51,6 +53,30 @@ pub(crate) fn write_literal(out: &mut Vec<u8>, value: &Value<'_>, column: &Colum
     }
 }
 
+/// Appends the value as it is stored into the column; [`write_literal`] is for comparing.
+pub(crate) fn write_stored(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
+    match value {
+        Value::Float(v) => float(out, within(f64::from(*v), &column.declared)),
+        Value::UInt(v) => unsigned(out, *v),
+        _ => write_literal(out, value, column),
+    }
+}
+
+/// The value, no larger than FLOAT(M,D) takes: `FLOAT(10,2)` takes 99999999.99 and stores the nearest number of 24 bits, which
+/// is 100000000 and would be refused. That is the only one beyond the limit, so the limit becomes it.
+fn within(value: f64, declared: &str) -> f64 {
+    let limit = || {
+        let (digits, places) = declared
+            .strip_prefix("float(")?
+            .split_once(')')?
+            .0
+            .split_once(',')?;
+        let (digits, places): (i32, i32) = (digits.parse().ok()?, places.parse().ok()?);
+        Some(10_f64.powi(digits.checked_sub(places)?) - 10_f64.powi(-places))
+    };
+    limit().map_or(value, |limit| value.clamp(-limit, limit))
+}
+
 /// Appends a condition that holds for exactly this value, for `WHERE`. `<=>` where the column may be NULL.
 pub(crate) fn write_equals(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
     let name = quote_name(&column.name);
@@ -59,11 +85,14 @@ pub(crate) fn write_equals(out: &mut Vec<u8>, value: &Value<'_>, column: &Column
         out.extend_from_slice(b" IS NULL");
         return;
     }
-    // A vector compares with nothing but its bytes.
-    let (open, close): (&[u8], &[u8]) = if column.kind == ColumnKind::Vector {
-        (b"CAST(", b" AS BINARY)")
-    } else {
-        (b"", b"")
+    let (open, close): (&[u8], &[u8]) = match value {
+        // A vector compares with nothing but its bytes.
+        _ if column.kind == ColumnKind::Vector => (b"CAST(", b" AS BINARY)"),
+        // A bare column of FLOAT(M,D) is never equal to what is beyond its limit, for the optimizer.
+        Value::Float(v) if within(f64::from(*v), &column.declared).abs() < f64::from(v.abs()) => {
+            (b"", b"+0e0")
+        }
+        _ => (b"", b""),
     };
     out.extend_from_slice(open);
     out.extend_from_slice(name.as_bytes());
@@ -182,6 +211,36 @@ mod tests {
             micros: 0,
         };
         assert_eq!(literal(&Value::Time(t), &int), "'-838:59:59'");
+    }
+
+    #[test]
+    fn a_set_is_compared_with_a_sign_and_stored_without() {
+        let (set, all) = (plain("s", ColumnKind::Set), Value::UInt(u64::MAX));
+        assert_eq!(literal(&all, &set), "-1");
+        let mut out = Vec::new();
+        write_stored(&mut out, &all, &set);
+        assert_eq!(out, b"18446744073709551615");
+    }
+
+    #[test]
+    fn a_float_beyond_its_digits_is_stored_as_the_largest_that_has_them() {
+        let column = ColumnDef {
+            declared: "float(10,2) unsigned".into(),
+            ..plain("f", ColumnKind::Float)
+        };
+        let stored = |value: f32, column: &ColumnDef| {
+            let mut out = Vec::new();
+            write_stored(&mut out, &Value::Float(value), column);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(stored(99_999_999.99, &column), "9.999999999e7");
+        assert_eq!(stored(0.1, &column), "1.0000000149011612e-1");
+        assert_eq!(stored(-0.0, &column), "-0e0");
+        assert_eq!(literal(&Value::Float(99_999_999.99), &column), "1e8");
+        let mut out = Vec::new();
+        write_equals(&mut out, &Value::Float(99_999_999.99), &column);
+        assert_eq!(out, b"`f`+0e0<=>1e8");
+        assert_eq!(stored(1e8, &plain("f", ColumnKind::Float)), "1e8");
     }
 
     #[test]

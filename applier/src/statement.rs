@@ -14,7 +14,7 @@ use outrigger_protocol::value::Value;
 use self::fold::Fold;
 pub(crate) use self::single::{Effect, Single, Singles};
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
-use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal};
+use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal, write_stored};
 
 /// Rows per multi-row statement at most: beyond that a longer statement saves nothing and an IN list defeats the optimizer.
 const MAX_ROWS: u64 = 1000;
@@ -95,14 +95,14 @@ impl Table {
         }
     }
 
-    /// Appends `(a,b,…)`.
+    /// Appends `(a,b,…)`, as it is stored; a key among several columns has none that is compared otherwise.
     fn write_tuple(&self, out: &mut Vec<u8>, image: &Image<'_>, columns: &[usize]) {
         out.push(b'(');
         for (n, i) in columns.iter().enumerate() {
             if n > 0 {
                 out.push(b',');
             }
-            write_literal(out, value(image, *i), &self.def.columns[*i]);
+            write_stored(out, value(image, *i), &self.def.columns[*i]);
         }
         out.push(b')');
     }
@@ -519,7 +519,7 @@ impl Statements {
                 self.sql.extend_from_slice(separator);
                 self.sql.extend_from_slice(quote_name(&column.name).as_bytes());
                 self.sql.push(b'=');
-                write_literal(&mut self.sql, value(after, i), column);
+                write_stored(&mut self.sql, value(after, i), column);
                 separator = b",";
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outrigger_protocol::value::Value;
 
 use crate::definition::ColumnKind;
-use crate::literal::{quote_name, write_literal};
+use crate::literal::{quote_name, write_stored};
 use crate::snapshot::decode::key_literal;
 use crate::snapshot::plan::TablePlan;
 
@@ -164,7 +164,7 @@ fn write_row(out: &mut Vec<u8>, row: &[Value<'_>], plan: &TablePlan) {
         if at > 0 {
             out.push(b',');
         }
-        write_literal(out, value, column);
+        write_stored(out, value, column);
     }
     out.push(b')');
 }
