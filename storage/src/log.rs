@@ -141,7 +141,7 @@ impl Log {
     /// A reader of what follows `after`; [`Offset::ZERO`] for everything.
     ///
     /// # Errors
-    /// [`Error::Trimmed`] if some of it is gone, [`Error::Beyond`] if `after` was never durable here.
+    /// [`Error::Trimmed`] if some of it is gone, [`Error::Beyond`] if `after` is behind the last transaction that may be read.
     pub fn reader(&self, after: Offset) -> Result<Reader, Error> {
         self.reader_until(after, self.durable())
     }
@@ -164,7 +164,13 @@ impl Log {
                 first: trimmed.next(),
             });
         }
-        self.shared.must_be_durable(after)?;
+        let end = *last.borrow();
+        if after > end {
+            return Err(Error::Beyond {
+                wanted: after,
+                last: end,
+            });
+        }
         Ok(Reader::new(self.clone(), after.next(), last))
     }
 

@@ -347,7 +347,7 @@ impl Planner {
 
     /// Plans the rows of the XA transaction at `offset`, as part of the transaction at `place` that commits it.
     async fn reread(&mut self, offset: Offset, ends: Begin, place: &Place) -> Result<(), Halt> {
-        let mut reader = self.log.reader(Offset(offset.0.saturating_sub(1)))?;
+        let mut reader = self.log.early_reader(Offset(offset.0.saturating_sub(1)))?;
         let mut unfolder = Unfolder::default();
         // Rows are read now, not scanned; what ends the transaction is known already.
         self.current = Some(Transaction {
