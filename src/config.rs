@@ -359,6 +359,7 @@ impl<'d> Reader<'d> {
             copy: self.copy(part)?,
             metadata_database,
             group: self.group(part)?,
+            limits: self.limits(part)?,
             retry_window,
             connect_timeout,
             on_existing_tables: settings.on_existing_tables,
@@ -409,6 +410,25 @@ impl<'d> Reader<'d> {
                 .and_then(|()| within("max_delay", group.max_delay, Duration::ZERO, 10 * SECOND)),
         )?;
         Ok(group)
+    }
+
+    fn limits(&self, task: Part<'_>) -> Result<outrigger_applier::LimitsConfig, ConfigError> {
+        let Some(part) = self.document.part_in(task, "limits")? else {
+            return Ok(outrigger_applier::LimitsConfig::default());
+        };
+        let limits: outrigger_applier::LimitsConfig = self.document.read(part)?;
+        if limits.bytes_per_second != ByteSize(0) {
+            let (least, most) = (ByteSize::kib(64), ByteSize::tib(1));
+            self.judge(
+                part,
+                sized("bytes_per_second", limits.bytes_per_second, least, most),
+            )?;
+        }
+        if !limits.max_latency.is_zero() {
+            let (least, most) = (Duration::from_millis(1), MINUTE);
+            self.judge(part, within("max_latency", limits.max_latency, least, most))?;
+        }
+        Ok(limits)
     }
 }
 

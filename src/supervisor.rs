@@ -162,6 +162,8 @@ impl Sidecar {
             .iter()
             .zip(&statuses)
             .map(|(task, status)| ObservedTask {
+                limits: task.limits.clone(),
+                lanes: task.group.lanes,
                 name: task.name.clone(),
                 target: task.target.address.to_string(),
                 status: Arc::clone(status),

@@ -194,7 +194,7 @@ async fn whoever_lost_the_task_writes_nothing() {
 }
 
 /// Puts the target a few milliseconds away, so that groups and their commits travel together.
-async fn far(rig: &Rig) {
+pub(crate) async fn far(rig: &Rig) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (near, far) = (rig.target.port(), listener.local_addr().unwrap().port());
     tokio::spawn(async move {

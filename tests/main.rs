@@ -12,6 +12,7 @@ mod disk;
 mod divergence;
 mod large;
 mod layout;
+mod limits;
 mod log;
 mod look;
 mod offline;

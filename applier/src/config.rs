@@ -24,6 +24,8 @@ pub struct Config {
     pub metadata_database: String,
     /// How source transactions are merged.
     pub group: GroupConfig,
+    /// How fast it may be.
+    pub limits: LimitsConfig,
     /// How long a failing server is tried again before the task stops.
     pub retry_window: Duration,
     /// How long one connection attempt may take.
@@ -270,6 +272,19 @@ impl Default for GroupConfig {
             max_delay: Duration::ZERO,
         }
     }
+}
+
+/// How fast a task may be, over replay and copy together. Nothing is limited by default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Rows written to the target per second, on average. Default 0: no limit.
+    pub rows_per_second: u64,
+    /// Bytes of statements sent to the target per second, on average; 0 or at least 64 KiB. Default 0: no limit.
+    pub bytes_per_second: ByteSize,
+    /// A commit on the target that takes longer halves the lanes; they come back one by one. Default 0: never.
+    #[serde(with = "humantime_serde")]
+    pub max_latency: Duration,
 }
 
 /// What to do when a table to be copied is already on the target.

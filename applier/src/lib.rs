@@ -24,10 +24,13 @@ mod schema;
 mod snapshot;
 mod statement;
 mod target;
+mod throttle;
 mod xa;
 
 pub use checkpoint::{Checkpoint, checkpoint};
-pub use config::{Config, CopyConfig, GroupConfig, OnDivergence, OnExistingTables, Pattern, Selection};
+pub use config::{
+    Config, CopyConfig, GroupConfig, LimitsConfig, OnDivergence, OnExistingTables, Pattern, Selection,
+};
 pub use error::{Error, Side};
 pub use metrics::Metrics;
 pub use status::{DivergenceKind, Divergences, TaskSnapshot, TaskState, TaskStatus};

@@ -36,6 +36,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::snapshot::rounds::Rounds;
 use crate::status::TaskStatus;
+use crate::throttle::Throttle;
 
 /// What a copy works with.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) epoch: u64,
     /// Transactions up to here are replayed row by row: a group of them did not find the rows that it expected.
     pub(crate) careful_through: Offset,
+    /// Whatever is sent to the target waits for it.
+    pub(crate) throttle: Arc<Throttle>,
 }
 
 /// What replay must know about a finished copy. It is durable in `copy_progress` before [`run`] returns it.

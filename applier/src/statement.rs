@@ -255,6 +255,11 @@ impl RowCounts {
         }
     }
 
+    /// Rows of all kinds.
+    pub(crate) fn total(self) -> u64 {
+        self.inserted + self.updated + self.deleted
+    }
+
     /// Counts others too.
     pub(crate) fn add(&mut self, others: Self) {
         self.inserted += others.inserted;
@@ -330,6 +335,11 @@ impl Statements {
         let mut statements = Self::new();
         statements.frame("BEGIN", None, |sql| sql.extend_from_slice(b"BEGIN"));
         statements
+    }
+
+    /// Changes so far.
+    pub(crate) fn counts(&self) -> RowCounts {
+        self.counts
     }
 
     /// True when there are statements that change rows.

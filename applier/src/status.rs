@@ -5,7 +5,7 @@
 mod divergence;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -88,6 +88,7 @@ pub struct TaskStatus {
     /// When the log last held nothing that was not applied.
     level_at_micros: AtomicU64,
     divergences: Mutex<Divergences>,
+    lanes: AtomicUsize,
     /// What was counted since the process began.
     pub counters: Counters,
 }
@@ -146,6 +147,8 @@ pub struct TaskSnapshot {
     pub retries: u64,
     /// Rows that the target should have had and hadn't, or the other way round.
     pub divergences: Divergences,
+    /// Lanes that replay may use at present; 0 before it began.
+    pub lanes: usize,
 }
 
 /// Locks even after a panic elsewhere: every value kept here is whole at any time.
@@ -164,6 +167,7 @@ impl TaskStatus {
             waiting_since_micros: AtomicU64::new(0),
             level_at_micros: AtomicU64::new(0),
             divergences: Mutex::default(),
+            lanes: AtomicUsize::new(0),
             counters: Counters::default(),
         }
     }
@@ -207,6 +211,7 @@ impl TaskStatus {
             bytes: count(&c.bytes),
             retries: count(&c.retries),
             divergences: lock(&self.divergences).clone(),
+            lanes: self.lanes.load(Ordering::Relaxed),
         }
     }
 
@@ -269,6 +274,10 @@ impl TaskStatus {
             until,
             why,
         });
+    }
+
+    pub(crate) fn set_lanes(&self, lanes: usize) {
+        self.lanes.store(lanes, Ordering::Relaxed);
     }
 
     /// Rows of a table were not as expected, the last one at `place`. Returns how many of the kind there were before.

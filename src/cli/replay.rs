@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use outrigger_applier::{CopyConfig, GroupConfig, OnDivergence, OnExistingTables, Pattern, Selection};
+use outrigger_applier::{
+    CopyConfig, GroupConfig, LimitsConfig, OnDivergence, OnExistingTables, Pattern, Selection,
+};
 use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
 use outrigger_protocol::gtid::Gtid;
 use outrigger_storage::Offset;
@@ -131,6 +133,7 @@ fn plain(args: &ReplayArgs) -> outrigger_applier::Config {
         copy: CopyConfig::default(),
         metadata_database: "outrigger".to_owned(),
         group: GroupConfig::default(),
+        limits: LimitsConfig::default(),
         retry_window: Duration::from_secs(720 * 60),
         connect_timeout: Duration::from_secs(10),
         on_existing_tables: OnExistingTables::default(),

@@ -111,7 +111,7 @@ macro_rules! server_keys {
 }
 
 /// The whole file.
-pub(super) const SECTIONS: &[Section] = &[SOURCE, LOG, PROXY, TASK, TARGET, COPY, GROUP, HTTP];
+pub(super) const SECTIONS: &[Section] = &[SOURCE, LOG, PROXY, TASK, TARGET, COPY, GROUP, LIMITS, HTTP];
 
 const RETRY_WINDOW: &str = "a duration like \"30s\" or \"720m\"; at least 1s";
 const CONNECT_TIMEOUT: &str = "100ms to 10m";
@@ -395,13 +395,39 @@ const GROUP: Section = Section {
             "max_bytes",
             Value::Default("\"2 MiB\""),
             "a size; 64 KiB to 256 MiB",
-            "The most bytes of statements in a group, likewise; a larger transaction goes alone, in parts.",
+            "The most bytes of statements in a group, likewise; a larger transaction goes alone, in parts. Decoded changes take about `lanes`\ntimes as much memory, and as much as the largest row.",
         ),
         key(
             "max_delay",
             Value::Default("\"0s\""),
             "0 to 10s",
             "How long a group waits for more. At 0 a group is what has piled up while the one before was applied.",
+        ),
+    ],
+};
+
+const LIMITS: Section = Section {
+    name: "task.limits",
+    kind: Kind::Defaulted,
+    about: "How fast the task may be, copying and applying together. Nothing is limited unless it stands here.",
+    keys: &[
+        key(
+            "rows_per_second",
+            Value::Default("0"),
+            "0 (no limit) or more",
+            "Rows written to the target per second, on average.",
+        ),
+        key(
+            "bytes_per_second",
+            Value::Default("\"0 B\""),
+            "a size; 0 (no limit), or at least 64 KiB",
+            "Bytes of statements sent to the target per second, on average.",
+        ),
+        key(
+            "max_latency",
+            Value::Default("\"0s\""),
+            "0 (never), or 1ms to 1m",
+            "A commit on the target that takes longer than this halves the lanes, down to one; each five seconds without such a\ncommit give one back.",
         ),
     ],
 };

@@ -76,6 +76,7 @@ pub(super) fn render(config: &Config) -> String {
         );
         lines.add("group lanes", group.lanes);
         lines.duration("group max_delay", group.max_delay);
+        show_limits(&mut lines, &task.limits);
         lines.add(
             "on_existing_tables",
             format!("{:?}", task.on_existing_tables).to_lowercase(),
@@ -91,6 +92,18 @@ pub(super) fn render(config: &Config) -> String {
     lines.section("http");
     lines.add("listen", config.http.listen);
     lines.text
+}
+
+fn show_limits(lines: &mut Lines, limits: &outrigger_applier::LimitsConfig) {
+    if limits.rows_per_second > 0 {
+        lines.add("limit rows/s", limits.rows_per_second);
+    }
+    if limits.bytes_per_second.0 > 0 {
+        lines.add("limit bytes/s", limits.bytes_per_second);
+    }
+    if !limits.max_latency.is_zero() {
+        lines.duration("limit max_latency", limits.max_latency);
+    }
 }
 
 fn yes(value: bool) -> &'static str {

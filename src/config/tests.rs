@@ -46,7 +46,7 @@ fn with(line: &str, replacement: &str) -> String {
 
 #[test]
 fn the_schema_has_exactly_the_fields_of_the_structs() {
-    let structs: [(&str, Vec<&[&str]>); 8] = [
+    let structs: [(&str, Vec<&[&str]>); 9] = [
         ("source", vec![fields::of::<Server>(), fields::of::<Reading>()]),
         (
             "log",
@@ -63,6 +63,10 @@ fn the_schema_has_exactly_the_fields_of_the_structs() {
         ("task.target", vec![fields::of::<Server>()]),
         ("task.copy", vec![fields::of::<outrigger_applier::CopyConfig>()]),
         ("task.group", vec![fields::of::<outrigger_applier::GroupConfig>()]),
+        (
+            "task.limits",
+            vec![fields::of::<outrigger_applier::LimitsConfig>()],
+        ),
         ("http", vec![fields::of::<HttpConfig>()]),
     ];
     assert_eq!(SECTIONS.len(), structs.len());

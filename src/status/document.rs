@@ -175,6 +175,24 @@ pub struct TaskPart {
     /// Rows that the target should have had and hadn't, or the other way round, since the sidecar started.
     #[serde(default)]
     pub divergences: DivergencesPart,
+    /// How fast it may be.
+    #[serde(default)]
+    pub limits: LimitsPart,
+}
+
+/// How fast a task may be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitsPart {
+    /// Rows per second; 0: no limit.
+    pub rows_per_second: u64,
+    /// Bytes of statements per second; 0: no limit.
+    pub bytes_per_second: u64,
+    /// A commit that takes longer halves the lanes; 0: none does.
+    pub max_latency_seconds: f64,
+    /// Lanes that may be used.
+    pub lanes: usize,
+    /// Lanes that may be used at present; 0 before replay began.
+    pub lanes_now: usize,
 }
 
 /// Rows that were not on the target as they should have been.

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use outrigger_applier::status::TableCopy;
-use outrigger_applier::{Side, TaskState, TaskStatus};
+use outrigger_applier::{LimitsConfig, Side, TaskState, TaskStatus};
 use outrigger_capture::{SourceInfo, State, Status};
 
 use super::document::{
-    DivergedTable, DivergencesPart, Document, LastDivergence, LogPart, Phase, ProxyPart, SourcePart,
-    TablePart, TaskPart,
+    DivergedTable, DivergencesPart, Document, LastDivergence, LimitsPart, LogPart, Phase, ProxyPart,
+    SourcePart, TablePart, TaskPart,
 };
 use super::ending::Ending;
 use super::log::{ObservedLog, waiting};
@@ -42,6 +42,10 @@ pub struct ObservedTask {
     pub target: String,
     /// What it says about itself.
     pub status: Arc<TaskStatus>,
+    /// How fast it may be.
+    pub limits: LimitsConfig,
+    /// On how many connections.
+    pub lanes: usize,
     /// How it ended, told by the supervisor.
     pub ended: Ending,
 }
@@ -250,6 +254,13 @@ impl ObservedTask {
             ddl: task.ddl,
             retries: task.retries,
             divergences: divergences(task.divergences),
+            limits: LimitsPart {
+                rows_per_second: self.limits.rows_per_second,
+                bytes_per_second: self.limits.bytes_per_second.0,
+                max_latency_seconds: self.limits.max_latency.as_secs_f64(),
+                lanes: self.lanes,
+                lanes_now: task.lanes,
+            },
         }
     }
 }

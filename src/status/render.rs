@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::document::{Document, Phase, TablePart, TaskPart};
+use super::document::{Document, LimitsPart, Phase, TablePart, TaskPart};
 
 /// Tables shown per task that are still being copied; the rest is counted in a line.
 const TABLES_SHOWN: usize = 20;
@@ -126,6 +126,10 @@ fn render_task(out: &mut String, task: &TaskPart) {
             number(task.retries)
         ),
     );
+    let limits = limits(&task.limits);
+    if !limits.is_empty() {
+        line(out, &format!("  limits    {}", limits.join(", ")));
+    }
     let divergences = &task.divergences;
     if let Some(last) = &divergences.last {
         let (rows, kind) = (number(divergences.rows), last.kind.replace('_', " "));
@@ -146,6 +150,23 @@ fn render_task(out: &mut String, task: &TaskPart) {
         out,
         &format!("  position  {position}, offset {}", number(task.offset)),
     );
+}
+
+fn limits(limits: &LimitsPart) -> Vec<String> {
+    let mut parts = Vec::new();
+    if limits.rows_per_second > 0 {
+        parts.push(format!("{} rows/s", number(limits.rows_per_second)));
+    }
+    if limits.bytes_per_second > 0 {
+        parts.push(format!("{}/s", bytes(limits.bytes_per_second)));
+    }
+    if limits.max_latency_seconds > 0.0 {
+        parts.push(format!(
+            "{} of {} lanes (fewer while commits take longer than {} s)",
+            limits.lanes_now, limits.lanes, limits.max_latency_seconds
+        ));
+    }
+    parts
 }
 
 /// The copy by table while it lasts, one line about it afterwards.

@@ -26,6 +26,7 @@ use crate::snapshot::Context;
 use crate::statement::RowCounts;
 use crate::status::TaskState;
 use crate::target::Target;
+use crate::throttle::Lanes;
 
 /// What the planner hands over.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ struct Finished {
     outcome: Result<(), Error>,
     /// Rows that were not as expected, and were dealt with.
     findings: Findings,
+    /// When its commit was sent.
+    sent: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,8 @@ pub(super) struct Apply {
     idle: Vec<Lane>,
     /// Connections, idle or not, and how many there may be.
     lanes: usize,
+    /// How many of them may be in use.
+    allowed: Lanes,
     most: usize,
     busy: FuturesUnordered<Work>,
     /// Oldest first.
@@ -122,6 +127,9 @@ impl Apply {
         exact_after: Offset,
     ) -> Result<Self, Error> {
         let lane = Lane::new(target, metadata.clone(), context.epoch).await?;
+        let config = &context.config;
+        let allowed = Lanes::new(config.group.lanes, config.limits.max_latency);
+        context.status.set_lanes(allowed.now());
         Ok(Self {
             durable: context.log.durable(),
             most: context.config.group.lanes,
@@ -130,6 +138,7 @@ impl Apply {
             exact_after,
             idle: vec![lane],
             lanes: 1,
+            allowed,
             busy: FuturesUnordered::new(),
             groups: VecDeque::new(),
             history: History::default(),
@@ -198,6 +207,7 @@ impl Apply {
             Some(group) if group.state == State::Waiting => false,
             // One that goes on does so where it began.
             Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
+            _ if self.groups.len() >= self.allowed.now() => false,
             _ => !self.idle.is_empty() || self.lanes < self.most,
         }
     }
@@ -284,6 +294,7 @@ impl Apply {
                 let Some(mut lane) = group.lane.take() else { return };
                 group.state = State::Running;
                 let number = group.number;
+                let sent = Instant::now();
                 self.busy.push(Box::pin(async move {
                     let outcome = match &batch.commit {
                         Some(commit) => lane.commit(commit).await,
@@ -295,6 +306,7 @@ impl Apply {
                         what: What::Commit,
                         outcome,
                         findings: Findings::default(),
+                        sent,
                     }
                 }));
             }
@@ -321,6 +333,7 @@ impl Apply {
             what,
             outcome,
             findings,
+            sent,
         } = finished;
         let Some(at) = self.groups.iter().position(|group| group.number == number) else {
             // It was given up: whatever its connection holds goes with it.
@@ -329,6 +342,15 @@ impl Apply {
         match (outcome, what) {
             (Ok(()), What::Commit) => {
                 self.idle.extend(lane);
+                if self.allowed.committed(sent.elapsed(), Instant::now().into()) {
+                    let lanes = self.allowed.now();
+                    self.context.status.set_lanes(lanes);
+                    tracing::info!(
+                        task = self.context.config.name,
+                        lanes,
+                        "as fast as the target commits"
+                    );
+                }
                 if let Some(mut group) = self.groups.remove(at) {
                     group.findings.extend(findings);
                     self.committed(&group);
@@ -434,6 +456,7 @@ impl Apply {
                 what: What::Undo,
                 outcome,
                 findings: Findings::default(),
+                sent: Instant::now(),
             }
         }));
     }
@@ -499,10 +522,12 @@ async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_com
                 what: What::Execute,
                 outcome: Err(error),
                 findings: Findings::default(),
+                sent: Instant::now(),
             };
         }
     };
     let mut findings = Findings::default();
+    let mut sent = Instant::now();
     let (what, outcome) = match &batch.commit {
         Some(commit) if may_commit && lane.suits_one_trip(batch) => {
             match lane.execute_and_commit(batch, commit).await {
@@ -514,6 +539,7 @@ async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_com
         commit => match (lane.execute(batch).await, commit) {
             (Ok(found), commit) => {
                 findings = found;
+                sent = Instant::now();
                 match commit {
                     Some(commit) if may_commit => (What::Commit, lane.commit(commit).await),
                     _ => (What::Execute, Ok(())),
@@ -528,5 +554,6 @@ async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_com
         what,
         outcome,
         findings,
+        sent,
     }
 }

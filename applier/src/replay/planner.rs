@@ -130,6 +130,11 @@ impl Group {
         self.statements.has_rows() || !self.singles.is_empty()
     }
 
+    /// Rows to send so far.
+    fn rows(&self) -> u64 {
+        self.statements.counts().total() + self.singles.counts().total()
+    }
+
     /// Bytes to send so far.
     fn len(&self) -> usize {
         self.statements.len() + self.singles.len()
@@ -256,7 +261,8 @@ impl Planner {
             let full = self.group.opened
                 || self.group.urgent
                 || usize::try_from(self.group.transactions).unwrap_or(usize::MAX) >= most
-                || self.group.len() >= self.max_bytes();
+                || self.group.len() >= self.max_bytes()
+                || self.group.rows() >= self.max_rows();
             if full {
                 return self.close().await;
             }
@@ -275,9 +281,22 @@ impl Planner {
     /// Bytes after which a batch is sent.
     fn max_bytes(&self) -> usize {
         let group = usize::try_from(self.context.config.group.max_bytes.0).unwrap_or(usize::MAX);
-        let group = group.saturating_mul(self.breadth());
+        // No more than what may be sent in a second, so that the pauses after it are short.
+        let pace = match self.context.config.limits.bytes_per_second.0 {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        };
+        let group = group.saturating_mul(self.breadth()).min(pace);
         // Room for the frame around the rows.
         group.min(self.target.capabilities().max_allowed_packet / 2)
+    }
+
+    /// Rows after which a group is closed: those of a second, where there is a limit.
+    fn max_rows(&self) -> u64 {
+        match self.context.config.limits.rows_per_second {
+            0 => u64::MAX,
+            rows => rows,
+        }
     }
 
     /// Closes the group: checkpoint and commit.
@@ -342,6 +361,11 @@ impl Planner {
             }
             .into());
         }
+        let bytes = sql.len() + singles.len();
+        let throttle = &self.context.throttle;
+        throttle
+            .wait(counts.total(), u64::try_from(bytes).unwrap_or(u64::MAX))
+            .await;
         let (opens, place) = (!self.group.opened, self.group.place.clone());
         self.handover
             .send(Step::Batch(Box::new(Batch {

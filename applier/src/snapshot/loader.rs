@@ -30,6 +30,7 @@ impl Loader<'_> {
         mut chunks: mpsc::Receiver<Chunk>,
     ) -> Result<bool, Error> {
         while let Some(chunk) = chunks.recv().await {
+            self.context.throttle.wait(chunk.rows, chunk.bytes).await;
             self.write(target, &chunk).await?;
             self.context.status.table_copied(
                 &self.object.database,

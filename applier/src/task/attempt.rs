@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::{self, Context, CopyOutcome, progress};
 use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::Target;
+use crate::throttle::Throttle;
 use crate::{coverage, replay, xa};
 
 use super::bystander;
@@ -68,6 +69,7 @@ impl Attempt<'_> {
             metrics: self.metrics.clone(),
             epoch: from.epoch,
             careful_through: self.careful_through,
+            throttle: Arc::new(Throttle::new(&config.limits)),
         };
         let copied = match from.exact_after {
             Some(exact_after) => CopyOutcome {

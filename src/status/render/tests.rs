@@ -1,7 +1,7 @@
 //! What a person sees.
 
 use super::*;
-use crate::status::{DivergencesPart, LastDivergence, LogPart, ProxyPart, SourcePart};
+use crate::status::{DivergencesPart, LastDivergence, LimitsPart, LogPart, ProxyPart, SourcePart};
 
 fn document() -> Document {
     Document {
@@ -63,6 +63,7 @@ fn document() -> Document {
             ddl: 6,
             retries: 7,
             divergences: DivergencesPart::default(),
+            limits: LimitsPart::default(),
         }],
     }
 }
@@ -120,6 +121,22 @@ fn diverged_rows_are_a_line_of_their_own() {
     };
     let line = "  diverged  1,234 rows, the last in `shop`.`orders` (missing row) at binlog.000003:1234 (offset 400), \
                 2026-01-02T03:04:05Z\n";
+    assert!(render(&document).contains(line), "{}", render(&document));
+}
+
+#[test]
+fn limits_are_a_line_of_their_own() {
+    let mut document = document();
+    assert!(!render(&document).contains("limits"));
+    document.tasks[0].limits = LimitsPart {
+        rows_per_second: 1000,
+        bytes_per_second: 10 << 20,
+        max_latency_seconds: 0.05,
+        lanes: 4,
+        lanes_now: 2,
+    };
+    let line =
+        "  limits    1,000 rows/s, 10.0 MiB/s, 2 of 4 lanes (fewer while commits take longer than 0.05 s)\n";
     assert!(render(&document).contains(line), "{}", render(&document));
 }
 
