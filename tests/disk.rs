@@ -158,7 +158,13 @@ async fn a_failed_sync_loses_nothing() {
 }
 
 /// What a disk that does not take writes answers.
-const WHY: &[&str] = &["Read-only file system", "Input/output error"];
+/// What the kernel says of a disk that is smaller than it claims depends on who writes: the file system its journal, or the log
+/// past the page cache, which gets the loop device's own answer.
+const WHY: &[&str] = &[
+    "Read-only file system",
+    "Input/output error",
+    "No space left on device",
+];
 
 /// A file system of the log's own, in a file that is mounted. Unmounted when dropped.
 struct Disk {
@@ -282,7 +288,7 @@ async fn broken_and_mended(real: &str, breaking: impl Fn(&Disk), why: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_becomes_read_only_is_waited_for() {
     let abort = |disk: &Disk| assert!(succeeds("mount", &["-o", "remount,abort", text(&disk.at)]));
-    broken_and_mended("400m", abort, WHY).await;
+    broken_and_mended("400m", abort, &WHY[..2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,11 +9,12 @@ use rand::{Rng, SeedableRng};
 use crate::workload::{Shape, spread};
 
 /// Every crash point of the sidecar; CONTRIBUTING.md says what they are.
-pub(super) const FAILPOINTS: [&str; 8] = [
+pub(super) const FAILPOINTS: [&str; 9] = [
     "log-append",
     "log-sync",
     "chunk-commit",
     "group-commit",
+    "group-committed",
     "checkpoint",
     "ddl-before",
     "ddl-after",
@@ -180,15 +181,16 @@ fn crash(dice: &mut StdRng, copying: bool, definitions: bool) -> Crash {
             "log-append",
             "log-sync",
             "group-commit",
+            "group-committed",
             "checkpoint",
             "capture-append",
-        ][dice.random_range(0..5)],
+        ][dice.random_range(0..6)],
     };
     // Definitions and chunks are fewer than the rest.
     let most = match point {
         "ddl-before" | "ddl-after" => 1,
         "chunk-commit" => 12,
-        "checkpoint" | "group-commit" => 30,
+        "checkpoint" | "group-commit" | "group-committed" => 30,
         _ => 100,
     };
     Crash {
@@ -223,7 +225,7 @@ impl Crash {
     pub(super) fn in_replay(&self) -> bool {
         matches!(
             self.point,
-            "checkpoint" | "group-commit" | "ddl-before" | "ddl-after"
+            "checkpoint" | "group-commit" | "group-committed" | "ddl-before" | "ddl-after"
         )
     }
 
@@ -321,6 +323,8 @@ fn every_crash_point_is_known() {
     found.dedup();
     let mut known = FAILPOINTS.to_vec();
     known.push(FAILING_SYNC);
+    // Reached where target and source differ, which no workload makes; tests/divergence.rs does.
+    known.push("divergence");
     known.sort_unstable();
     assert_eq!(found, known);
 }
