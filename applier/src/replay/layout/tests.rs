@@ -1,3 +1,5 @@
+//! What of a target's table contradicts the rows of a source, and what does not: cases by hand.
+
 use super::*;
 use outrigger_protocol::definition::AnswerRow;
 

@@ -1,3 +1,5 @@
+//! However a transaction's bytes are cut into pieces, the same events come out: examples and properties.
+
 use proptest::prelude::*;
 
 use super::*;
