@@ -361,7 +361,10 @@ impl Apply {
             (Ok(()), What::Undo) => {
                 // Nothing of it is left: any connection will do.
                 self.idle.extend(lane);
-                self.groups[at].state = State::Waiting;
+                let group = &mut self.groups[at];
+                // The oldest group may have asked for it once more meanwhile: that is done with.
+                group.after = group.after.min(number - 1);
+                group.state = State::Waiting;
                 self.groups[at].findings = Findings::default();
                 Ok(())
             }
