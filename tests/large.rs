@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Rig};
+use crate::support::{PATIENCE, Plan, Rig, run};
 
 const TABLES: &str = "CREATE TABLE app.noise (id INT AUTO_INCREMENT PRIMARY KEY, v VARBINARY(1024))";
 
@@ -139,4 +139,36 @@ async fn killed_in_the_middle_of_an_event() {
     rig.assert_equal(&["app"]).await;
     let verified = &answers(&rig, &["verify"])[0];
     assert_eq!(verified["damaged"], 0, "{verified:#}");
+}
+
+/// Transactions that go to the target in several batches, each as soon as the one before is executed: all of them on one
+/// connection, in one target transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_batch_of_a_transaction_counts() {
+    let mut rig = Rig::new(&Plan {
+        task: "group = { lanes = 4, max_bytes = \"64 KiB\" }",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY, v INT, filler VARCHAR(2000))")
+        .await;
+    rig.start();
+    rig.settle().await;
+    let mut source = rig.source_conn().await;
+    for first in (0..24_000).step_by(160) {
+        let rows: Vec<String> = (first..first + 160)
+            .map(|id| format!("({id}, 0, REPEAT('x', 1000))"))
+            .collect();
+        let last = first + 159;
+        run(
+            &mut source,
+            &format!(
+                "INSERT INTO app.t VALUES {};\nUPDATE app.t SET v = 1 WHERE id BETWEEN {first} AND {last}",
+                rows.join(",")
+            ),
+        )
+        .await;
+    }
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
 }

@@ -117,6 +117,8 @@ pub(super) struct Apply {
     cautious: u64,
     caution: u64,
     barrier: Option<oneshot::Sender<()>>,
+    /// True while the planner owes a step.
+    asked: bool,
 }
 
 impl Apply {
@@ -147,6 +149,7 @@ impl Apply {
             cautious: 0,
             caution: CAUTION,
             barrier: None,
+            asked: false,
         })
     }
 
@@ -172,24 +175,30 @@ impl Apply {
                 }
             }
             self.start();
-            if !ended && self.wants_more() {
+            let wants_more = !ended && self.wants_more();
+            if wants_more && !self.asked {
                 // A planner that has ended does not read any more; what it sent before still counts.
                 ask.try_send(()).ok();
+                self.asked = true;
             }
             tokio::select! {
                 () = cancel.cancelled(), if !ended => {
                     ended = true;
-                    // What has begun and can't be completed is rolled back by the server.
-                    let whole = |group: &Group| group.state != State::Waiting && group.batch.commit.is_some();
-                    let kept = self.groups.iter().take_while(|group| whole(group)).count();
-                    self.groups.truncate(kept);
+                    self.keep(|group| group.state != State::Waiting && group.batch.commit.is_some());
                     self.barrier = None;
                 }
                 Some(finished) = self.busy.next() => self.finished(finished).await?,
-                step = steps.recv(), if !ended => match step {
-                    Some(Step::Batch(batch)) => self.enter(*batch),
-                    Some(Step::Barrier(done)) => self.barrier = Some(done),
-                    None => ended = true,
+                // What was asked for may not be wanted any more by the time it comes.
+                step = steps.recv(), if wants_more => {
+                    self.asked = false;
+                    match step {
+                        Some(Step::Batch(batch)) => self.enter(*batch),
+                        Some(Step::Barrier(done)) => self.barrier = Some(done),
+                        None => {
+                            ended = true;
+                            self.keep(|group| group.batch.commit.is_some());
+                        }
+                    }
                 },
                 changed = self.durable.changed(), if self.waits_for_the_log() => {
                     if changed.is_err() {
@@ -198,6 +207,12 @@ impl Apply {
                 }
             }
         }
+    }
+
+    /// Goes on with the groups before the first that can't be completed. What that one began is rolled back by the server.
+    fn keep(&mut self, completes: impl Fn(&Group) -> bool) {
+        let kept = self.groups.iter().take_while(|group| completes(group)).count();
+        self.groups.truncate(kept);
     }
 
     /// Whether another batch could be executed now.
@@ -268,13 +283,18 @@ impl Apply {
                 .is_some_and(|commit| commit.done.durable.is_none_or(|wanted| wanted <= durable));
         match group.state {
             State::Waiting if group.after <= self.committed => {
-                let lane = match group.lane.take().or_else(|| self.idle.pop()) {
+                let lane = match group.lane.take() {
                     Some(lane) => Some(lane),
-                    None if self.lanes < self.most => {
-                        self.lanes += 1;
-                        None
-                    }
-                    None => return,
+                    // The rest of a group is part of the target transaction that it began, or of none.
+                    None if !batch.opens => return,
+                    None => match self.idle.pop() {
+                        Some(lane) => Some(lane),
+                        None if self.lanes < self.most => {
+                            self.lanes += 1;
+                            None
+                        }
+                        None => return,
+                    },
                 };
                 group.state = State::Running;
                 if batch.commit.is_some() {
