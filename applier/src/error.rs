@@ -297,7 +297,7 @@ impl Error {
 }
 
 /// Server errors that pass by themselves: too many connections, shutting down, killed, locked, read-only while a failover
-/// runs, disk full being freed.
+/// runs, disk full being freed, a table's file not there yet after a crash in the middle of a definition statement.
 fn is_passing(code: u16) -> bool {
     matches!(
         code,
@@ -310,6 +310,7 @@ fn is_passing(code: u16) -> bool {
                 | 1226
                 | 1290
                 | 1317
+                | 1812
                 | 1836
                 | 1927
                 | 2006

@@ -261,8 +261,9 @@ impl Error {
             Self::Server { code, .. } => matches!(
                 code,
                 // too many connections, server shutdown, query interrupted, lock wait timeout, deadlock, out of
-                // resources, host blocked for a while, killed session, offline mode, broken packets, idle for too long
-                1040 | 1053 | 1317 | 1205 | 1213 | 1041 | 1135 | 1203 | 1226 | 1927 | 3032 | 1158
+                // resources, host blocked for a while, killed session, offline mode, broken packets, idle for too long, a table's
+                // file not there yet after a crash in the middle of a definition statement
+                1040 | 1053 | 1317 | 1812 | 1205 | 1213 | 1041 | 1135 | 1203 | 1226 | 1927 | 3032 | 1158
                     ..=1161 | 4031
             ),
             _ => false,
