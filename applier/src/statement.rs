@@ -277,6 +277,10 @@ pub(crate) struct Statements {
     lenient: bool,
     fold: Fold,
     counts: RowCounts,
+    /// True when its first statement begins a target transaction.
+    begins: bool,
+    /// True when a row is looked for among all rows of its table.
+    searches: bool,
 }
 
 #[derive(Debug)]
@@ -312,6 +316,9 @@ const LENIENT: &str = "SET sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,N
 pub(crate) const STRICT: &str =
     "SET sql_mode='STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
 
+/// For the next target transaction only; every other one is as in [`crate::target::SESSION`].
+const SEARCHING: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+
 impl Statements {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
@@ -322,6 +329,8 @@ impl Statements {
             lenient: false,
             fold: Fold::default(),
             counts: RowCounts::default(),
+            begins: false,
+            searches: false,
         }
     }
 
@@ -334,6 +343,7 @@ impl Statements {
     pub(crate) fn begin() -> Self {
         let mut statements = Self::new();
         statements.frame("BEGIN", None, |sql| sql.extend_from_slice(b"BEGIN"));
+        statements.begins = true;
         statements
     }
 
@@ -370,7 +380,27 @@ impl Statements {
         self.unfold();
         self.close();
         self.set_lenient(false);
+        if self.begins && self.searches {
+            self.isolate();
+        }
         (self.sql, self.expects, self.counts)
+    }
+
+    /// Has the target transaction keep the locks of the rows that it looks at: giving each back that is not the right one takes half
+    /// as long as the search. Nobody else changes the table meanwhile.
+    fn isolate(&mut self) {
+        let shift = SEARCHING.len() + 1;
+        for expect in &mut self.expects {
+            expect.end += shift;
+        }
+        let first = Expect {
+            rows: None,
+            table: None,
+            what: "SET TRANSACTION",
+            end: SEARCHING.len(),
+        };
+        self.expects.insert(0, first);
+        self.sql.splice(..0, format!("{SEARCHING};").into_bytes());
     }
 
     /// Adds one row's change. Images hold a value for every column of the table.
@@ -572,6 +602,7 @@ impl Statements {
             }
         }
         if table.def.key.is_none() {
+            self.searches = true;
             self.sql.extend_from_slice(b" LIMIT ");
             unsigned(&mut self.sql, 1);
         }

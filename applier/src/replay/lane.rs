@@ -73,11 +73,14 @@ pub(super) const ER_SUBQUERY_NO_1_ROW: u16 = 1242;
 /// A row has a unique value that another one has.
 pub(super) const ER_DUP_ENTRY: u16 = 1062;
 
-/// Statements that are checked by the server itself, so that they and the commit are one round trip.
-const MAX_CHECKED: usize = 64;
-
 /// From this round trip on a target is far: one round trip less is worth a check by the server behind each statement.
 const FAR: Duration = Duration::from_millis(1);
+
+/// So many statements are checked by the server itself, so that they and the commit are one round trip.
+const CHECKED: usize = 64;
+
+/// Or more, one for so much of the round trip that is saved: some times what a check takes.
+const CHECKED_EVERY: Duration = Duration::from_micros(100);
 
 /// How long a statement waits for a lock, in seconds: a group that is in the way of one before it is undone then.
 const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
@@ -176,8 +179,14 @@ impl Lane {
         self.far
             && batch.opens
             && batch.careful.singles.is_empty()
-            && batch.expects.len() <= MAX_CHECKED
+            && batch.expects.len() <= self.most_checked()
             && fits()
+    }
+
+    /// Statements whose checks cost less than the round trip that they save.
+    fn most_checked(&self) -> usize {
+        let saved = self.target.round_trip().as_micros() / CHECKED_EVERY.as_micros();
+        usize::try_from(saved).unwrap_or(usize::MAX).max(CHECKED)
     }
 
     /// Undoes what was executed and not committed.

@@ -33,9 +33,11 @@ use crate::target::Target;
 const IDLE_CHECKPOINT: Duration = Duration::from_millis(200);
 
 /// With each such step in the round trip to the target groups may be larger by their limit once more,
-const WIDER_EVERY: Duration = Duration::from_millis(10);
-/// up to this many times.
-const MAX_BREADTH: usize = 8;
+const WIDER_EVERY: Duration = Duration::from_millis(4);
+/// up to this many times: one that follows another by what they have in common waits for a round trip, and should be worth it.
+const MAX_BREADTH: usize = 32;
+/// Bytes are memory: they grow no more than so many times.
+const MAX_BREADTH_BYTES: usize = 8;
 
 /// The planner: owns the reader and everything that is known of the log so far.
 pub(super) struct Planner {
@@ -286,7 +288,9 @@ impl Planner {
             0 => usize::MAX,
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         };
-        let group = group.saturating_mul(self.breadth()).min(pace);
+        let group = group
+            .saturating_mul(self.breadth().min(MAX_BREADTH_BYTES))
+            .min(pace);
         // Room for the frame around the rows.
         group.min(self.target.capabilities().max_allowed_packet / 2)
     }

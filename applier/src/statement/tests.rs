@@ -407,3 +407,43 @@ fn execute(model: &mut BTreeMap<i64, &'static str>, statement: &str, unique: boo
     }
     affected
 }
+
+/// Each statement as `Expect::end` cuts it out.
+fn cut(statements: Statements) -> Vec<String> {
+    let (sql, expects, _) = statements.finish();
+    let mut from = 0;
+    let mut cut = Vec::new();
+    for expect in expects {
+        let part = String::from_utf8(sql[from..expect.end].to_vec()).unwrap();
+        cut.push(part.trim_start_matches(';').to_owned());
+        from = expect.end;
+    }
+    assert_eq!(from, sql.len());
+    cut
+}
+
+#[test]
+fn only_a_target_transaction_that_searches_rows_keeps_their_locks() {
+    let (keyless, keyed) = (table(false), foldable());
+    let mut s = Statements::begin();
+    s.change(&keyed, Change::Delete(&row(1, "a")), Mode::Exact);
+    s.change(&keyless, Change::Insert(&row(1, "a")), Mode::Exact);
+    assert_eq!(cut(s)[0], "BEGIN");
+
+    let mut s = Statements::begin();
+    s.change(&keyed, Change::Delete(&row(1, "a")), Mode::Exact);
+    s.change(&keyless, Change::Delete(&row(1, "a")), Mode::Exact);
+    let statements = cut(s);
+    assert_eq!(statements[..2], [SEARCHING, "BEGIN"]);
+    assert!(
+        statements[2].starts_with("DELETE FROM `d`.`t` WHERE `id` IN(1"),
+        "{statements:?}"
+    );
+    assert!(statements[3].ends_with("LIMIT 1"), "{statements:?}");
+    assert_eq!(statements.len(), 4);
+
+    // What goes on in the middle of one can't change it any more.
+    let mut s = Statements::new();
+    s.change(&keyless, Change::Delete(&row(1, "a")), Mode::Exact);
+    assert_eq!(cut(s).len(), 1);
+}
