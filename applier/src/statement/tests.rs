@@ -435,11 +435,8 @@ fn only_a_target_transaction_that_searches_rows_keeps_their_locks() {
     s.change(&keyless, Change::Delete(&row(1, "a")), Mode::Exact);
     let statements = cut(s);
     assert_eq!(statements[..2], [SEARCHING, "BEGIN"]);
-    assert!(
-        statements[2].starts_with("DELETE FROM `d`.`t` WHERE `id` IN(1"),
-        "{statements:?}"
-    );
-    assert!(statements[3].ends_with("LIMIT 1"), "{statements:?}");
+    assert!(statements[2].ends_with("LIMIT 1"), "{statements:?}");
+    assert!(statements[3].ends_with("WHERE `id` IN(1)"), "{statements:?}");
     assert_eq!(statements.len(), 4);
 
     // What goes on in the middle of one can't change it any more.
