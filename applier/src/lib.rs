@@ -17,6 +17,7 @@ pub mod task;
 mod ddl;
 mod definition;
 mod foreign;
+mod json_kinds;
 mod link;
 mod literal;
 mod replay;

@@ -14,7 +14,6 @@ mod decode;
 mod fence;
 mod history;
 mod key;
-mod kinds;
 mod loader;
 mod plan;
 pub(crate) mod progress;

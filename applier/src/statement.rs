@@ -14,6 +14,7 @@ use outrigger_protocol::value::Value;
 use self::fold::Fold;
 pub(crate) use self::single::{Effect, Single, Singles};
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
+use crate::json_kinds;
 use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal, write_stored};
 
 /// Rows per multi-row statement at most: beyond that a longer statement saves nothing and an IN list defeats the optimizer.
@@ -598,7 +599,7 @@ impl Statements {
             let column = &table.def.columns[i];
             write_equals(&mut self.sql, value(image, i), column);
             if table.def.key.is_none() {
-                write_exactly(&mut self.sql, value(image, i), column);
+                write_exactly(&mut self.sql, value(image, i), &table.quoted, column);
             }
         }
         if table.def.key.is_none() {
@@ -633,8 +634,8 @@ pub(crate) fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
 }
 
 /// Appends what an equal value must have in common besides to be the same one: the bytes of text that a collation takes for
-/// equal, the zero's sign, and the text of a JSON document, where 1 equals 1.0.
-fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
+/// equal, the zero's sign, and the text of a JSON document and the types of its parts, where 1 equals 1.0 and a decimal a double.
+fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, table: &str, column: &ColumnDef) {
     let name = quote_name(&column.name);
     match value {
         Value::Bytes(bytes) if column.charset.is_some() => {
@@ -644,11 +645,8 @@ fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
             quoted(out, bytes);
         }
         Value::Json(_) | Value::TypedJson(_) => {
-            out.extend_from_slice(b" AND CAST(CAST(");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b" AS CHAR) AS BINARY)=CAST(CAST(CAST(");
-            write_literal(out, value, column);
-            out.extend_from_slice(b" AS JSON) AS CHAR) AS BINARY)");
+            out.extend_from_slice(b" AND ");
+            write_same_document(out, value, table, column);
         }
         Value::Float(_) | Value::Double(_) => {
             let (zero, negative) = match value {
@@ -664,6 +662,25 @@ fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, column: &ColumnDef) {
         }
         _ => {}
     }
+}
+
+/// Appends a condition that holds for documents of the same text, whose parts have the same types.
+fn write_same_document(out: &mut Vec<u8>, value: &Value<'_>, table: &str, column: &ColumnDef) {
+    // Of what the document is stored as: some parts become others on the way.
+    let document = format!("{table}.{}", quote_name(&column.name));
+    let bytes = |document: &str| format!("CAST(CAST({document} AS CHAR) AS BINARY)");
+    let (ours, theirs) = (
+        json_kinds::expression("wanted.j"),
+        json_kinds::expression(&document),
+    );
+    let same = format!(
+        "(SELECT {}={} AND {ours}={theirs} FROM (SELECT CAST(",
+        bytes("wanted.j"),
+        bytes(&document)
+    );
+    out.extend_from_slice(same.as_bytes());
+    write_literal(out, value, column);
+    out.extend_from_slice(b" AS JSON)j)wanted)");
 }
 
 /// ENUM's error value can't be written by a strict session.

@@ -15,7 +15,7 @@ use crate::link::{self, Link};
 pub(crate) const SESSION: &str = "SET NAMES utf8mb4, time_zone = '+00:00', \
      sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', \
      foreign_key_checks = 0, unique_checks = 1, autocommit = 1, transaction_isolation = 'READ-COMMITTED', \
-     wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600";
+     wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600, group_concat_max_len = 4294967295";
 
 /// What the target is and allows.
 #[derive(Debug, Clone, PartialEq, Eq)]

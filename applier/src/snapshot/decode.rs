@@ -6,8 +6,8 @@ use mysql_async::Value as Wire;
 use outrigger_protocol::value::{Date, Time, TimeOfDay, Value};
 
 use crate::definition::{ColumnDef, ColumnKind};
+use crate::json_kinds;
 use crate::literal::{quote_name, write_literal};
-use crate::snapshot::kinds;
 
 /// How a column is selected: enums, sets and bits by number, all else as stored.
 pub(crate) fn selected(column: &ColumnDef) -> String {
@@ -68,7 +68,7 @@ pub(crate) fn decode(wire: Wire, column: &ColumnDef) -> Option<Value<'static>> {
 pub(crate) fn decode_json(wire: Wire, kinds: Wire) -> Option<Value<'static>> {
     match (wire, kinds) {
         (Wire::NULL, _) => Some(Value::Null),
-        (Wire::Bytes(text), Wire::Bytes(kinds)) => kinds::attach(text, &kinds),
+        (Wire::Bytes(text), Wire::Bytes(kinds)) => json_kinds::attach(text, &kinds),
         _ => None,
     }
 }

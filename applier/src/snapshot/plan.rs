@@ -6,10 +6,11 @@ use mysql_async::Row;
 
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::error::{Error, Side};
+use crate::json_kinds;
 use crate::literal::quote_name;
 use crate::schema::{ObjectKey, Source};
+use crate::snapshot::decode;
 use crate::snapshot::key::{Key, KeyColumn, Range, split};
-use crate::snapshot::{decode, kinds};
 
 /// Everything that reading and writing one table's rows takes.
 #[derive(Debug, Clone)]
@@ -101,7 +102,8 @@ impl TablePlan {
         let table = self.object.quoted();
         let mut columns: Vec<String> = self.selected.iter().map(decode::selected).collect();
         let documents = self.selected.iter().filter(|c| c.kind == ColumnKind::Json);
-        columns.extend(documents.map(|c| kinds::expression(&table, c)));
+        columns
+            .extend(documents.map(|c| json_kinds::expression(&format!("{table}.{}", quote_name(&c.name)))));
         format!("SELECT {} FROM {table}", columns.join(", "))
     }
 

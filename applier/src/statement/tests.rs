@@ -185,19 +185,19 @@ fn idempotent_updates_replace_and_remove_the_old_key() {
 fn without_a_key_equal_is_not_enough() {
     let condition = |column: &ColumnDef, value: &Value<'_>| {
         let mut out = Vec::new();
-        write_exactly(&mut out, value, column);
+        write_exactly(&mut out, value, "`t`", column);
         String::from_utf8(out).unwrap()
     };
     let (json, float) = (plain("j", ColumnKind::Json), plain("f", ColumnKind::Double));
+    let (document, wanted) = (
+        json_kinds::expression("`t`.`j`"),
+        json_kinds::expression("wanted.j"),
+    );
     assert_eq!(
         condition(&json, &Value::Json(Cow::Borrowed(b"[1.0]"))),
         format!(
-            " AND CAST(CAST(`j` AS CHAR) AS BINARY)=CAST(CAST(CAST({} AS JSON) AS CHAR) AS BINARY)",
-            {
-                let mut out = Vec::new();
-                write_literal(&mut out, &Value::Json(Cow::Borrowed(b"[1.0]")), &json);
-                String::from_utf8(out).unwrap()
-            }
+            " AND (SELECT CAST(CAST(wanted.j AS CHAR) AS BINARY)=CAST(CAST(`t`.`j` AS CHAR) AS BINARY) AND {wanted}={document} \
+             FROM (SELECT CAST(_utf8mb4'[1.0]' AS JSON)j)wanted)"
         )
     );
     assert_eq!(condition(&float, &Value::Double(-0.0)), " AND LEFT(`f`,1)='-'");

@@ -11,3 +11,4 @@ UPDATE parts2 SET j = JSON_REMOVE(j, '$[0]', '$.in[0]');
 SET binlog_row_value_options = '';
 UPDATE docs SET v = 1; UPDATE docs SET doc = JSON_SET(doc, '$.price', 2.50, '$.at', CAST('2020-01-01 10:00:00' AS DATETIME)), extra = doc; UPDATE docs SET k = k + 10; DELETE FROM docs WHERE k = 12;
 DELETE FROM parts WHERE id % 3 = 0;
+UPDATE twins SET n = 2 WHERE kind IN ('ARRAY DECIMAL', 'ARRAY UNSIGNED INTEGER', 'ARRAY DATE'); DELETE FROM twins WHERE kind IN ('OBJECT DECIMAL', 'UNSIGNED INTEGER'); UPDATE twins SET n = 3 WHERE kind = 'OBJECT UNSIGNED INTEGER'; CREATE TABLE twins2 LIKE twins; INSERT INTO twins2 (n, j) SELECT 1, j FROM twins ORDER BY n DESC; DELETE FROM twins2 WHERE kind LIKE 'ARRAY I%' OR kind LIKE '%DOUBLE'; UPDATE twins2 SET j = JSON_ARRAY(j) WHERE kind LIKE '%DECIMAL';

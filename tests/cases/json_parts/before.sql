@@ -21,3 +21,6 @@ INSERT INTO parts (j) WITH RECURSIVE n (v, j) AS (SELECT 1, JSON_ARRAY(CAST('202
 INSERT INTO parts (j) WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 900) SELECT JSON_ARRAYAGG(JSON_OBJECT('n', v, 'price', v / 3, 'on', '2020-01-01' + INTERVAL v DAY, 'at', CAST('2020-01-01' AS DATETIME) + INTERVAL v HOUR, 'text', CONCAT('"[{', v))) FROM n;
 CREATE TABLE docs (k INT PRIMARY KEY, n INT, v INT, doc JSON NOT NULL DEFAULT (JSON_ARRAY(CAST('2001-01-01' AS DATE))), price DECIMAL(10, 2) AS (doc->>'$.price') STORED, extra JSON);
 INSERT INTO docs (k, doc) VALUES (1, JSON_OBJECT('price', 1.50, 'until', CAST('2020-01-01' AS DATE))), (2, '{"price": 1.5}'); INSERT INTO docs (k) VALUES (3);
+-- Rows without a key that differ by the type of a part alone; the generated column tells which is which.
+CREATE TABLE twins (n INT, j JSON, kind VARCHAR(100) AS (CONCAT_WS(' ', JSON_TYPE(j), JSON_TYPE(j -> '$[0]'), JSON_TYPE(j -> '$.a'))) STORED);
+INSERT INTO twins (n, j) VALUES (1, JSON_ARRAY(1.5e0)), (1, JSON_ARRAY(1.5)), (1, '[5]'), (1, JSON_ARRAY(CAST(5 AS UNSIGNED))), (1, JSON_ARRAY(CAST(5 AS DECIMAL(3, 0)))), (1, '{"a": 7}'), (1, JSON_OBJECT('a', CAST(7 AS UNSIGNED))), (1, JSON_OBJECT('a', CAST(7 AS DECIMAL(3, 0)))), (1, '9'), (1, CAST(CAST(9 AS UNSIGNED) AS JSON)), (1, '["2020-01-01"]'), (1, JSON_ARRAY(CAST('2020-01-01' AS DATE)));

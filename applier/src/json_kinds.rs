@@ -1,4 +1,4 @@
-//! What a JSON document's text does not tell when it is read with a query: which of its parts are decimals, dates, times, bytes.
+//! What a JSON document's text does not tell, to whoever reads or compares it with a query: which of its parts are decimals, dates, times, bytes.
 //!
 //! Beside each document the source is asked for its parts' types, as letters: of the document itself, of all members of
 //! objects, of all items of arrays. `**` visits containers in the text's order, each with all its parts, before any of what they
@@ -8,16 +8,14 @@ use std::borrow::Cow;
 
 use outrigger_protocol::value::{JsonKind, TypedJson, TypedPart, Value};
 
-use crate::definition::ColumnDef;
-use crate::literal::{quote_name, value_length};
+use crate::literal::value_length;
 
 /// What the expression gives where the text tells all.
 const PLAIN: &[u8] = b".||";
 
-/// An expression for the parts of the column's documents: `document|members|items`, each of the last two empty where all parts
-/// are what the text says. `table` is quoted.
-pub(super) fn expression(table: &str, column: &ColumnDef) -> String {
-    let document = format!("{table}.{}", quote_name(&column.name));
+/// An expression for the parts of a column's documents: `document|members|items`, each of the last two empty where all parts
+/// are what the text says. `document` is the column, with its table and quoted. The session's `group_concat_max_len` must not cut it.
+pub(crate) fn expression(document: &str) -> String {
     let number = |value: &str| {
         format!(
             "FIELD(JSON_TYPE({value}),'DECIMAL','DATE','TIME','DATETIME','TIMESTAMP','BLOB','BIT','OPAQUE','GEOMETRY','UNSIGNED INTEGER')"
@@ -34,14 +32,14 @@ pub(super) fn expression(table: &str, column: &ColumnDef) -> String {
     };
     format!(
         "CONCAT({},'|',{},'|',{})",
-        letter(&document),
+        letter(document),
         parts("$**.*"),
         parts("$**[*]")
     )
 }
 
 /// The document with what the expression gave for it; `None` where the two don't belong together.
-pub(super) fn attach(text: Vec<u8>, kinds: &[u8]) -> Option<Value<'static>> {
+pub(crate) fn attach(text: Vec<u8>, kinds: &[u8]) -> Option<Value<'static>> {
     if kinds == PLAIN {
         return Some(Value::Json(Cow::Owned(text)));
     }
