@@ -393,3 +393,44 @@ async fn triggers_and_events_do_not_act_on_the_target() {
         rig.assert_equal(&["app"]).await;
     }
 }
+
+/// The oldest group waits for a lock in vain, again and again: those behind it are undone each time, and none overtakes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_lock_is_not_overtaken() {
+    let mut rig = Rig::new(&Plan {
+        task: "group = { max_transactions = 1, lanes = 4 }",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY, v INT); INSERT INTO app.t VALUES (1, 0), (2, 0), (3, 0), (4, 0)")
+        .await;
+    rig.start();
+    rig.settle().await;
+    let mut lock = rig.target_conn().await;
+    run(
+        &mut lock,
+        "START TRANSACTION;\nSELECT 1 FROM app.t WHERE id = 1 FOR UPDATE",
+    )
+    .await;
+    for id in 1..=4 {
+        rig.on_source(&format!("UPDATE app.t SET v = 1 WHERE id = {id}")).await;
+    }
+    let mut target = rig.target_conn().await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let visible: Option<i64> = target.query_first("SELECT SUM(v) FROM app.t").await.unwrap();
+        assert_eq!(visible, Some(0), "a later transaction is visible");
+        let status = rig.sidecar.status().unwrap();
+        if status["tasks"][0]["retries"].as_u64().unwrap() >= 3 {
+            break;
+        }
+        assert!(Instant::now() < until, "{status:#}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // It was undone and executed again by the same process, on the same connections.
+    let status = rig.sidecar.status().unwrap();
+    assert_eq!(status["tasks"][0]["state"], "synchronizing", "{status:#}");
+    run(&mut lock, "ROLLBACK").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
