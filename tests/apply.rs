@@ -413,7 +413,8 @@ async fn whoever_waits_for_a_lock_is_not_overtaken() {
     )
     .await;
     for id in 1..=4 {
-        rig.on_source(&format!("UPDATE app.t SET v = 1 WHERE id = {id}")).await;
+        rig.on_source(&format!("UPDATE app.t SET v = 1 WHERE id = {id}"))
+            .await;
     }
     let mut target = rig.target_conn().await;
     let until = Instant::now() + PATIENCE;
