@@ -6,13 +6,17 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Everything that each crate may depend on; ARCHITECTURE.md explains the arrows.
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
-    let all = ["applier", "capture", "protocol", "proxy", "storage"];
+    let all = ["applier", "capture", "protocol", "proxy", "storage", "tls"];
     BTreeMap::from([
         ("outrigger-protocol", BTreeSet::new()),
         ("outrigger-storage", BTreeSet::from(["protocol"])),
-        ("outrigger-capture", BTreeSet::from(["protocol", "storage"])),
+        ("outrigger-tls", BTreeSet::from(["protocol"])),
+        (
+            "outrigger-capture",
+            BTreeSet::from(["protocol", "storage", "tls"]),
+        ),
         ("outrigger-applier", BTreeSet::from(["protocol", "storage"])),
-        ("outrigger-proxy", BTreeSet::from(["protocol"])),
+        ("outrigger-proxy", BTreeSet::from(["protocol", "tls"])),
         ("outrigger", BTreeSet::from(all)),
         ("outrigger-bench", all.into_iter().chain(["outrigger"]).collect()),
     ])

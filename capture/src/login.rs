@@ -12,11 +12,11 @@ use outrigger_protocol::auth::{
 use outrigger_protocol::endpoint::{Address, Endpoint};
 use outrigger_protocol::handshake::{Capabilities, Greeting, HandshakeResponse};
 use outrigger_protocol::reply::ERR;
+use outrigger_tls::{Connector, rsa};
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::connection::server_error;
-use crate::public_key;
-use crate::tls;
 use crate::version::Version;
 use crate::wire::Wire;
 
@@ -56,7 +56,7 @@ pub(crate) async fn login(
     };
     let mut nonce = greeting.auth_data;
     let password = endpoint.password.expose().as_bytes();
-    let connector = tls::connector(endpoint, greeting.capabilities.contains(Capabilities::SSL))?;
+    let connector = connector(endpoint, greeting.capabilities.contains(Capabilities::SSL))?;
     let mut response = HandshakeResponse {
         capabilities: WANTED & greeting.capabilities,
         max_packet_size: MAX_PACKET,
@@ -113,6 +113,19 @@ pub(crate) async fn login(
     }
 }
 
+/// How to protect the link; `None`: not at all. `offered`: the server can do TLS.
+fn connector(endpoint: &Endpoint, offered: bool) -> Result<Option<Connector>, Error> {
+    let made = outrigger_tls::is_wanted(endpoint, offered).and_then(|wanted| {
+        wanted
+            .then(|| Connector::new(endpoint, endpoint.tls_identity.as_ref()))
+            .transpose()
+    });
+    made.map_err(|error| Error::Tls {
+        address: endpoint.address.clone(),
+        what: error.to_string(),
+    })
+}
+
 /// The server has no cached hash: it wants the password itself.
 async fn prove_in_full(
     wire: &mut Wire,
@@ -122,7 +135,8 @@ async fn prove_in_full(
 ) -> Result<(), Error> {
     let password = endpoint.password.expose().as_bytes();
     if unheard {
-        return wire.send(&[password, &[0]].concat(), DOING, patience).await;
+        let clear = Zeroizing::new([password, &[0]].concat());
+        return wire.send(&clear, DOING, patience).await;
     }
     wire.send(&[SHA2_REQUEST_PUBLIC_KEY], DOING, patience).await?;
     let packet = wire.receive(DOING, patience).await?;
@@ -131,8 +145,8 @@ async fn prove_in_full(
         Ok(Some(AuthPacket::Err)) => return Err(denial(endpoint, packet)),
         _ => return Err(protocol(endpoint, "no RSA public key".to_owned())),
     };
-    let secret = public_key::encrypt(&auth::xor_password(password, nonce), key)
-        .map_err(|what| protocol(endpoint, what.to_owned()))?;
+    let hidden = Zeroizing::new(auth::xor_password(password, nonce));
+    let secret = rsa::encrypt(&hidden, key).map_err(|what| protocol(endpoint, what.to_owned()))?;
     wire.send(&secret, DOING, patience).await
 }
 

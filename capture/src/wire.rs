@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use outrigger_protocol::endpoint::Address;
 use outrigger_protocol::packet::{self, HEADER_SIZE, PacketHeader};
+use outrigger_tls::Connector;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::Error;
 use crate::semi_sync;
-use crate::tls::{self, Connector};
 
 /// Bytes of the read buffer; it grows for a larger packet and shrinks back after it.
 const READ_BYTES: usize = 256 * 1024;
@@ -171,7 +171,15 @@ impl Wire {
                 self.link = Box::new(link);
                 Ok(())
             }
-            Ok(Err(error)) => Err(tls::explain(&self.address, error)),
+            Ok(Err(outrigger_tls::Error::Unfit(what))) => Err(Error::Tls {
+                address: self.address.clone(),
+                what,
+            }),
+            Ok(Err(outrigger_tls::Error::Broken(source))) => Err(Error::Broken {
+                address: self.address.clone(),
+                doing: "beginning TLS",
+                source,
+            }),
             Err(_elapsed) => Err(Error::Silent {
                 address: self.address.clone(),
                 doing: "beginning TLS",
