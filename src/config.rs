@@ -279,9 +279,24 @@ impl<'d> Reader<'d> {
                 *path = self.folder.join(&*path);
             }
         }
-        config
-            .validate()
-            .map_err(|error| self.document.wrong(part, "listen", error.to_string()))?;
+        let tls = self.document.part_in(part, "tls")?;
+        if let Some(part) = tls {
+            config.tls = self.document.read(part)?;
+            let tls = &mut config.tls;
+            for path in [&mut tls.cert, &mut tls.key, &mut tls.client_ca]
+                .into_iter()
+                .flatten()
+            {
+                *path = self.folder.join(&*path);
+            }
+        }
+        config.validate().map_err(|error| {
+            let (part, key) = match (&error, tls) {
+                (outrigger_proxy::Error::Tls(_), Some(tls)) => (tls, "ssl_mode"),
+                _ => (part, "listen"),
+            };
+            self.document.wrong(part, key, error.to_string())
+        })?;
         self.judge(
             part,
             within("connect_timeout", config.connect_timeout, TENTH, 10 * MINUTE)

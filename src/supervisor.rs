@@ -145,7 +145,7 @@ impl Sidecar {
             None => None,
             Some(proxy) => {
                 stopping += proxy.drain_timeout;
-                Some(Proxy::bind(proxy, config.capture.source.address.clone()).await?)
+                Some(Proxy::bind(proxy, config.capture.source.clone()).await?)
             }
         };
         let observed_proxy = proxy.as_ref().map(|proxy| ObservedProxy {

@@ -13,6 +13,7 @@ mod divergence;
 mod large;
 mod layout;
 mod limits;
+mod links;
 mod log;
 mod look;
 mod offline;

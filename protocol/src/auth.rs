@@ -2,7 +2,7 @@
 //! plugins talk.
 //!
 //! RSA (the full path of `caching_sha2_password` over an unsafe link) is left to who connects; [`xor_password`] makes what is to
-//! be encrypted.
+//! be encrypted, [`unxor_password`] undoes it.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,8 @@ use crate::cursor::{Cursor, Truncated};
 pub const NATIVE_PASSWORD: &str = "mysql_native_password";
 /// The plugin of MySQL since 8.0.
 pub const CACHING_SHA2_PASSWORD: &str = "caching_sha2_password";
+/// Deprecated since 8.0: the password itself is always wanted, over TLS as it is, else by RSA.
+pub const SHA256_PASSWORD: &str = "sha256_password";
 /// The plugin that sends the password as it is.
 pub const CLEAR_PASSWORD: &str = "mysql_clear_password";
 
@@ -29,6 +31,8 @@ pub const SHA2_FAST_AUTH_SUCCESS: u8 = 0x03;
 pub const SHA2_FULL_AUTHENTICATION: u8 = 0x04;
 /// What a client sends to be given the server's RSA key.
 pub const SHA2_REQUEST_PUBLIC_KEY: u8 = 0x02;
+/// The same for [`SHA256_PASSWORD`].
+pub const SHA256_REQUEST_PUBLIC_KEY: u8 = 0x01;
 
 /// `SHA1(password) XOR SHA1(nonce, SHA1(SHA1(password)))`; nothing for an empty password.
 pub fn native_password(password: &[u8], nonce: &[u8]) -> Vec<u8> {
@@ -67,6 +71,13 @@ pub fn xor_password(password: &[u8], nonce: &[u8]) -> Vec<u8> {
         .zip(nonce.iter().cycle())
         .map(|(left, right)| left ^ right)
         .collect()
+}
+
+/// Undoes [`xor_password`] in place; the zero stays.
+pub fn unxor_password(hidden: &mut [u8], nonce: &[u8]) {
+    for (byte, mask) in hidden.iter_mut().zip(nonce.iter().cycle()) {
+        *byte ^= mask;
+    }
 }
 
 fn xor(left: &[u8], right: &[u8]) -> Vec<u8> {
@@ -164,6 +175,11 @@ mod tests {
     fn xored_passwords_come_back() {
         assert_eq!(xor_password(b"abc", &[1, 2]), [b'a' ^ 1, b'b' ^ 2, b'c' ^ 1, 2]);
         assert_eq!(xor_password(b"abc", b""), b"abc\0");
+        for nonce in [b"12".as_slice(), b""] {
+            let mut hidden = xor_password(b"abc", nonce);
+            unxor_password(&mut hidden, nonce);
+            assert_eq!(hidden, b"abc\0");
+        }
     }
 
     proptest! {

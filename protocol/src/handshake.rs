@@ -2,10 +2,12 @@
 //!
 //! Layouts: `HandshakeV10`, `HandshakeResponse41`, `SSLRequest` of MySQL's protocol documentation. A relay does not encode
 //! anew what it passes on: it looks at [`Greeting`] and [`HandshakeResponse`] and edits the capability bits in place with
-//! [`mask_greeting`].
+//! [`edit_greeting`].
 
+mod change_user;
 mod flags;
 
+pub use change_user::{ChangeUser, Rest};
 pub use flags::{Capabilities, StatusFlags};
 
 use crate::cursor::{Cursor, Truncated, put_lenenc, put_lenenc_bytes};
@@ -127,13 +129,16 @@ impl Greeting {
     }
 }
 
-/// Clears `unwanted` in the capabilities that a greeting offers, in place, and returns what is left.
+/// Changes the capabilities that a greeting offers, in place, to what `edit` makes of them, and returns them.
 ///
 /// Where the greeting is MariaDB's (it does not set [`Capabilities::LONG_PASSWORD`]), its own further capabilities, in the last
 /// four reserved bytes, are cleared too: they change the form of replies.
-pub fn mask_greeting(payload: &mut [u8], unwanted: Capabilities) -> Result<Capabilities, Error> {
+pub fn edit_greeting(
+    payload: &mut [u8],
+    edit: impl FnOnce(Capabilities) -> Capabilities,
+) -> Result<Capabilities, Error> {
     let greeting = Greeting::parse(payload)?;
-    let left = greeting.capabilities.difference(unwanted);
+    let left = edit(greeting.capabilities);
     let bits = left.bits().to_le_bytes();
     // Version byte, server version and its zero, connection id, nonce's head, filler.
     let low = 1 + greeting.server_version.len() + 1 + 4 + AUTH_DATA_HEAD + 1;
@@ -323,7 +328,7 @@ mod tests {
         );
         assert_eq!(greeting.encode(), payload);
         let unwanted = Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
-        let left = mask_greeting(&mut payload, unwanted).expect("a greeting");
+        let left = edit_greeting(&mut payload, |offered| offered - unwanted).expect("a greeting");
         assert_eq!(left, greeting.capabilities - unwanted);
         assert_eq!(Greeting::parse(&payload).expect("still one").capabilities, left);
     }
@@ -342,15 +347,15 @@ mod tests {
         }
 
         #[test]
-        fn masking_touches_only_capabilities(bits: u32, unwanted: u32, version in text()) {
+        fn editing_touches_only_capabilities(bits: u32, wanted: u32, version in text()) {
             let capabilities = Capabilities::from_bits_retain(bits) | Capabilities::LONG_PASSWORD;
-            let unwanted = Capabilities::from_bits_retain(unwanted);
+            let wanted = Capabilities::from_bits_retain(wanted);
             let greeting = Greeting {
                 server_version: version, connection_id: 7, capabilities, collation: 255, status: StatusFlags::AUTOCOMMIT,
                 auth_data: vec![9; 20], auth_plugin: b"p".to_vec(),
             };
             let mut payload = greeting.encode();
-            mask_greeting(&mut payload, unwanted).expect("a greeting");
+            edit_greeting(&mut payload, |_offered| wanted).expect("a greeting");
             let mut restored = payload.clone();
             let differing = payload.iter().zip(greeting.encode()).filter(|(a, b)| **a != *b).count();
             prop_assert!(differing <= 4);
@@ -379,9 +384,9 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(mut bytes: Vec<u8>) {
             let _ = (Greeting::parse(&bytes).is_ok(), HandshakeResponse::parse(&bytes).is_ok(), is_tls_request(&bytes));
-            std::hint::black_box(mask_greeting(&mut bytes, Capabilities::SSL).is_ok());
+            std::hint::black_box(edit_greeting(&mut bytes, |offered| !offered).is_ok());
             bytes.insert(0, 10);
-            std::hint::black_box(mask_greeting(&mut bytes, Capabilities::SSL).is_ok());
+            std::hint::black_box(edit_greeting(&mut bytes, |offered| !offered).is_ok());
         }
     }
 }

@@ -16,9 +16,6 @@ use crate::error::Error;
 pub struct Config {
     /// Where applications connect: `"ip:port"` (port 0 takes a free one) or the path of a unix socket. Default
     /// `["127.0.0.1:3307"]`, at least one.
-    ///
-    /// A client should arrive by the same kind of transport as the source is reached by: over a unix socket the source takes the link for
-    /// safe and expects a password in clear where a TCP client encrypts it (the full path of `caching_sha2_password`).
     pub listen: Vec<ListenAddress>,
     /// The most connections at a time; one more is answered with MySQL's error 1040. Default 1000, 1 to 1,000,000.
     pub max_connections: usize,
@@ -35,6 +32,49 @@ pub struct Config {
     /// How long a TCP peer may be silent before the kernel asks whether it is still there. Default 60 s, at least 1 s.
     #[serde(with = "humantime_serde")]
     pub keepalive: Duration,
+    /// TLS towards clients. Read from a section of its own.
+    #[serde(skip)]
+    pub tls: TlsConfig,
+}
+
+/// TLS between clients and the proxy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Whether clients may or must come over TLS (1.2 or later). Default off.
+    pub ssl_mode: SslMode,
+    /// The proxy's certificate, and those between it and an authority: a PEM file, read again when it changes. Needed unless off.
+    pub cert: Option<PathBuf>,
+    /// That certificate's private key: a PEM file. Needed unless off.
+    pub key: Option<PathBuf>,
+    /// The authorities that sign clients' certificates: a PEM file. A client need not have one; what it shows is verified. Without it
+    /// clients are not asked.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    fn validate(&self) -> Result<(), Error> {
+        let named = [self.cert.is_some(), self.key.is_some()];
+        match (self.ssl_mode, named) {
+            (SslMode::Optional | SslMode::Required, [false, _] | [_, false]) => Err(Error::Tls(
+                "TLS with clients needs the proxy's certificate and its private key: set `cert` and `key`",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether clients come over TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SslMode {
+    /// It is not offered.
+    #[default]
+    Off,
+    /// As each client likes.
+    Optional,
+    /// A client over TCP without TLS is refused with MySQL's error 3159. A unix socket is safe as it is.
+    Required,
 }
 
 impl Default for Config {
@@ -46,6 +86,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(60),
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -64,7 +105,7 @@ impl Config {
         } else if self.keepalive < Duration::from_secs(1) {
             "keepalive: must be at least 1s"
         } else {
-            return Ok(());
+            return self.tls.validate();
         };
         Err(Error::Config(fault))
     }
@@ -146,5 +187,13 @@ mod tests {
             ..Config::default()
         };
         assert!(zero.validate().is_err());
+        let bare = Config {
+            tls: TlsConfig {
+                ssl_mode: SslMode::Optional,
+                ..TlsConfig::default()
+            },
+            ..Config::default()
+        };
+        assert!(bare.validate().is_err());
     }
 }

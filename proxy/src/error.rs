@@ -10,6 +10,9 @@ pub enum Error {
     /// A setting is out of its bounds.
     #[error("proxy configuration: {0}")]
     Config(&'static str),
+    /// A setting of `[proxy.tls]` is not right.
+    #[error("proxy configuration: {0}")]
+    Tls(&'static str),
     /// A listen address is neither `ip:port` nor a path.
     #[error(
         "proxy configuration: {0:?} is no address to listen at: write \"ip:port\" or the absolute path of a unix socket"
@@ -26,6 +29,15 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
+    /// The certificate for clients can't be used.
+    #[error("proxy.tls: {0}")]
+    Certificate(#[source] outrigger_tls::Error),
+    /// TLS to the source can't be set up.
+    #[error("proxy: TLS to the source: {0}")]
+    Upstream(#[source] outrigger_tls::Error),
+    /// No key could be made for clients without TLS.
+    #[error("proxy: {0}")]
+    Key(#[source] outrigger_tls::Error),
     /// One of the proxy's own tasks panicked.
     #[error("the proxy's listener at {0} ended by a defect of the proxy; the log has its message")]
     Defect(ListenAddress),

@@ -1,74 +1,44 @@
-//! The first two packets of a session: the source's greeting, in which capabilities that the relay can't follow are masked, and the client's
-//! response, in which they must be absent. All that follows of the handshake is relayed unread.
+//! The first two packets of a session: the source's greeting, in which the proxy's own TLS stands for the source's and capabilities that
+//! the relay can't follow are masked, and the client's response, in which they must be absent.
 
-use std::io;
-
-use outrigger_protocol::handshake::{Capabilities, mask_greeting, response_capabilities};
-use outrigger_protocol::packet::{HEADER_SIZE, PacketHeader, join};
+use outrigger_protocol::handshake::{self, Capabilities, edit_greeting, response_capabilities};
 use outrigger_protocol::reply::{ERR, ErrPacket};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::stream::Stream;
+use crate::bridge::Payload;
 
 /// What would hide the session's packets from the relay.
-const UNWANTED: Capabilities = Capabilities::SSL
-    .union(Capabilities::COMPRESS)
-    .union(Capabilities::ZSTD_COMPRESSION);
+const UNWANTED: Capabilities = Capabilities::COMPRESS.union(Capabilities::ZSTD_COMPRESSION);
 
-/// No greeting and no response is longer.
-const LIMIT: usize = 64 * 1024;
+/// Bytes of a response before the user's name: a request for TLS.
+const TLS_REQUEST: usize = 32;
 
-/// Reads the source's first packet, whole, header included.
-pub(crate) async fn receive_greeting(upstream: &mut Stream) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(256);
-    loop {
-        if let Some(first) = join(&bytes, LIMIT).map_err(io::Error::other)? {
-            let size = first.consumed;
-            bytes.truncate(size);
-            return Ok(bytes);
-        }
-        if upstream.read_buf(&mut bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
+/// Where the flag for TLS stands in a response.
+const TLS_BYTE: usize = 1;
+const TLS_BIT: u8 = Capabilities::SSL.bits().to_le_bytes()[TLS_BYTE];
 
 /// True when the source refuses the connection instead of greeting.
 pub(crate) fn is_refusal(greeting: &[u8]) -> bool {
-    greeting.get(HEADER_SIZE) == Some(&ERR)
+    greeting.first() == Some(&ERR)
 }
 
-/// Masks a greeting packet in place and returns the capabilities that it still offers.
-pub(crate) fn mask(greeting: &mut [u8]) -> Result<Capabilities, outrigger_protocol::handshake::Error> {
-    match greeting.get_mut(HEADER_SIZE..) {
-        Some(payload) => mask_greeting(payload, UNWANTED),
-        None => mask_greeting(&mut [], UNWANTED),
-    }
+/// Edits a greeting in place so that it offers what the proxy can do; `tls` is whether TLS is among that.
+pub(crate) fn offer(greeting: &mut [u8], tls: bool) -> Result<(), handshake::Error> {
+    edit_greeting(greeting, |mut offered| {
+        offered.remove(UNWANTED);
+        offered.set(Capabilities::SSL, tls);
+        offered
+    })
+    .map(drop)
 }
 
-/// Reads the client's first bytes: its response's header and capabilities at least. `None` when it left before.
-pub(crate) async fn receive_response(client: &mut Stream) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::with_capacity(512);
-    loop {
-        if let Some((header, payload)) = bytes.split_first_chunk::<HEADER_SIZE>()
-            && payload.len() >= PacketHeader::parse(*header).size().min(size_of::<Capabilities>())
-        {
-            return Ok(Some(bytes));
-        }
-        if client.read_buf(&mut bytes).await? == 0 {
-            return Ok(None);
-        }
-    }
-}
-
-/// What the client asks for, or the error it gets if that is something that it was not offered.
-pub(crate) fn check(response: &[u8]) -> Result<Capabilities, ErrPacket<'static>> {
-    let Some(wanted) = response.get(HEADER_SIZE..).and_then(response_capabilities) else {
+/// What the client asks for, or the error it gets if that is something that it was not offered. `over_tls`: it came over TLS.
+pub(crate) fn check(response: &[u8], over_tls: bool) -> Result<Capabilities, ErrPacket<'static>> {
+    let Some(wanted) = response_capabilities(response) else {
         return Ok(Capabilities::empty());
     };
     let refusal = if !wanted.contains(Capabilities::PROTOCOL_41) {
         "this client speaks the protocol of MySQL before 4.1; use a newer one"
-    } else if wanted.contains(Capabilities::SSL) {
+    } else if wanted.contains(Capabilities::SSL) && !over_tls {
         "this client asks for TLS, which the proxy does not offer; connect with ssl-mode=DISABLED or PREFERRED"
     } else if wanted.intersects(UNWANTED) {
         "this client asks for compression, which the proxy does not offer; connect without it"
@@ -78,39 +48,57 @@ pub(crate) fn check(response: &[u8]) -> Result<Capabilities, ErrPacket<'static>>
     Err(ErrPacket::new(1043, "08S01", format!("Bad handshake: {refusal}")))
 }
 
-/// Writes all of `bytes`.
-pub(crate) async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes).await
+/// Makes the response fit the link to the source, and returns the request for TLS that goes before it if that is to have TLS. The
+/// source keeps the capabilities of the request, so they are the response's to the bit.
+pub(crate) fn fit(response: &mut Payload, tls: bool) -> Option<Vec<u8>> {
+    let flags = response.get_mut(TLS_BYTE)?;
+    if !tls {
+        *flags &= !TLS_BIT;
+        return None;
+    }
+    *flags |= TLS_BIT;
+    response.get(..TLS_REQUEST).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]
 mod tests {
-    use outrigger_protocol::packet::put;
+    use zeroize::Zeroizing;
 
     use super::*;
 
-    fn response(wanted: Capabilities) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        put(
-            &mut bytes,
-            &[wanted.bits().to_le_bytes().as_slice(), &[0; 28]].concat(),
-            1,
-        );
-        bytes
+    fn response(wanted: Capabilities) -> Payload {
+        Zeroizing::new([wanted.bits().to_le_bytes().as_slice(), &[0; 28], b"app\0"].concat())
     }
 
     #[test]
     fn unoffered_wishes_are_refused_with_advice() {
         let plain = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
-        assert_eq!(check(&response(plain)), Ok(plain));
+        assert_eq!(check(&response(plain), false), Ok(plain));
         for (wish, word) in [
             (Capabilities::SSL, "TLS"),
             (Capabilities::COMPRESS, "compression"),
             (Capabilities::ZSTD_COMPRESSION, "compression"),
         ] {
-            let error = check(&response(plain | wish)).expect_err("refused");
+            let error = check(&response(plain | wish), false).expect_err("refused");
             assert!(error.code == 1043 && error.text().contains(word), "{error}");
         }
-        assert!(check(&response(Capabilities::LONG_PASSWORD)).is_err());
+        assert!(check(&response(Capabilities::LONG_PASSWORD), false).is_err());
+        let secured = plain | Capabilities::SSL;
+        assert_eq!(check(&response(secured), true), Ok(secured));
+    }
+
+    #[test]
+    fn a_response_fits_the_sources_link_whatever_the_clients() {
+        let plain = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
+        let secured = plain | Capabilities::SSL;
+        for wanted in [plain, secured] {
+            let mut fitted = response(wanted);
+            assert_eq!(fit(&mut fitted, false), None);
+            assert_eq!(fitted, response(plain));
+            let mut fitted = response(wanted);
+            assert_eq!(fit(&mut fitted, true).as_deref(), Some(&response(secured)[..32]));
+            assert_eq!(fitted, response(secured));
+        }
+        assert_eq!(fit(&mut Payload::default(), true), None);
     }
 }

@@ -5,14 +5,19 @@
 //! may be closed without breaking anything, and where a [`guard`] may refuse a command.
 //!
 //! - [`Proxy`] binds addresses, accepts up to a limit, drains when it is stopped.
-//! - `session` leads one connection: upstream, greeting, relay, farewell. `relay` moves the bytes.
+//! - `session` leads one connection: handshake, relay, farewell. `relay` moves the bytes.
+//! - `handshake` passes the packets up to the end of authentication, with TLS on either side; `bridge` is the pure machine that says
+//!   what each side must be told where their links differ in safety. The proxy keeps no password.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
+mod bridge;
+mod certificate;
 mod config;
 mod error;
 mod framing;
 mod greeting;
 pub mod guard;
+mod handshake;
 mod listener;
 mod metrics;
 mod phase;
@@ -20,8 +25,10 @@ mod pipe;
 mod relay;
 mod session;
 mod stream;
+mod upstream;
+mod wire;
 
-pub use config::{Config, ListenAddress};
+pub use config::{Config, ListenAddress, SslMode, TlsConfig};
 pub use error::Error;
 pub use listener::Proxy;
 pub use metrics::Metrics;

@@ -6,20 +6,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::endpoint::Address;
+use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::packet::put;
+use outrigger_tls::rsa::KeyPair;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use crate::certificate::Certificate;
 use crate::config::{Config, ListenAddress};
 use crate::error::Error;
 use crate::guard::{Guard, PassAll};
 use crate::metrics::Metrics;
 use crate::session::{self, Shared};
 use crate::stream::Stream;
+use crate::upstream::Upstream;
 
 /// How long accepting pauses after the system refused (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,9 +42,16 @@ enum Listener {
 impl Proxy {
     /// Listens at the configured addresses. Connections wait in the kernel until [`run`](Self::run).
     ///
-    /// A unix socket left behind by a process that is gone is replaced. `upstream` is the source.
-    pub async fn bind(config: Config, upstream: Address) -> Result<Self, Error> {
+    /// A unix socket left behind by a process that is gone is replaced. `upstream` is the source and how links to it are protected; its
+    /// account and password are not used, sessions log in with the client's.
+    pub async fn bind(config: Config, upstream: Endpoint) -> Result<Self, Error> {
         config.validate()?;
+        let upstream = Upstream::new(upstream).map_err(Error::Upstream)?;
+        let certificate = Certificate::load(&config.tls)?.map(Arc::new);
+        let key = match upstream.may_be_safe() {
+            true => Some(make_key().await?),
+            false => None,
+        };
         let mut listeners = Vec::new();
         for address in &config.listen {
             let bound = Listener::bind(address).await;
@@ -58,6 +68,8 @@ impl Proxy {
             shared: Shared {
                 config,
                 upstream,
+                certificate,
+                key,
                 guard: Arc::new(PassAll),
                 metrics,
             },
@@ -91,6 +103,13 @@ impl Proxy {
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
         let shared = Arc::new(self.shared);
         let mut accepting = JoinSet::new();
+        if let Some(certificate) = &shared.certificate {
+            let watching = Arc::clone(certificate).watch(Arc::clone(&shared.metrics), cancel.clone());
+            accepting.spawn(async move {
+                watching.await;
+                Ok(())
+            });
+        }
         for listener in self.listeners {
             let address = listener.address().clone();
             let serving = serve(
@@ -120,6 +139,13 @@ impl Proxy {
         }
         outcome
     }
+}
+
+/// The key pair for clients without TLS before a safe link to the source.
+async fn make_key() -> Result<KeyPair, Error> {
+    let made = tokio::task::spawn_blocking(KeyPair::generate).await;
+    made.unwrap_or_else(|cause| Err(outrigger_tls::Error::Unfit(cause.to_string())))
+        .map_err(Error::Key)
 }
 
 impl Listener {
@@ -186,7 +212,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 /// Accepts at one address and owns the sessions that begin there.
 async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>, cancel: CancellationToken) {
     let mut sessions = JoinSet::new();
-    info!(address = %listener.address(), upstream = %shared.upstream, "the proxy listens");
+    info!(address = %listener.address(), upstream = %shared.upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
             // Accepting and joining are cancellation-safe.
@@ -246,6 +272,7 @@ fn refuse(client: Stream, metrics: &Metrics) {
     let told = match client {
         Stream::Tcp(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
         Stream::Unix(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
+        Stream::Tls(_) => Ok(()),
     };
     if let Err(cause) = told {
         debug!(%cause, "a client left before it was refused");

@@ -14,6 +14,9 @@ pub struct Metrics {
     commands: [Counter; CommandByte::ALL.len()],
     unknown_commands: Counter,
     unfollowed: Counter,
+    tls_failures: Counter,
+    certificate_loads: Counter,
+    certificate_failures: Counter,
 }
 
 impl Metrics {
@@ -45,6 +48,14 @@ impl Metrics {
             "outrigger_proxy_unfollowed_total",
             "Sessions whose packets the proxy could not follow any more: relayed on, but closed late when it drains"
         );
+        describe_counter!(
+            "outrigger_proxy_tls_failures_total",
+            "Handshakes of TLS with clients that failed"
+        );
+        describe_counter!(
+            "outrigger_proxy_certificate_reloads_total",
+            "Changes of the proxy's certificate that were taken up, or were not because it does not serve"
+        );
         Self {
             connections: gauge!("outrigger_proxy_connections"),
             accepted: counter!("outrigger_proxy_connections_total"),
@@ -56,6 +67,9 @@ impl Metrics {
                 .map(|command| counter!("outrigger_proxy_commands_total", "command" => command.name())),
             unknown_commands: counter!("outrigger_proxy_commands_total", "command" => "unknown"),
             unfollowed: counter!("outrigger_proxy_unfollowed_total"),
+            tls_failures: counter!("outrigger_proxy_tls_failures_total"),
+            certificate_loads: counter!("outrigger_proxy_certificate_reloads_total", "outcome" => "loaded"),
+            certificate_failures: counter!("outrigger_proxy_certificate_reloads_total", "outcome" => "failed"),
         }
     }
 
@@ -80,6 +94,18 @@ impl Metrics {
 
     pub(crate) fn read_from_upstream(&self, bytes: usize) {
         self.answered.increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn tls_failed(&self) {
+        self.tls_failures.increment(1);
+    }
+
+    pub(crate) fn certificate_loaded(&self) {
+        self.certificate_loads.increment(1);
+    }
+
+    pub(crate) fn certificate_failed(&self) {
+        self.certificate_failures.increment(1);
     }
 
     pub(crate) fn unfollowed(&self) {

@@ -32,7 +32,7 @@ pub(crate) struct Packet<'a> {
 pub(crate) enum FromClient {
     /// A command; `None` for a byte that MySQL has no command for.
     Command(Option<CommandByte>),
-    /// Part of an exchange that the server began: authentication, a local file.
+    /// Part of an exchange that the server began: a local file.
     Answer,
     /// Nothing is known any more.
     Unknown,
@@ -61,20 +61,17 @@ pub(crate) struct Phase {
     capabilities: Capabilities,
     outstanding: VecDeque<Outstanding>,
     status: StatusFlags,
-    authenticated: bool,
     quitting: bool,
     lost: Option<Lost>,
 }
 
 impl Phase {
-    /// A session whose greeting was sent: the client's response and the end of authentication are next. `capabilities` are those on which
-    /// both sides agree.
-    pub(crate) fn new(capabilities: Capabilities) -> Self {
+    /// A session that has authenticated and is in this status. `capabilities` are those on which both sides agree.
+    pub(crate) fn new(capabilities: Capabilities, status: StatusFlags) -> Self {
         Self {
             capabilities,
-            outstanding: VecDeque::from([Outstanding::Reply(Reply::Auth)]),
-            status: StatusFlags::empty(),
-            authenticated: false,
+            outstanding: VecDeque::new(),
+            status,
             quitting: false,
             lost: None,
         }
@@ -83,11 +80,6 @@ impl Phase {
     /// What client and source agreed on.
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.capabilities
-    }
-
-    /// True once the first authentication is over, or can't be followed.
-    pub(crate) fn authenticated(&self) -> bool {
-        self.authenticated || self.lost.is_some()
     }
 
     /// True when the machine has let go: payloads need not be shown to it any more.
@@ -131,15 +123,11 @@ impl Phase {
         if self.lost.is_some() {
             return FromClient::Unknown;
         }
-        match self.outstanding.front_mut() {
-            Some(Outstanding::Reply(reply @ Reply::LocalFile)) => {
-                if packet.size == 0 {
-                    *reply = Reply::Result { file: false };
-                }
-                return FromClient::Answer;
+        if let Some(Outstanding::Reply(reply @ Reply::LocalFile)) = self.outstanding.front_mut() {
+            if packet.size == 0 {
+                *reply = Reply::Result { file: false };
             }
-            Some(Outstanding::Reply(Reply::Auth)) if packet.seq != 0 => return FromClient::Answer,
-            _ => {}
+            return FromClient::Answer;
         }
         match packet.head.first() {
             Some(byte) if packet.seq == 0 => FromClient::Command(CommandByte::from_byte(*byte)),
@@ -150,7 +138,12 @@ impl Phase {
         }
     }
 
-    /// The command that just began goes to the source.
+    /// The session began anew, in this status.
+    pub(crate) fn restarted(&mut self, status: StatusFlags) {
+        self.status = status;
+    }
+
+    /// The command that just began goes to the source. COM_CHANGE_USER never does as it is: it is an authentication.
     pub(crate) fn passed(&mut self, command: Option<CommandByte>) {
         let reply = match command {
             Some(CommandByte::Quit) => {
@@ -163,11 +156,11 @@ impl Phase {
             Some(CommandByte::FieldList | CommandByte::StmtFetch) => Reply::Rows { more: false },
             Some(CommandByte::StmtPrepare) => Reply::Prepared,
             Some(CommandByte::Statistics) => Reply::One,
-            Some(CommandByte::ChangeUser) => Reply::Auth,
             Some(CommandByte::BinlogDump | CommandByte::BinlogDumpGtid) => {
                 return self.lose(Lost::Replication);
             }
-            Some(CommandByte::Clone | CommandByte::SubscribeGroupReplication) | None => {
+            Some(CommandByte::ChangeUser | CommandByte::Clone | CommandByte::SubscribeGroupReplication)
+            | None => {
                 return self.lose(Lost::Unknown);
             }
             Some(_) => Reply::Outcome,
@@ -213,7 +206,6 @@ impl Phase {
             Taken::More => {}
             Taken::Done => {
                 self.outstanding.pop_front();
-                self.authenticated = true;
             }
             Taken::Unknown => self.lose(Lost::Unknown),
         }

@@ -7,6 +7,8 @@
 //!
 //! Nothing is read while released bytes wait to be sent: a slow reader stalls its own source and nobody else (P3).
 
+use zeroize::{Zeroize, Zeroizing};
+
 /// Bytes that one direction of a connection may hold.
 pub(crate) const CAPACITY: usize = 32 * 1024;
 
@@ -40,6 +42,15 @@ impl Pipe {
     /// What was read and not yet released.
     pub(crate) fn held(&self) -> &[u8] {
         &self.buffer[self.released..self.end]
+    }
+
+    /// Takes all held bytes out; nothing of them is left behind.
+    pub(crate) fn take_held(&mut self) -> Zeroizing<Vec<u8>> {
+        let held = &mut self.buffer[self.released..self.end];
+        let taken = Zeroizing::new(held.to_vec());
+        held.zeroize();
+        self.end = self.released;
+        taken
     }
 
     /// True when nothing is in the pipe.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use outrigger_protocol::command::CommandByte;
+use outrigger_protocol::handshake::StatusFlags;
 use outrigger_protocol::packet::{HEADER_SIZE, put};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::phase::{FromClient, Packet, Phase};
 use crate::pipe::Pipe;
 use crate::stream::Stream;
+use crate::wire::Wire;
 
 /// Why bytes stopped flowing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +30,8 @@ pub(crate) enum End {
     Upstream,
     /// The session may be closed without breaking anything, as was asked.
     Quiet,
-    /// The first authentication is over; flow goes on when asked again.
-    Authenticated,
+    /// The client asks for another account; flow goes on after [`Relay::lend`] and [`Relay::resume`].
+    ChangeUser,
 }
 
 /// What becomes of the client's payload that is passing.
@@ -43,6 +45,8 @@ enum Custody {
     Passing,
     /// It was refused.
     Dropping,
+    /// A COM_CHANGE_USER that may go: an authentication, which is not relayed but led.
+    Leading,
 }
 
 /// A client, the source, and what is between them.
@@ -60,26 +64,27 @@ pub(crate) struct Relay {
     ahead: usize,
     client_closed: bool,
     upstream_deaf: bool,
+    /// Bytes were written that the connection to the source may hold back.
+    up_unflushed: bool,
     /// Towards the client.
     down: Pipe,
     down_follower: Follower,
     upstream_closed: bool,
+    down_unflushed: bool,
     /// An error of ours that the client must get before what is still held, and how much of it went out.
     own: Vec<u8>,
     own_sent: usize,
     /// Sequence number of the packet that was seen last, in either direction.
     last_seq: u8,
-    announced: bool,
     /// The phase's letting go was counted.
     unfollowed: bool,
 }
 
 impl Relay {
-    /// A relay in which the client's first bytes, from its response to the greeting on, were already read.
+    /// A relay between two ends that are through with authentication.
     pub(crate) fn new(
         client: Stream,
         upstream: Stream,
-        response: &[u8],
         phase: Phase,
         guard: Arc<dyn Guard>,
         metrics: Arc<Metrics>,
@@ -90,19 +95,20 @@ impl Relay {
             phase,
             guard,
             metrics,
-            up: Pipe::with(response),
+            up: Pipe::with(b""),
             up_follower: Follower::new(),
             custody: Custody::Undecided,
             ahead: 0,
             client_closed: false,
             upstream_deaf: false,
+            up_unflushed: false,
             down: Pipe::with(b""),
             down_follower: Follower::new(),
             upstream_closed: false,
+            down_unflushed: false,
             own: Vec::new(),
             own_sent: 0,
             last_seq: 0,
-            announced: false,
             unfollowed: false,
         }
     }
@@ -110,6 +116,24 @@ impl Relay {
     /// Moves bytes until something ends it. Cancellation-safe: all state is in `self`. With `closing`, a quiet session ends.
     pub(crate) async fn flow(&mut self, closing: bool) -> End {
         std::future::poll_fn(|cx| self.poll_flow(cx, closing)).await
+    }
+
+    /// Both ends as packets, after [`End::ChangeUser`]: the command is the client's first.
+    pub(crate) fn lend(&mut self) -> (Wire<&mut Stream>, Wire<&mut Stream>) {
+        let ahead = self.up.take_held();
+        (self.ahead, self.up_follower, self.custody) = (0, Follower::new(), Custody::Undecided);
+        (
+            Wire::commanded(&mut self.client, ahead),
+            Wire::new(&mut self.upstream),
+        )
+    }
+
+    /// Goes on after [`lend`](Self::lend): with what was read ahead of the client, and the session's status if it has a new one.
+    pub(crate) fn resume(&mut self, ahead: &[u8], status: Option<StatusFlags>) {
+        self.up = Pipe::with(ahead);
+        if let Some(status) = status {
+            self.phase.restarted(status);
+        }
     }
 
     /// The connections, and the sequence number with which an error of ours would now be understood; `None` in the middle of a packet or
@@ -128,13 +152,13 @@ impl Relay {
 
     /// True when the session is between commands and outside a transaction, with nothing under way.
     pub(crate) fn is_quiet(&self) -> bool {
-        let settled = self.up.is_empty() && self.down.is_empty() && self.own.is_empty();
+        let settled =
+            self.up.is_empty() && self.down.is_empty() && self.own.is_empty() && !self.is_unflushed();
         self.phase.is_quiet() && (!self.phase.may_speak() || settled && self.up_follower.at_boundary())
     }
 
-    /// True when the first authentication is over.
-    pub(crate) fn authenticated(&self) -> bool {
-        self.phase.authenticated()
+    fn is_unflushed(&self) -> bool {
+        self.up_unflushed || self.down_unflushed
     }
 
     fn poll_flow(&mut self, cx: &mut Context<'_>, closing: bool) -> Poll<End> {
@@ -149,23 +173,30 @@ impl Relay {
                 // Nobody hears the source any more.
                 Err(_gone) => return Poll::Ready(End::Client),
             }
-            if !self.announced && self.phase.authenticated() {
-                self.announced = true;
-                return Poll::Ready(End::Authenticated);
-            }
             if moved {
                 continue;
+            }
+            if self.custody == Custody::Leading && self.may_lead() {
+                return Poll::Ready(End::ChangeUser);
             }
             if !self.unfollowed && self.phase.is_lost() {
                 self.unfollowed = true;
                 self.metrics.unfollowed();
                 debug!("the session's packets can't be followed any more; bytes go on");
             }
-            if self.upstream_closed && self.down.sendable().is_empty() && self.own.is_empty() {
+            if self.upstream_closed
+                && self.down.sendable().is_empty()
+                && self.own.is_empty()
+                && !self.down_unflushed
+            {
                 return Poll::Ready(End::Upstream);
             }
             // Commands that wait for their turn are still owed to the source.
-            if self.client_closed && self.up.sendable().is_empty() && !self.phase.is_full() {
+            if self.client_closed
+                && self.up.sendable().is_empty()
+                && !self.up_unflushed
+                && !self.phase.is_full()
+            {
                 return Poll::Ready(End::Client);
             }
             return if closing && self.is_quiet() {
@@ -220,11 +251,19 @@ impl Relay {
             match Pin::new(&mut self.upstream).poll_write(cx, self.up.sendable()) {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.up.sent(count);
+                    self.up_unflushed = self.upstream.holds_back();
                     moved = true;
                 }
                 // It may still have last words for the client: they are read until it closes that direction too.
                 Poll::Ready(_) => self.upstream_deaf = true,
                 Poll::Pending => break,
+            }
+        }
+        if self.up_unflushed {
+            match Pin::new(&mut self.upstream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.up_unflushed = false,
+                Poll::Ready(Err(_gone)) => (self.upstream_deaf, self.up_unflushed) = (true, false),
+                Poll::Pending => {}
             }
         }
         moved
@@ -238,7 +277,7 @@ impl Relay {
                 bytes => (bytes, false),
             };
             if bytes.is_empty() {
-                return Ok(moved);
+                break;
             }
             match Pin::new(&mut self.client).poll_write(cx, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -251,10 +290,21 @@ impl Relay {
                 }
                 Poll::Ready(Ok(count)) => self.down.sent(count),
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(moved),
+                Poll::Pending => break,
             }
+            self.down_unflushed = self.client.holds_back();
             moved = true;
         }
+        if self.down_unflushed && Pin::new(&mut self.client).poll_flush(cx)?.is_ready() {
+            self.down_unflushed = false;
+        }
+        Ok(moved)
+    }
+
+    /// True when nothing else is under way that a led authentication would get mixed up with.
+    fn may_lead(&self) -> bool {
+        let down = self.down.is_empty() && self.down_follower.at_boundary() && self.own.is_empty();
+        down && self.up.sendable().is_empty() && !self.is_unflushed() && !self.phase.is_lost()
     }
 
     /// Follows what the client sent, and lets go what may go.
@@ -265,8 +315,11 @@ impl Relay {
                 self.ahead = 0;
                 return;
             }
+            if self.custody == Custody::Leading {
+                return;
+            }
             if let Custody::Awaiting(kind) = self.custody
-                && !self.decide(kind)
+                && (!self.decide(kind) || self.custody == Custody::Leading)
             {
                 return;
             }
@@ -295,7 +348,7 @@ impl Relay {
     /// Deals with the bytes that the follower has passed as their payload's verdict says.
     fn settle(&mut self) {
         match self.custody {
-            Custody::Undecided | Custody::Awaiting(_) => return,
+            Custody::Undecided | Custody::Awaiting(_) | Custody::Leading => return,
             Custody::Passing => self.up.release(self.ahead),
             Custody::Dropping => self.up.discard(self.ahead),
         }
@@ -304,7 +357,8 @@ impl Relay {
 
     /// Has the command at the head of what is held judged. False while that must wait.
     fn decide(&mut self, kind: Option<CommandByte>) -> bool {
-        if self.phase.is_full() {
+        let leads = kind == Some(CommandByte::ChangeUser);
+        if self.phase.is_full() || leads && !self.phase.owes_nothing() {
             return false;
         }
         // All before this command was released or dropped: its header is the first of what is held.
@@ -320,6 +374,7 @@ impl Relay {
             capabilities,
         }) {
             Verdict::More if more => return false,
+            Verdict::Pass | Verdict::More if leads => self.custody = Custody::Leading,
             Verdict::Pass | Verdict::More => {
                 self.phase.passed(kind);
                 self.custody = Custody::Passing;

@@ -111,7 +111,9 @@ macro_rules! server_keys {
 }
 
 /// The whole file.
-pub(super) const SECTIONS: &[Section] = &[SOURCE, LOG, PROXY, TASK, TARGET, COPY, GROUP, LIMITS, HTTP];
+pub(super) const SECTIONS: &[Section] = &[
+    SOURCE, LOG, PROXY, PROXY_TLS, TASK, TARGET, COPY, GROUP, LIMITS, HTTP,
+];
 
 const RETRY_WINDOW: &str = "a duration like \"30s\" or \"720m\"; at least 1s";
 const CONNECT_TIMEOUT: &str = "100ms to 10m";
@@ -232,13 +234,13 @@ const LOG: Section = Section {
 const PROXY: Section = Section {
     name: "proxy",
     kind: Kind::Optional,
-    about: "The proxy that applications connect to instead of the source. Without this section there is none.",
+    about: "The proxy that applications connect to instead of the source, which it reaches as [source] says, TLS included. Without this\nsection there is none. It keeps no password; the source sees accounts come from the sidecar's address.",
     keys: &[
         key(
             "listen",
             Value::Default("[\"127.0.0.1:3307\"]"),
             "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./; at least one",
-            "Where applications connect. Best by the same kind of link as the source is reached by: a unix socket for a socket.",
+            "Where applications connect.",
         ),
         key(
             "max_connections",
@@ -269,6 +271,38 @@ const PROXY: Section = Section {
             Value::Default("\"1m\""),
             "1s to 1h",
             "How long a TCP peer may be silent before it is asked whether it is still there.",
+        ),
+    ],
+};
+
+const PROXY_TLS: Section = Section {
+    name: "proxy.tls",
+    kind: Kind::Defaulted,
+    about: "TLS (1.2 or later) between applications and the proxy.",
+    keys: &[
+        key(
+            "ssl_mode",
+            Value::Default("\"off\""),
+            "\"off\", \"optional\", \"required\"",
+            "Whether applications may or must use it. Where they must, one that comes over TCP without it is refused with MySQL's error\n3159; a unix socket is safe as it is.",
+        ),
+        key(
+            "cert",
+            Value::Unset("\"/etc/outrigger/proxy-cert.pem\""),
+            "a PEM file; needed unless \"off\"",
+            "The proxy's certificate, and those between it and an authority (MySQL's ssl-cert). Read again when it changes; one that does\nnot serve leaves the one before in use and is said in the log and by outrigger_proxy_certificate_reloads_total.",
+        ),
+        key(
+            "key",
+            Value::Unset("\"/etc/outrigger/proxy-key.pem\""),
+            "a PEM file; needed unless \"off\"",
+            "That certificate's private key (MySQL's ssl-key). Read again likewise.",
+        ),
+        key(
+            "client_ca",
+            Value::Unset("\"/etc/outrigger/client-ca.pem\""),
+            "a PEM file; left out, applications are not asked for certificates",
+            "The authorities that sign applications' certificates (MySQL's ssl-ca). Having one is optional; a wrong one is refused.\nFor applications that show one, and for no others, the proxy shows the source [source] tls_cert. Read again likewise.",
         ),
     ],
 };

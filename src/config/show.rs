@@ -40,16 +40,7 @@ pub(super) fn render(config: &Config) -> String {
     lines.section("proxy");
     match &config.proxy {
         None => lines.add("", "none"),
-        Some(proxy) => {
-            for listen in &proxy.listen {
-                lines.add("listen", listen);
-            }
-            lines.add("max_connections", proxy.max_connections);
-            lines.duration("connect_timeout", proxy.connect_timeout);
-            lines.duration("handshake_timeout", proxy.handshake_timeout);
-            lines.duration("drain_timeout", proxy.drain_timeout);
-            lines.duration("keepalive", proxy.keepalive);
-        }
+        Some(proxy) => show_proxy(&mut lines, proxy),
     }
     for task in &config.tasks {
         lines.section(&format!("task {}", task.name));
@@ -92,6 +83,28 @@ pub(super) fn render(config: &Config) -> String {
     lines.section("http");
     lines.add("listen", config.http.listen);
     lines.text
+}
+
+fn show_proxy(lines: &mut Lines, proxy: &outrigger_proxy::Config) {
+    for listen in &proxy.listen {
+        lines.add("listen", listen);
+    }
+    lines.add("max_connections", proxy.max_connections);
+    lines.duration("connect_timeout", proxy.connect_timeout);
+    lines.duration("handshake_timeout", proxy.handshake_timeout);
+    lines.duration("drain_timeout", proxy.drain_timeout);
+    lines.duration("keepalive", proxy.keepalive);
+    let tls = &proxy.tls;
+    lines.add("ssl_mode", format!("{:?}", tls.ssl_mode).to_lowercase());
+    for (name, path) in [
+        ("cert", &tls.cert),
+        ("key", &tls.key),
+        ("client_ca", &tls.client_ca),
+    ] {
+        if let Some(path) = path {
+            lines.add(name, path.display());
+        }
+    }
 }
 
 fn show_limits(lines: &mut Lines, limits: &outrigger_applier::LimitsConfig) {

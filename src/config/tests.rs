@@ -46,13 +46,14 @@ fn with(line: &str, replacement: &str) -> String {
 
 #[test]
 fn the_schema_has_exactly_the_fields_of_the_structs() {
-    let structs: [(&str, Vec<&[&str]>); 9] = [
+    let structs: [(&str, Vec<&[&str]>); 10] = [
         ("source", vec![fields::of::<Server>(), fields::of::<Reading>()]),
         (
             "log",
             vec![fields::of::<outrigger_storage::Config>(), fields::of::<Keeping>()],
         ),
         ("proxy", vec![fields::of::<outrigger_proxy::Config>()]),
+        ("proxy.tls", vec![fields::of::<outrigger_proxy::TlsConfig>()]),
         (
             "task",
             vec![
@@ -230,6 +231,16 @@ fn complaints_about_tls() {
             "user = \"o\"",
             "user = \"o\"\nsocket = \"/s\"\ntls = \"required\"",
             "o.toml:4:7: a unix socket is within this machine",
+        ),
+        (
+            "[log]",
+            "[proxy.tls]\nssl_mode = \"required\"\ncert = \"c.pem\"\n[log]",
+            "o.toml:6:12: proxy configuration: TLS with clients needs",
+        ),
+        (
+            "[log]",
+            "[proxy.tls]\nssl_mode = \"disabled\"\n[log]",
+            "o.toml:6:12: unknown variant `disabled`, expected one of `off`, `optional`, `required`",
         ),
     ]);
 }

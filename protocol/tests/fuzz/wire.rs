@@ -4,7 +4,7 @@ use outrigger_protocol::auth::AuthPacket;
 use outrigger_protocol::cursor::Cursor;
 use outrigger_protocol::gtid::{Gtid, GtidSet};
 use outrigger_protocol::handshake::{
-    Capabilities, Greeting, HandshakeResponse, is_tls_request, mask_greeting,
+    Capabilities, Greeting, HandshakeResponse, edit_greeting, is_tls_request,
 };
 use outrigger_protocol::packet;
 use outrigger_protocol::reply::{EofPacket, ErrPacket, OkPacket};
@@ -129,7 +129,7 @@ pub(crate) fn packet(input: &[u8]) -> u64 {
                     greeting.auth_plugin.is_empty(),
                 ));
                 let mut masked = payload.to_vec();
-                let left = mask_greeting(&mut masked, capabilities).unwrap();
+                let left = edit_greeting(&mut masked, |offered| offered - capabilities).unwrap();
                 assert_eq!(Greeting::parse(&masked).unwrap().capabilities, left);
                 assert_eq!(
                     Greeting::parse(&greeting.encode()).unwrap().server_version,

@@ -4,6 +4,7 @@ mod native_password;
 
 use std::path::PathBuf;
 
+use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
 use outrigger_protocol::packet::join;
 use outrigger_protocol::reply::{ErrPacket, OkPacket};
@@ -45,7 +46,7 @@ impl Rig {
             ..Config::default()
         };
         change(&mut config);
-        let proxy = Proxy::bind(config, Address::Socket(folder.path().join("source")))
+        let proxy = Proxy::bind(config, endpoint(folder.path().join("source")))
             .await
             .expect("bound");
         let cancel = CancellationToken::new();
@@ -78,6 +79,18 @@ impl Rig {
         self.cancel.cancel();
         self.running.await.expect("joined").expect("drained");
         assert!(!self.folder.path().join("proxy").exists());
+    }
+}
+
+/// A source behind a unix socket.
+fn endpoint(path: PathBuf) -> Endpoint {
+    Endpoint {
+        address: Address::Socket(path),
+        user: String::new(),
+        password: Secret::default(),
+        tls: TlsMode::Disabled,
+        tls_ca: None,
+        tls_identity: None,
     }
 }
 
@@ -249,7 +262,7 @@ async fn sockets_left_behind_are_replaced_and_those_in_use_are_not() {
         listen: vec![ListenAddress::Unix(path)],
         ..Config::default()
     };
-    let upstream = Address::Socket(folder.path().join("none"));
+    let upstream = endpoint(folder.path().join("none"));
     let first = Proxy::bind(config.clone(), upstream.clone())
         .await
         .expect("replaced");

@@ -17,8 +17,6 @@ pub(super) enum Reply {
     One,
     /// OK, EOF or an error.
     Outcome,
-    /// The end of authentication, after any number of the plugin's packets.
-    Auth,
     /// A result's beginning: OK, an error, a number of columns, or, if `file`, a request for a local file.
     Result {
         /// A local file may be asked for.
@@ -89,12 +87,6 @@ impl Reply {
             // An error ends every other reply, wherever it stands: no definition, row or count begins with its head.
             _ if first == ERR => return Taken::Done,
             Self::Outcome => outcome(first, packet, capabilities).map(|new| Step::End(Some(new))),
-            Self::Auth => match first {
-                OK => ok_status(packet.head).map(|new| Step::End(Some(new))),
-                // Switch, more data, next factor.
-                EOF | 0x01 | 0x02 => Some(Step::Go(Self::Auth)),
-                _ => None,
-            },
             Self::Result { file } => begin_result(first, packet, capabilities, file),
             // The source need not wait for the file's end to say how it went.
             Self::LocalFile => begin_result(first, packet, capabilities, false),

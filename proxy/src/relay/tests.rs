@@ -27,18 +27,14 @@ impl Guard for NoDrop {
 fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
     let (client, inner) = UnixStream::pair().expect("a pair");
     let (outer, server) = UnixStream::pair().expect("a pair");
-    let phase = Phase::new(Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF);
+    let phase = Phase::new(
+        Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF,
+        StatusFlags::AUTOCOMMIT,
+    );
     let metrics = Arc::new(Metrics::new());
     (
         client,
-        Relay::new(
-            Stream::Unix(inner),
-            Stream::Unix(outer),
-            &[],
-            phase,
-            guard,
-            metrics,
-        ),
+        Relay::new(Stream::Unix(inner), Stream::Unix(outer), phase, guard, metrics),
         server,
     )
 }
@@ -66,33 +62,15 @@ fn query(text: &str) -> Vec<u8> {
 
 /// Lets a future run beside a relay's flow until it is done.
 async fn beside<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            end = relay.flow(false) => assert_eq!(end, End::Authenticated),
-        }
+    tokio::select! {
+        done = work => done,
+        end = relay.flow(false) => unreachable!("{end:?}"),
     }
-}
-
-async fn authenticate(client: &mut UnixStream, relay: &mut Relay, server: &mut UnixStream) {
-    beside(relay, async {
-        client
-            .write_all(&packets(&[b"response"], 1))
-            .await
-            .expect("written");
-        server.read_exact(&mut [0; 12]).await.expect("read");
-        server.write_all(&packets(&[&ok()], 2)).await.expect("written");
-        client.read_exact(&mut [0; 11]).await.expect("read");
-    })
-    .await;
-    assert!(relay.authenticated());
 }
 
 #[tokio::test]
 async fn a_refused_command_never_arrives_and_is_answered_in_its_turn() {
     let (mut client, mut relay, mut server) = relay(Arc::new(NoDrop));
-    authenticate(&mut client, &mut relay, &mut server).await;
     let sent = [
         query("SELECT 1"),
         query("DROP TABLE t"),
@@ -132,7 +110,6 @@ async fn a_refused_command_never_arrives_and_is_answered_in_its_turn() {
 #[tokio::test]
 async fn a_command_larger_than_the_buffer_is_judged_on_what_fits() {
     let (mut client, mut relay, mut server) = relay(Arc::new(NoDrop));
-    authenticate(&mut client, &mut relay, &mut server).await;
     let large = query(&"x".repeat(5 * crate::pipe::CAPACITY));
     beside(&mut relay, async {
         let mut arrived = vec![0; large.len()];
@@ -156,7 +133,6 @@ async fn a_command_larger_than_the_buffer_is_judged_on_what_fits() {
 #[tokio::test]
 async fn an_open_transaction_is_waited_for() {
     let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
-    authenticate(&mut client, &mut relay, &mut server).await;
     let open = OkPacket {
         status: StatusFlags::IN_TRANS,
         ..OkPacket::default()
@@ -186,10 +162,76 @@ async fn an_open_transaction_is_waited_for() {
     assert!(!relay.is_quiet());
 }
 
+/// Refuses COM_CHANGE_USER.
+struct NobodyElse;
+
+impl Guard for NobodyElse {
+    fn judge(&self, command: &Command<'_>) -> Verdict {
+        match command.kind {
+            Some(CommandByte::ChangeUser) => Verdict::Refuse(ErrPacket::new(1227, "42000", "not here")),
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_account_is_asked_for_in_its_turn_and_what_follows_is_kept() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
+    let change = packets(&[b"\x11app\0"], 0);
+    let sent = [query("before"), change, query("after")].concat();
+    client.write_all(&sent).await.expect("written");
+    let (end, ()) = tokio::join!(relay.flow(false), async {
+        let mut arrived = vec![0; query("before").len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            server.try_read(&mut [0; 1]).is_err(),
+            "nothing goes on before the reply"
+        );
+        server.write_all(&packets(&[&ok()], 1)).await.expect("written");
+        client.read_exact(&mut [0; 11]).await.expect("read");
+    });
+    assert_eq!(end, End::ChangeUser);
+    let (mut from_client, mut to_server) = relay.lend();
+    assert_eq!(*from_client.receive().await.expect("a command"), b"\x11app\0");
+    to_server.send(b"\x11other").await.expect("sent");
+    let ahead = from_client.into_rest();
+    relay.resume(&ahead, Some(StatusFlags::AUTOCOMMIT));
+    beside(&mut relay, async {
+        let mut arrived = vec![0; 10 + query("after").len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        assert_eq!(arrived, [packets(&[b"\x11other"], 0), query("after")].concat());
+        server.write_all(&packets(&[&ok()], 1)).await.expect("written");
+        client.read_exact(&mut [0; 11]).await.expect("read");
+    })
+    .await;
+    assert!(relay.is_quiet());
+}
+
+#[tokio::test]
+async fn another_account_that_is_refused_is_never_asked_for() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(NobodyElse));
+    client
+        .write_all(&[packets(&[b"\x11app\0"], 0), query("after")].concat())
+        .await
+        .expect("written");
+    beside(&mut relay, async {
+        let mut arrived = vec![0; query("after").len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        assert_eq!(arrived, query("after"));
+        let refusal = packets(&[&ErrPacket::new(1227, "42000", "not here").encode()], 1);
+        let mut heard = vec![0; refusal.len()];
+        client.read_exact(&mut heard).await.expect("read");
+        assert_eq!(heard, refusal);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_each_side_sent_last_is_delivered() {
     let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
-    authenticate(&mut client, &mut relay, &mut server).await;
     server
         .write_all(&packets(
             &[&ErrPacket::new(3169, "HY000", "Session was killed").encode()],
@@ -219,6 +261,8 @@ proptest! {
             }
             bytes.chunks(700).flat_map(|payload| packets(&[payload], payload[0] % 3)).collect::<Vec<u8>>()
         };
+        // COM_CHANGE_USER is not relayed.
+        let up: Vec<u8> = up.into_iter().map(|byte| if byte == 0x11 { 0x10 } else { byte }).collect();
         let (up, down) = (frame(&up, 0), frame(&down, 1));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         runtime.block_on(async {

@@ -1,0 +1,411 @@
+//! From an accepted connection to an authenticated session: the source's greeting, TLS on either side, and the packets of authentication,
+//! which the [`bridge`](crate::bridge) judges. Also the authentication in the middle of a session, COM_CHANGE_USER.
+//!
+//! Packets are read one at a time and numbered anew for each side: a side with TLS has one packet more.
+
+use std::io;
+use std::time::Duration;
+
+use outrigger_protocol::handshake::{Capabilities, StatusFlags, is_tls_request};
+use outrigger_protocol::reply::ErrPacket;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::bridge::{Act, Bridge, Link, Payload};
+use crate::config::SslMode;
+use crate::greeting;
+use crate::phase::Phase;
+use crate::session::{Shared, close, early, farewell, shutdown, too_slow};
+use crate::stream::Stream;
+use crate::upstream::Greeted;
+use crate::wire::Wire;
+
+/// A source and a client that are through with authentication.
+pub(crate) struct Met {
+    pub(crate) client: Stream,
+    pub(crate) upstream: Stream,
+    pub(crate) bridge: Bridge,
+    pub(crate) phase: Phase,
+}
+
+/// How an authentication ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The source has decided and the client knows; the session's status, if it is in.
+    Over(Option<StatusFlags>),
+    ClientGone,
+    UpstreamGone,
+    /// The client is owed this error.
+    Refused(ErrPacket<'static>),
+}
+
+/// How long something may go on.
+pub(crate) struct Limits<'c> {
+    deadline: Instant,
+    cancel: Option<&'c CancellationToken>,
+}
+
+impl Limits<'_> {
+    /// For `time` from now on.
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + time,
+            cancel: None,
+        }
+    }
+
+    /// What `work` comes to, or why it took too long.
+    pub(crate) async fn hold(&self, work: impl Future<Output = Outcome>) -> Outcome {
+        match self.bound(work).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Refused(error),
+        }
+    }
+
+    /// `work` is dropped when it takes too long.
+    async fn bound<T>(&self, work: impl Future<Output = T>) -> Result<T, ErrPacket<'static>> {
+        let cancelled = async {
+            match self.cancel {
+                Some(cancel) => cancel.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = cancelled => Err(shutdown()),
+            done = timeout_at(self.deadline, work) => done.map_err(|_elapsed| too_slow()),
+        }
+    }
+}
+
+/// Connects upstream and leads the handshake. `None` when that failed; the client was told.
+pub(crate) async fn meet(client: Stream, shared: &Shared, cancel: &CancellationToken) -> Option<Met> {
+    let connect_timeout = shared.config.connect_timeout;
+    let reached = tokio::select! {
+        // Whatever is half done is dropped, and with it closed.
+        () = cancel.cancelled() => {
+            farewell(client, Some((0, early(1053, "Server shutdown in progress".to_owned())))).await;
+            return None;
+        }
+        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.keepalive)) => reached,
+    };
+    let address = shared.upstream.address();
+    let timed_out = || {
+        Err(early(
+            2003,
+            format!("Can't connect to MySQL server on '{address}': no greeting within {connect_timeout:?}"),
+        ))
+    };
+    let mut greeted = match reached.unwrap_or_else(|_elapsed| timed_out()) {
+        Ok(greeted) => greeted,
+        Err(error) => {
+            shared.metrics.upstream_failed();
+            warn!(upstream = %address, error = %error.text(), "the source can't be reached for a client");
+            farewell(client, Some((0, error))).await;
+            return None;
+        }
+    };
+    let limits = Limits {
+        deadline: Instant::now() + shared.config.handshake_timeout,
+        cancel: Some(cancel),
+    };
+    let mut client = Wire::new(client);
+    if greeting::is_refusal(&greeted.payload) {
+        limits.bound(client.send(&greeted.payload)).await.ok();
+        farewell(client.into_stream(), None).await;
+        return None;
+    }
+    if greeting::offer(&mut greeted.payload, shared.certificate.is_some()).is_err() {
+        return None;
+    }
+    let (client, response, capabilities) = match greet(client, &greeted.payload, shared, &limits).await {
+        Ok(answered) => answered,
+        Err(left) => {
+            close(&mut greeted.wire.into_stream()).await;
+            left.say_farewell().await;
+            return None;
+        }
+    };
+    authenticate(client, greeted, (response, capabilities), shared, &limits).await
+}
+
+/// A client whose handshake ended early.
+struct Left {
+    /// Absent where nothing can be said any more.
+    client: Option<Wire<Stream>>,
+    error: Option<ErrPacket<'static>>,
+}
+
+impl Left {
+    const SILENTLY: Self = Self {
+        client: None,
+        error: None,
+    };
+
+    fn with(client: Wire<Stream>, error: ErrPacket<'static>) -> Self {
+        Self {
+            client: Some(client),
+            error: Some(error),
+        }
+    }
+
+    async fn say_farewell(self) {
+        let Some(client) = self.client else {
+            return;
+        };
+        if let Some(error) = &self.error {
+            debug!(error = %error, "handshake ended");
+        }
+        let seq = client.reply_seq();
+        farewell(client.into_stream(), self.error.map(|error| (seq, error))).await;
+    }
+}
+
+/// Greets the client, goes over to TLS where it asks for that, and returns its response.
+async fn greet(
+    mut client: Wire<Stream>,
+    greeting: &[u8],
+    shared: &Shared,
+    limits: &Limits<'_>,
+) -> Result<(Wire<Stream>, Payload, Capabilities), Left> {
+    let answered = limits
+        .bound(async {
+            client.send(greeting).await?;
+            client.receive().await
+        })
+        .await;
+    let mut response = match settle(answered) {
+        Ok(response) => response,
+        Err(error) => {
+            return Err(Left {
+                client: Some(client),
+                error,
+            });
+        }
+    };
+    if let Some(certificate) = &shared.certificate
+        && is_tls_request(&response)
+    {
+        let (seq, acceptor) = (client.seq(), certificate.acceptor());
+        let secured = limits.bound(acceptor.accept(client.into_stream())).await;
+        match secured {
+            Ok(Ok(stream)) => client = Wire::resumed(Stream::tls(stream), seq),
+            failed => {
+                shared.metrics.tls_failed();
+                if let Ok(Err(cause)) = failed {
+                    debug!(%cause, "a client's TLS handshake failed");
+                }
+                return Err(Left::SILENTLY);
+            }
+        }
+        response = match settle(limits.bound(client.receive()).await) {
+            Ok(response) => response,
+            Err(error) => {
+                return Err(Left {
+                    client: Some(client),
+                    error,
+                });
+            }
+        };
+    }
+    count_client(shared, &mut client);
+    let link = client.stream().link();
+    let capabilities = match greeting::check(&response, link == Link::Tls) {
+        Ok(capabilities) => capabilities,
+        Err(error) => return Err(Left::with(client, error)),
+    };
+    if shared.config.tls.ssl_mode == SslMode::Required && link == Link::Plain {
+        let error = ErrPacket::new(
+            3159,
+            "HY000",
+            "Connections using insecure transport are prohibited while --require_secure_transport=ON.",
+        );
+        return Err(Left::with(client, error));
+    }
+    Ok((client, response, capabilities))
+}
+
+/// What came of waiting for the client's packet, or what it gets: nothing when it has left.
+fn settle(
+    received: Result<io::Result<Payload>, ErrPacket<'static>>,
+) -> Result<Payload, Option<ErrPacket<'static>>> {
+    match received {
+        Ok(Ok(payload)) => Ok(payload),
+        Ok(Err(cause)) => Err(wrong_packet(&cause)),
+        Err(late) => Err(Some(late)),
+    }
+}
+
+/// The error for a packet that can't be taken; `None` when the connection is gone.
+fn wrong_packet(cause: &io::Error) -> Option<ErrPacket<'static>> {
+    (cause.kind() == io::ErrorKind::InvalidData)
+        .then(|| ErrPacket::new(1156, "08S01", "Got packets out of order"))
+}
+
+/// Answers the source's greeting with the client's response, and leads the rest of the authentication.
+async fn authenticate(
+    mut client: Wire<Stream>,
+    greeted: Greeted,
+    (response, capabilities): (Payload, Capabilities),
+    shared: &Shared,
+    limits: &Limits<'_>,
+) -> Option<Met> {
+    let upstream_link = match greeted.tls {
+        true => Link::Tls,
+        false => greeted.wire.stream().link(),
+    };
+    let mut bridge = Bridge::new(client.stream().link(), upstream_link, greeted.nonce);
+    let mut response = bridge.response(response, capabilities);
+    let mut upstream = greeted.wire;
+    let request = greeting::fit(&mut response, greeted.tls);
+    if greeted.tls {
+        match secure(
+            upstream,
+            request,
+            client.stream().is_vouched_for(),
+            shared,
+            limits,
+        )
+        .await
+        {
+            Ok(secured) => upstream = secured,
+            Err(error) => {
+                shared.metrics.upstream_failed();
+                warn!(upstream = %shared.upstream.address(), error = %error.text(), "the source can't be reached for a client");
+                Left::with(client, error).say_farewell().await;
+                return None;
+            }
+        }
+    }
+    let exchange = async {
+        if upstream.send(&response).await.is_err() {
+            return Outcome::UpstreamGone;
+        }
+        exchange(&mut client, &mut upstream, &mut bridge, shared).await
+    };
+    let outcome = limits.hold(exchange).await;
+    count_client(shared, &mut client);
+    shared.metrics.read_from_upstream(upstream.take_received());
+    let phase = match outcome {
+        Outcome::Over(Some(status)) => Phase::new(capabilities, status),
+        Outcome::ClientGone => {
+            close(&mut upstream.into_stream()).await;
+            return None;
+        }
+        Outcome::Over(None) | Outcome::UpstreamGone => {
+            farewell(client.into_stream(), None).await;
+            return None;
+        }
+        Outcome::Refused(error) => {
+            close(&mut upstream.into_stream()).await;
+            Left::with(client, error).say_farewell().await;
+            return None;
+        }
+    };
+    Some(Met {
+        client: client.into_stream(),
+        upstream: upstream.into_stream(),
+        bridge,
+        phase,
+    })
+}
+
+/// Goes over to TLS with the source.
+async fn secure(
+    mut upstream: Wire<Stream>,
+    request: Option<Vec<u8>>,
+    vouched_for: bool,
+    shared: &Shared,
+    limits: &Limits<'_>,
+) -> Result<Wire<Stream>, ErrPacket<'static>> {
+    let request = request.ok_or_else(|| ErrPacket::new(1043, "08S01", "Bad handshake"))?;
+    let address = shared.upstream.address();
+    let work = async {
+        upstream.send(&request).await.map_err(|cause| {
+            ErrPacket::new(
+                2013,
+                "HY000",
+                format!("Lost connection to MySQL server on '{address}' before TLS ({cause})"),
+            )
+        })?;
+        let seq = upstream.seq();
+        let stream = shared
+            .upstream
+            .secure(upstream.into_stream(), vouched_for)
+            .await?;
+        Ok(Wire::resumed(stream, seq))
+    };
+    match limits.bound(timeout(shared.config.connect_timeout, work)).await? {
+        Ok(secured) => secured,
+        Err(_elapsed) => Err(ErrPacket::new(
+            2026,
+            "HY000",
+            format!("SSL connection error between the proxy and '{address}': it takes too long"),
+        )),
+    }
+}
+
+fn count_client(shared: &Shared, client: &mut Wire<Stream>) {
+    shared.metrics.read_from_client(client.take_received());
+}
+
+/// Leads the authentication that the client's next packet, COM_CHANGE_USER, begins.
+pub(crate) async fn change_user(
+    client: &mut Wire<&mut Stream>,
+    upstream: &mut Wire<&mut Stream>,
+    bridge: &mut Bridge,
+    shared: &Shared,
+) -> Outcome {
+    let command = match client.receive().await {
+        Ok(command) => bridge.change_user(command),
+        Err(cause) => return wrong_packet(&cause).map_or(Outcome::ClientGone, Outcome::Refused),
+    };
+    if upstream.send(&command).await.is_err() {
+        return Outcome::UpstreamGone;
+    }
+    exchange(client, upstream, bridge, shared).await
+}
+
+/// Passes packets as the bridge says until authentication is over.
+async fn exchange<C, U>(
+    client: &mut Wire<C>,
+    upstream: &mut Wire<U>,
+    bridge: &mut Bridge,
+    shared: &Shared,
+) -> Outcome
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let act = tokio::select! {
+            // Receiving is cancellation-safe.
+            biased;
+            payload = upstream.receive() => match payload {
+                Ok(payload) => bridge.upstream_payload(payload),
+                Err(_gone) => return Outcome::UpstreamGone,
+            },
+            payload = client.receive() => match payload {
+                Ok(payload) => bridge.client_payload(payload, shared.key.as_ref()),
+                Err(cause) => return wrong_packet(&cause).map_or(Outcome::ClientGone, Outcome::Refused),
+            },
+        };
+        let sent = match &act {
+            Act::ToUpstream(payload) => upstream
+                .send(payload)
+                .await
+                .map_err(|_gone| Outcome::UpstreamGone),
+            Act::ToClient(payload) | Act::Over(payload, _) => {
+                client.send(payload).await.map_err(|_gone| Outcome::ClientGone)
+            }
+            Act::Refuse(_) => Ok(()),
+        };
+        match (sent, act) {
+            (Err(gone), _) => return gone,
+            (Ok(()), Act::Over(_, status)) => return Outcome::Over(status),
+            (Ok(()), Act::Refuse(error)) => return Outcome::Refused(error),
+            (Ok(()), Act::ToUpstream(_) | Act::ToClient(_)) => {}
+        }
+    }
+}
