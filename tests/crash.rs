@@ -136,3 +136,26 @@ async fn killed_around_ddl() {
     let count: Option<u64> = rig.target_conn().await.query_first(columns).await.unwrap();
     assert_eq!(count, Some(5));
 }
+
+/// What a group that was rolled back leaves behind, the table's counter, is no sign that the statement was run.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_ddl_on_a_table_whose_counter_moves() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v INT, gone INT)").await;
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES (1), (2)").await;
+    rig.settle().await;
+    rig.sidecar.kill().unwrap();
+    rig.sidecar.start_with("ddl-before=return").unwrap();
+    rig.on_source("ALTER TABLE app.t DROP COLUMN gone;\nINSERT INTO app.t (v) VALUES (3)")
+        .await;
+    rig.sidecar.wait_for_exit(PATIENCE).unwrap();
+    let mut target = rig.target_conn().await;
+    run(
+        &mut target,
+        "START TRANSACTION;\nINSERT INTO app.t (v) VALUES (7), (8), (9);\nROLLBACK",
+    )
+    .await;
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
