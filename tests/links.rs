@@ -1,5 +1,7 @@
 //! Logging in through the proxy over every pair of links, by real clients on a real server: plugins, passwords, certificates.
 
+mod played;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
@@ -198,22 +200,27 @@ impl Running {
         (self.port, &self.socket)
     }
 
-    /// A connection of the driver's over `link`.
-    async fn driver(&self, link: Link, user: &str, password: &str) -> mysql_async::Result<Conn> {
-        let mut opts = OptsBuilder::default()
+    /// How the driver connects over `link`.
+    fn options(&self, link: Link, user: &str, password: &str) -> OptsBuilder {
+        let opts = OptsBuilder::default()
             .user(Some(user))
             .pass(Some(password))
             .prefer_socket(false)
             .max_allowed_packet(Some(1 << 24))
             .wait_timeout(Some(60));
-        opts = match link {
+        let opts = match link {
             Link::Socket => opts.socket(self.socket.to_str()),
             Link::Plain | Link::Tls => opts.ip_or_hostname("127.0.0.1").tcp_port(self.port),
         };
-        if link == Link::Tls {
-            opts = opts.ssl_opts(Some(SslOpts::default().with_danger_accept_invalid_certs(true)));
+        match link {
+            Link::Tls => opts.ssl_opts(Some(SslOpts::default().with_danger_accept_invalid_certs(true))),
+            Link::Plain | Link::Socket => opts,
         }
-        Conn::new(opts).await
+    }
+
+    /// A connection of the driver's over `link`.
+    async fn driver(&self, link: Link, user: &str, password: &str) -> mysql_async::Result<Conn> {
+        Conn::new(self.options(link, user, password)).await
     }
 
     /// Waits until the certificate was loaded again with this outcome as often.
