@@ -21,7 +21,7 @@ use outrigger_protocol::endpoint::{Address, Endpoint, Identity, Secret, TlsMode}
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
 pub use file::HttpConfig;
-use file::{Keeping, Problem, Reading, Server, TaskSettings, between, sized, within};
+use file::{Keeping, Problem, Reading, RowImages, Server, TaskSettings, between, sized, within};
 use password::Password;
 
 /// Everything a sidecar is told, validated and with passwords fetched. `Debug` shows passwords as `***`.
@@ -120,7 +120,8 @@ pub fn log_and_http(path: &Path) -> Result<(outrigger_storage::Config, std::net:
     Ok((reader.log()?, http_address(path)?))
 }
 
-/// The log and one task, for work without the source: its section is not judged, its password not fetched. Without a name the
+/// The log and one task, for work without the source: its section is not judged beyond what tasks need of it, its password not
+/// fetched. Without a name the
 /// file must have one task only.
 ///
 /// # Errors
@@ -237,6 +238,7 @@ impl<'d> Reader<'d> {
         let reading: Reading = self.document.read(part)?;
         config.server_id = reading.server_id;
         config.heartbeat = reading.heartbeat.unwrap_or(config.heartbeat);
+        config.allow_partial_row_images = self.row_images()?.allow_partial_row_images;
         config.semi_sync = reading.semi_sync;
         config.prepared_wait = reading.prepared_wait.unwrap_or(config.prepared_wait);
         config.connect_timeout = reading.connect_timeout.unwrap_or(config.connect_timeout);
@@ -255,6 +257,13 @@ impl<'d> Reader<'d> {
             .and_then(|()| within("retry_window", config.retry_window, SECOND, YEAR)),
         )?;
         Ok(config)
+    }
+
+    fn row_images(&self) -> Result<RowImages, ConfigError> {
+        match self.document.part("source")? {
+            Some(part) => self.document.read(part),
+            None => Ok(RowImages::default()),
+        }
     }
 
     fn log(&self) -> Result<outrigger_storage::Config, ConfigError> {
@@ -379,6 +388,7 @@ impl<'d> Reader<'d> {
             connect_timeout,
             on_existing_tables: settings.on_existing_tables,
             on_divergence: settings.on_divergence,
+            allow_partial_row_images: self.row_images()?.allow_partial_row_images,
         })
     }
 

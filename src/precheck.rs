@@ -16,7 +16,7 @@ pub struct Finding {
 /// Asks the source, and the target of every task.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let source = &config.capture.source;
-    let outcome = outrigger_capture::check(source)
+    let outcome = outrigger_capture::check(&config.capture)
         .await
         .map_err(|error| error.to_string())
         .map(|info| {

@@ -33,16 +33,60 @@ fn run_file(rig: &Rig, database: &str, file: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_ends_equal() {
-    run_all("MINIMAL").await;
+    run_all(&Settings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_ends_equal_where_table_maps_tell_all() {
-    run_all("FULL").await;
+    run_all(&Settings {
+        metadata: "FULL",
+        ..Settings::default()
+    })
+    .await;
 }
 
-async fn run_all(metadata: &str) {
-    let option = format!("--binlog-row-metadata={metadata}");
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_ends_equal_where_rows_are_logged_in_part() {
+    run_all(&Settings {
+        image: "MINIMAL",
+        ..Settings::default()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_ends_equal_where_blobs_are_left_out() {
+    run_all(&Settings {
+        metadata: "FULL",
+        image: "NOBLOB",
+        ..Settings::default()
+    })
+    .await;
+}
+
+/// How the source logs, and how its tables are copied.
+struct Settings {
+    metadata: &'static str,
+    image: &'static str,
+    chunk_rows: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            metadata: "MINIMAL",
+            image: "FULL",
+            chunk_rows: 20_000,
+        }
+    }
+}
+
+async fn run_all(settings: &Settings) {
+    let options = [
+        format!("--binlog-row-metadata={}", settings.metadata),
+        format!("--binlog-row-image={}", settings.image),
+    ];
+    let copy = format!("copy = {{ chunk_rows = {} }}", settings.chunk_rows);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut cases: Vec<String> = fs::read_dir(&folder)
         .unwrap()
@@ -51,7 +95,9 @@ async fn run_all(metadata: &str) {
     cases.sort();
     let mut rig = Rig::new(&Plan {
         include: &["case_*", "app"],
-        source: &[&option],
+        source: &options.each_ref().map(String::as_str),
+        partial_row_images: settings.image != "FULL",
+        task: &copy,
         ..Plan::default()
     })
     .await;

@@ -35,6 +35,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) source: &'a [&'a str],
     /// Options of the target server.
     pub(crate) target: &'a [&'a str],
+    /// The source may log parts of rows.
+    pub(crate) partial_row_images: bool,
     /// More lines for the `[[task]]` section.
     pub(crate) task: &'a str,
     /// More lines for the `[log]` section.
@@ -55,6 +57,7 @@ impl Default for Plan<'_> {
             include: &["app"],
             source: &[],
             target: &[],
+            partial_row_images: false,
             task: "",
             log: "",
             proxy: "",
@@ -83,12 +86,13 @@ impl Rig {
             false => format!("host = \"127.0.0.1\"\nport = {}", source.port()),
         };
         let config = format!(
-            "[source]\n{}\nuser = \"outrigger\"\npassword = \"{}\"\n\n\
+            "[source]\n{}\nuser = \"outrigger\"\npassword = \"{}\"\nallow_partial_row_images = {}\n\n\
              [log]\npath = \"log\"\n{}\n\n[proxy]\nlisten = [\"127.0.0.1:{proxy}\", \"{}\"]\n{}\n\n[http]\nlisten = \"{http}\"\n\n\
              [[task]]\nname = \"test\"\ninclude = [{}]\n{}\n\n\
              [task.target]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"outrigger\"\npassword = \"target secret\"\n",
             address,
             plan.source_password,
+            plan.partial_row_images,
             plan.log,
             folder.path().join("proxy.sock").display(),
             plan.proxy,

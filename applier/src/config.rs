@@ -34,6 +34,8 @@ pub struct Config {
     pub on_existing_tables: OnExistingTables,
     /// What to do about a row that should be on the target and isn't, or the other way round.
     pub on_divergence: OnDivergence,
+    /// Whether the source may log a part of each row only. Every table is then copied whole at one place.
+    pub allow_partial_row_images: bool,
 }
 
 /// Which databases and tables belong to a task. MySQL's own schemas never do.

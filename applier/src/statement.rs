@@ -5,6 +5,7 @@
 
 mod cascading;
 mod fold;
+mod partial;
 mod single;
 
 use std::sync::Arc;
@@ -22,7 +23,8 @@ const MAX_ROWS: u64 = 1000;
 /// Bytes per multi-row statement, about.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// All columns of a row, in the table's order. Only generated ones may be missing: nobody writes them.
+/// All columns of a row, in the table's order. Generated ones may be missing, nobody writes them; others where the source logged a
+/// part of the row only.
 pub(crate) type Image<'a> = [Option<Value<'a>>];
 
 /// The value of the `at`th column; one that is missing is NULL.
@@ -63,11 +65,8 @@ impl Table {
             .copied()
             .filter(|i| def.columns[*i].kind == ColumnKind::Enum)
             .collect();
-        let names = |list: &[usize]| -> String {
-            let names: Vec<String> = list.iter().map(|i| quote_name(&def.columns[*i].name)).collect();
-            names.join(",")
-        };
-        let into = format!("{quoted}({})VALUES", names(&written));
+        let names = |list: &[usize]| names(&def, list);
+        let into = into(&quoted, &def, &written);
         let key_list = match &def.key {
             Some(key) if key.columns.len() == 1 => names(&key.columns),
             Some(key) if key.columns.iter().all(|i| listable(def.columns[*i].kind)) => {
@@ -147,6 +146,15 @@ impl Table {
                 .any(|i| !same(value(before, *i), value(after, *i)))
         })
     }
+}
+
+fn names(def: &TableDef, list: &[usize]) -> String {
+    let names: Vec<String> = list.iter().map(|i| quote_name(&def.columns[*i].name)).collect();
+    names.join(",")
+}
+
+fn into(quoted: &str, def: &TableDef, columns: &[usize]) -> String {
+    format!("{quoted}({})VALUES", names(def, columns))
 }
 
 /// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, the key becomes NULL, which
@@ -288,6 +296,8 @@ pub(crate) struct Statements {
 struct Open {
     table: Arc<Table>,
     form: Form,
+    /// What its rows hold of the table's written columns; `None`: all.
+    columns: Option<Vec<usize>>,
     rows: u64,
     from: usize,
 }
@@ -417,6 +427,15 @@ impl Statements {
         self.plain(table, change, mode);
     }
 
+    /// Adds a change of which the source logged a part of the row only. The row must be what it was before.
+    pub(crate) fn change_partial(&mut self, table: &Arc<Table>, change: Change<'_, '_>) {
+        self.counts.count(&change);
+        if self.fold.holds(table) {
+            self.unfold();
+        }
+        self.plain(table, change, Mode::Exact);
+    }
+
     /// Writes a change as it is, beside no other one of its row.
     fn plain(&mut self, table: &Arc<Table>, change: Change<'_, '_>, mode: Mode) {
         let keyed = table.def.key.is_some();
@@ -454,26 +473,31 @@ impl Statements {
 
     /// Adds a row to the open statement of this form, or opens one.
     fn row(&mut self, table: &Arc<Table>, form: Form, image: &Image<'_>) {
-        self.set_lenient(form.writes() && has_error_enum(table, image));
-        self.open_row(table, form);
-        if form.writes() {
-            table.write_tuple(&mut self.sql, image, &table.written);
-        } else {
+        if !form.writes() {
+            self.set_lenient(false);
+            self.open_row(table, form, None);
             table.write_key(&mut self.sql, image);
+            return;
         }
+        let columns = table.given(image);
+        let implied = columns.as_ref().is_some_and(|given| table.implies(given));
+        self.set_lenient(implied || has_error_enum(table, image));
+        self.open_row(table, form, columns.as_deref());
+        table.write_tuple(&mut self.sql, image, columns.as_ref().unwrap_or(&table.written));
     }
 
     /// Adds a row, or a key, that is text already.
     fn text_row(&mut self, table: &Arc<Table>, form: Form, text: &[u8]) {
         self.set_lenient(false);
-        self.open_row(table, form);
+        self.open_row(table, form, None);
         self.sql.extend_from_slice(text);
     }
 
-    /// Makes the open statement one of this form that takes one more row.
-    fn open_row(&mut self, table: &Arc<Table>, form: Form) {
+    /// Makes the open statement one of this form that takes one more row, of these columns (`None`: all).
+    fn open_row(&mut self, table: &Arc<Table>, form: Form, columns: Option<&[usize]>) {
         if let Some(open) = &mut self.open
             && open.form == form
+            && open.columns.as_deref() == columns
             && open.rows < MAX_ROWS
             && self.sql.len() - open.from < MAX_BYTES
             && Arc::ptr_eq(&open.table, table)
@@ -491,7 +515,9 @@ impl Statements {
             Form::Replace => self.sql.extend_from_slice(b"REPLACE INTO "),
             Form::Delete | Form::Forget => self.sql.extend_from_slice(b"DELETE FROM "),
         }
-        if form.writes() {
+        if let (true, Some(columns)) = (form.writes(), columns) {
+            self.sql.extend_from_slice(table.head_of(columns).as_bytes());
+        } else if form.writes() {
             self.sql.extend_from_slice(table.into.as_bytes());
         } else {
             self.sql.extend_from_slice(table.quoted.as_bytes());
@@ -505,6 +531,7 @@ impl Statements {
         self.open = Some(Open {
             table: Arc::clone(table),
             form,
+            columns: columns.map(<[usize]>::to_vec),
             rows: 1,
             from,
         });
@@ -541,26 +568,23 @@ impl Statements {
     fn update(&mut self, table: &Arc<Table>, before: &Image<'_>, after: &Image<'_>) {
         self.set_lenient(has_error_enum(table, after));
         self.close();
+        self.unequal_documents(table, before, after);
         self.begin_statement();
         self.sql.extend_from_slice(b"UPDATE ");
         self.sql.extend_from_slice(table.quoted.as_bytes());
         let mut separator: &[u8] = b" SET ";
-        let changed = table
-            .written
-            .iter()
-            .filter(|i| !same(value(before, **i), value(after, **i)))
-            .count();
+        let changed = table.written.iter().any(|i| changed(before, after, *i));
         for &i in &table.written {
             let column = &table.def.columns[i];
             // An ON UPDATE column is set whatever happens; so is the first one where nothing changed at all.
-            if !same(value(before, i), value(after, i))
-                || column.on_update
-                || changed == 0 && separator == b" SET "
-            {
+            if self::changed(before, after, i) || column.on_update || !changed && separator == b" SET " {
                 self.sql.extend_from_slice(separator);
                 self.sql.extend_from_slice(quote_name(&column.name).as_bytes());
                 self.sql.push(b'=');
-                write_stored(&mut self.sql, value(after, i), column);
+                match after.get(i) {
+                    Some(Some(value)) => write_stored(&mut self.sql, value, column),
+                    _ => self.sql.extend_from_slice(quote_name(&column.name).as_bytes()),
+                }
                 separator = b",";
             }
         }
@@ -625,12 +649,19 @@ impl Statements {
 }
 
 /// The same value bit for bit: 0.0 is not -0.0.
-pub(crate) fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
+fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
         (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),
         _ => a == b,
     }
+}
+
+/// Whether the update changed a column. One that its after image lacks it left alone; one that only its before image lacks it may
+/// have changed.
+pub(crate) fn changed(before: &Image<'_>, after: &Image<'_>, at: usize) -> bool {
+    let value = |image: &'_ Image<'_>| image.get(at).is_some_and(Option::is_some);
+    value(after) && (!value(before) || !same(self::value(before, at), self::value(after, at)))
 }
 
 /// Appends what an equal value must have in common besides to be the same one: the bytes of text that a collation takes for

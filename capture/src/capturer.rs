@@ -113,7 +113,7 @@ impl Capturer {
     async fn attempt(&mut self, appender: &mut Appender) -> Result<Infallible, Error> {
         let position = self.log.position().ok_or(Error::NoStart)?;
         let mut connection = Connection::open(&self.config.source, self.config.connect_timeout).await?;
-        let (info, _status) = check::inspect(&mut connection).await?;
+        let (info, _status) = check::inspect(&mut connection, &self.config).await?;
         self.recognize(&connection, &info, &position)?;
         check::prove_continuity(&mut connection, &info, &position).await?;
         let replica = Replica {

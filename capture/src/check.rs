@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 
-use crate::Error;
 use crate::connection::Connection;
 use crate::error::gtids_in_words;
+use crate::{Config, Error};
 
 /// What a source is, as far as capturing it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +24,8 @@ pub struct SourceInfo {
     pub gtid_mode: String,
     /// True when events carry a CRC32.
     pub checksum: bool,
+    /// `binlog_row_image`: `FULL`, `MINIMAL`, `NOBLOB`; sessions may have set another.
+    pub row_image: String,
     /// `binlog_row_metadata`: `MINIMAL`, `FULL`; empty on servers without it.
     pub row_metadata: String,
     /// Databases that `binlog-do-db` and `binlog-ignore-db` name; such filters keep changes out of the binlog.
@@ -38,9 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The first thing that stands in the way; each variant's sentence says what to do.
-pub async fn check(endpoint: &Endpoint) -> Result<SourceInfo, Error> {
-    let mut connection = Connection::open(endpoint, PATIENCE).await?;
-    let (info, _status) = inspect(&mut connection).await?;
+pub async fn check(config: &Config) -> Result<SourceInfo, Error> {
+    let mut connection = Connection::open(&config.source, PATIENCE).await?;
+    let (info, _status) = inspect(&mut connection, config).await?;
     connection.close().await;
     Ok(info)
 }
@@ -51,15 +52,15 @@ pub async fn check(endpoint: &Endpoint) -> Result<SourceInfo, Error> {
 /// once every transaction in the ones before has been committed in the engine.
 ///
 /// An XA transaction that is prepared before that place and committed after it would be in no log: the place is taken when none
-/// is prepared, for which this waits up to `prepared_wait`. One that is prepared and committed in the instant between the two
+/// is prepared, for which this waits up to [`Config::prepared_wait`]. One that is prepared and committed in the instant between the two
 /// looks is found out by whoever replays the log, and stops it.
 ///
 /// # Errors
 /// As for [`check`], and [`Error::Prepared`].
-pub async fn start_position(endpoint: &Endpoint, prepared_wait: Duration) -> Result<SourcePosition, Error> {
-    let mut connection = Connection::open(endpoint, PATIENCE).await?;
-    wait_for_prepared(&mut connection, prepared_wait).await?;
-    let (info, status) = inspect(&mut connection).await?;
+pub async fn start_position(config: &Config) -> Result<SourcePosition, Error> {
+    let mut connection = Connection::open(&config.source, PATIENCE).await?;
+    wait_for_prepared(&mut connection, config.prepared_wait).await?;
+    let (info, status) = inspect(&mut connection, config).await?;
     // The file before the set: what commits in between is then captured by either.
     let file = FilePosition::new(status.file, 4);
     let gtids = match info.gtids {
@@ -123,7 +124,10 @@ pub(crate) struct BinlogStatus {
 }
 
 /// Everything [`check`] promises, over a connection that the caller goes on using.
-pub(crate) async fn inspect(connection: &mut Connection) -> Result<(SourceInfo, BinlogStatus), Error> {
+pub(crate) async fn inspect(
+    connection: &mut Connection,
+    config: &Config,
+) -> Result<(SourceInfo, BinlogStatus), Error> {
     let address = connection.address().clone();
     if !connection.version().is_supported() {
         return Err(Error::Version {
@@ -139,7 +143,8 @@ pub(crate) async fn inspect(connection: &mut Connection) -> Result<(SourceInfo, 
     for rule in RULES {
         let found = variables.get(rule.variable);
         // A variable that this version doesn't have can't be set wrong.
-        if !found.is_empty() && !(rule.holds)(found) {
+        let allowed = rule.variable == ROW_IMAGE && config.allow_partial_row_images;
+        if !found.is_empty() && !(rule.holds)(found) && !allowed {
             return Err(Error::Variable {
                 address,
                 variable: rule.variable,
@@ -158,6 +163,7 @@ pub(crate) async fn inspect(connection: &mut Connection) -> Result<(SourceInfo, 
         gtids: variables.is_on("gtid_mode"),
         gtid_mode: variables.get("gtid_mode").to_owned(),
         checksum: variables.get("binlog_checksum").eq_ignore_ascii_case("CRC32"),
+        row_image: variables.get(ROW_IMAGE).to_owned(),
         row_metadata: variables.get("binlog_row_metadata").to_owned(),
         binlog_filters: status.filters.clone(),
     };
@@ -172,6 +178,8 @@ struct Rule {
     why: &'static str,
     fix: &'static str,
 }
+
+const ROW_IMAGE: &str = "binlog_row_image";
 
 const RULES: &[Rule] = &[
     Rule {
@@ -189,10 +197,10 @@ const RULES: &[Rule] = &[
         fix: "'ROW'",
     },
     Rule {
-        variable: "binlog_row_image",
+        variable: ROW_IMAGE,
         holds: |value| value.eq_ignore_ascii_case("FULL"),
-        wanted: "FULL",
-        why: "rows with columns left out can't be found and checked on the target",
+        wanted: "FULL, unless allow_partial_row_images = true stands in [source]",
+        why: "what is left out of a row can't be checked on the target, and its tables can't be copied in chunks",
         fix: "'FULL'",
     },
     Rule {

@@ -26,6 +26,9 @@ pub struct Config {
     /// How long a new log waits for XA transactions that are prepared on the source to end, before it begins. Default 10
     /// minutes.
     pub prepared_wait: Duration,
+    /// Whether the source may log a part of each row only (`binlog_row_image` other than `FULL`). Default false: such a source is
+    /// refused.
+    pub allow_partial_row_images: bool,
     /// How long a source may stay out of reach before the capture gives up. Default 720 minutes.
     pub retry_window: Duration,
     /// What is wanted: statements that touch nothing of it are left out of the log. Absent: everything is kept.
@@ -43,6 +46,7 @@ impl Config {
             connect_timeout: Duration::from_secs(10),
             semi_sync: false,
             prepared_wait: Duration::from_secs(10 * 60),
+            allow_partial_row_images: false,
             retry_window: Duration::from_secs(720 * 60),
             selection: None,
         }

@@ -238,6 +238,37 @@ impl TableDef {
     }
 }
 
+impl TableDef {
+    /// The same table, identified by each of its other unique keys over whole columns that are never NULL.
+    pub fn otherwise_identified(&self) -> Vec<Self> {
+        let whole = |key: &UniqueKey| -> Option<Vec<usize>> {
+            let columns: Vec<usize> = key.columns.iter().copied().collect::<Option<_>>()?;
+            let fixed = |at: &usize| self.columns.get(*at).is_some_and(|column| !column.nullable);
+            columns.iter().all(fixed).then_some(columns)
+        };
+        let swapped = |(nth, key): (usize, &UniqueKey)| {
+            let mut def = self.clone();
+            def.other_unique_keys.remove(nth);
+            let old = def.key.replace(KeyDef {
+                name: key.name.clone(),
+                columns: whole(key)?,
+                prefixed: false,
+            });
+            let part = |old: &KeyDef, at: &usize| Some(*at).filter(|_| !old.prefixed);
+            def.other_unique_keys.extend(old.map(|old| UniqueKey {
+                columns: old.columns.iter().map(|at| part(&old, at)).collect(),
+                name: old.name,
+            }));
+            Some(def)
+        };
+        self.other_unique_keys
+            .iter()
+            .enumerate()
+            .filter_map(swapped)
+            .collect()
+    }
+}
+
 impl ColumnDef {
     /// ENUM's or SET's members, in the declared order; empty for other types.
     pub fn members(&self) -> Vec<String> {

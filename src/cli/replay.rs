@@ -138,6 +138,8 @@ fn plain(args: &ReplayArgs) -> outrigger_applier::Config {
         connect_timeout: Duration::from_secs(10),
         on_existing_tables: OnExistingTables::default(),
         on_divergence: OnDivergence::default(),
+        // Whoever made the log did.
+        allow_partial_row_images: true,
     }
 }
 

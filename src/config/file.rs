@@ -99,6 +99,13 @@ pub(super) struct Reading {
     pub retry_window: Option<Duration>,
 }
 
+/// What `[source]` says to capture and tasks alike.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RowImages {
+    #[serde(default)]
+    pub allow_partial_row_images: bool,
+}
+
 /// The rest of `[log]`: what goes in.
 #[derive(Debug, Deserialize)]
 pub(super) struct Keeping {

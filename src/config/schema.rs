@@ -149,6 +149,12 @@ const SOURCE: Section = Section {
             "How long a new log waits for prepared XA transactions to end before it begins. Seeing them needs XA_RECOVER_ADMIN.",
         ),
         key(
+            "allow_partial_row_images",
+            Value::Default("false"),
+            "true or false; set before the copy begins",
+            "Whether the source may log a part of each row only (binlog_row_image = MINIMAL or NOBLOB). Every table is then copied whole at\none place: under a short LOCK TABLES, on one connection, and from its beginning again where that breaks off.",
+        ),
+        key(
             "connect_timeout",
             Value::Default("\"10s\""),
             CONNECT_TIMEOUT,

@@ -19,6 +19,7 @@ pub(super) fn render(config: &Config) -> String {
     lines.duration("heartbeat", config.capture.heartbeat);
     lines.add("semi_sync", config.capture.semi_sync);
     lines.duration("prepared_wait", config.capture.prepared_wait);
+    lines.add("partial row images", yes(config.capture.allow_partial_row_images));
     lines.duration("connect_timeout", config.capture.connect_timeout);
     lines.duration("retry_window", config.capture.retry_window);
 

@@ -47,7 +47,14 @@ fn with(line: &str, replacement: &str) -> String {
 #[test]
 fn the_schema_has_exactly_the_fields_of_the_structs() {
     let structs: [(&str, Vec<&[&str]>); 10] = [
-        ("source", vec![fields::of::<Server>(), fields::of::<Reading>()]),
+        (
+            "source",
+            vec![
+                fields::of::<Server>(),
+                fields::of::<Reading>(),
+                fields::of::<RowImages>(),
+            ],
+        ),
         (
             "log",
             vec![fields::of::<outrigger_storage::Config>(), fields::of::<Keeping>()],

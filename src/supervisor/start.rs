@@ -14,9 +14,8 @@ pub(super) async fn prepare(
     capture: &outrigger_capture::Config,
     log: &Log,
 ) -> Result<Option<SourceInfo>, Error> {
-    let source = &capture.source;
     let resumed = log.position();
-    let info = match outrigger_capture::check(source).await {
+    let info = match outrigger_capture::check(capture).await {
         Ok(info) => Some(info),
         Err(error) if resumed.is_some() && error.is_transient() => {
             warn!("{error}; starting all the same, capture tries again");
@@ -42,7 +41,7 @@ pub(super) async fn prepare(
     match resumed {
         Some(position) => info!(%position, "capture resumes"),
         None => {
-            let position = outrigger_capture::start_position(source, capture.prepared_wait).await?;
+            let position = outrigger_capture::start_position(capture).await?;
             info!(%position, "the log is new, capture starts");
             let log = log.clone();
             blocking("setting the log's start", move || log.set_start(&position)).await??;

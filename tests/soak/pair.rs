@@ -42,7 +42,7 @@ impl Pair {
     }
 
     /// Removes what an earlier run left, and begins a new binlog file as the only one.
-    pub(super) async fn clean(&mut self, gtids: bool) -> Result<()> {
+    pub(super) async fn clean(&mut self, gtids: bool, row_image: &str) -> Result<()> {
         drive::end_prepared(&self.source.socket()).await?;
         let mut source = self.source_conn().await?;
         let mut target = self.target_conn().await?;
@@ -63,7 +63,18 @@ impl Pair {
                 .query_drop(format!("SET GLOBAL {setting} = DEFAULT"))
                 .await?;
         }
+        source
+            .query_drop(format!("SET GLOBAL binlog_row_image = {row_image}"))
+            .await?;
         self.set_gtids(&mut source, gtids).await?;
+        // What the next start of the server must have too.
+        let image = format!("--binlog-row-image={row_image}");
+        let mut options = OPTIONS.to_vec();
+        options.push(&image);
+        if !gtids {
+            options.push("--gtid-mode=OFF");
+        }
+        self.source.set_options(&options);
         source.query_drop("FLUSH BINARY LOGS").await?;
         let (file, _) = binlog_end(&mut source).await?;
         source
@@ -74,7 +85,7 @@ impl Pair {
         Ok(())
     }
 
-    /// `gtid_mode` goes step by step; the next start of the server must have it too.
+    /// `gtid_mode` goes step by step.
     async fn set_gtids(&mut self, source: &mut Conn, on: bool) -> Result<()> {
         let steps = match (self.gtids, on) {
             (true, false) => ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"],
@@ -87,11 +98,6 @@ impl Pair {
                 .await?;
         }
         self.gtids = on;
-        let mut options = OPTIONS.to_vec();
-        if !on {
-            options.push("--gtid-mode=OFF");
-        }
-        self.source.set_options(&options);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What happens in a run, drawn from its seed: how the source and the sidecar are set, the workload, the faults. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(super) struct Plan {
     pub(super) writers_first: bool,
     /// The crash point of the very first start.
     pub(super) first_start: Option<Crash>,
+    /// The source's `binlog_row_image`.
+    pub(super) row_image: &'static str,
     pub(super) settings: Settings,
     pub(super) faults: Vec<Step>,
 }
@@ -126,8 +129,11 @@ impl Plan {
             pause: Duration::from_millis(dice.random_range(10..60)),
         };
         let faults = dice.random_range(3..6);
+        // From dice of its own: the seeds of the past keep their plans.
+        let image = StdRng::seed_from_u64(seed ^ 0x696d_6167_6573).random_range(0..6);
         Self {
             shape,
+            row_image: ["FULL", "FULL", "FULL", "FULL", "MINIMAL", "NOBLOB"][image],
             writers_first,
             first_start: dice
                 .random_bool(0.4)
@@ -280,6 +286,8 @@ fn a_seed_is_a_plan_and_every_fault_comes() {
         .flat_map(|seed| Plan::new(seed).faults)
         .map(|step| step.fault.to_string())
         .collect();
+    let images: BTreeSet<&str> = (0..200).map(|seed| Plan::new(seed).row_image).collect();
+    assert_eq!(images.len(), 3);
     let words = [
         "SIGKILL",
         "SIGTERM",

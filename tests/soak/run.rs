@@ -13,7 +13,7 @@ use outrigger_storage::Config;
 use super::binlog;
 use super::judge::{self, Findings};
 use super::pair::{Pair, binlog_end};
-use super::plan::{Crash, Fault, Plan, Restart, Settings, failing_sync};
+use super::plan::{Crash, Fault, Plan, Restart, failing_sync};
 use super::relay::Relay;
 use crate::support::{PATIENCE, definitions, free_port};
 use crate::workload::drive::{self, Driven, Tally};
@@ -67,7 +67,7 @@ struct Run<'a> {
 pub(super) async fn run(seed: u64, pair: &mut Pair, folder: &Path) -> Result<Report> {
     let plan = Plan::new(seed);
     let workload = Workload::new(seed, plan.shape);
-    pair.clean(plan.shape.gtids)
+    pair.clean(plan.shape.gtids, plan.row_image)
         .await
         .context("cleaning up before the run")?;
     let mut source = pair.source_conn().await?;
@@ -83,7 +83,7 @@ pub(super) async fn run(seed: u64, pair: &mut Pair, folder: &Path) -> Result<Rep
     drop(source);
     let relay = Relay::start(pair.source.port()).await?;
     let http = format!("127.0.0.1:{}", free_port());
-    let config = config(&plan.settings, relay.port(), pair.target.port(), &http);
+    let config = config(&plan, relay.port(), pair.target.port(), &http);
     let sidecar = Sidecar::new(Path::new(env!("CARGO_BIN_EXE_outrigger")), folder, &config, &http)?;
     let mut run = Run {
         pair,
@@ -371,10 +371,12 @@ async fn again(server: &mut outrigger::demo::server::Server, restart: &Restart) 
     server.launch()
 }
 
-fn config(settings: &Settings, source: u16, target: u16, http: &str) -> String {
+fn config(plan: &Plan, source: u16, target: u16, http: &str) -> String {
+    let settings = &plan.settings;
+    let partial = plan.row_image != "FULL";
     let mut text = format!(
         "[source]\nhost = \"127.0.0.1\"\nport = {source}\nuser = \"outrigger\"\npassword = \"source secret\"\n\
-         heartbeat = \"300ms\"\nconnect_timeout = \"2s\"\n\n"
+         heartbeat = \"300ms\"\nconnect_timeout = \"2s\"\nallow_partial_row_images = {partial}\n\n"
     );
     let log = format!(
         "[log]\npath = \"log\"\nquota = \"256 MiB\"\nkeep_all = {}\nsync_interval = \"{}ms\"\nsync_bytes = \"{} B\"\nwrite_buffer = \"{} MiB\"\n\

@@ -14,7 +14,7 @@ use crate::foreign;
 use crate::link::Link;
 use crate::literal::quote_text;
 use crate::schema::ObjectKey;
-use crate::statement::{Image, same, value};
+use crate::statement::{Image, changed};
 
 /// What a table's foreign key children do when its rows change.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Cascades {
             (RowsKind::Update, Some(before), Some(after)) => self
                 .on_update
                 .iter()
-                .any(|column| !same(value(before, *column), value(after, *column))),
+                .any(|column| changed(before, after, *column)),
             _ => false,
         }
     }

@@ -258,9 +258,17 @@ async fn settle(
                 (DivergenceKind::ExtraRow, Some(_)) => {
                     format!("a row gets a key by an update that the target holds already (key: {key})")
                 }
-            },
+            } + unknown(single),
             kind,
         }),
+    }
+}
+
+/// Why a row is not written over although it should be.
+fn unknown(single: &Single) -> &'static str {
+    match (single.effect, &single.repair) {
+        (Effect::Repairable, None) => "; it can't be written over, for the source logged a part of it only",
+        _ => "",
     }
 }
 

@@ -19,7 +19,7 @@ use crate::definition::{self, TableDef};
 use crate::error::{Error, Place, Side};
 use crate::literal::quote_name;
 use crate::snapshot::SkipUntil;
-use crate::statement::Table;
+use crate::statement::{Image, Table};
 use crate::target::Target;
 
 /// What to do with rows of a table.
@@ -36,6 +36,8 @@ pub(super) enum Route {
 pub(super) struct Planned {
     /// How its rows are written.
     pub(super) table: Arc<Table>,
+    /// The same with other keys, for rows of which the source logged another key only.
+    found_otherwise: Vec<Arc<Table>>,
     /// What changes of its rows do to other tables.
     pub(super) cascades: Arc<Cascades>,
     /// Which unique values its rows have.
@@ -44,6 +46,15 @@ pub(super) struct Planned {
     pub(super) plan: RowPlan,
     /// It was copied at one place: replay of it is exact from there on.
     pub(super) exact: bool,
+}
+
+impl Planned {
+    /// The table by whose key a row is found that was `before`; `None` when it can't be found.
+    pub(super) fn finding(&self, before: &Image<'_>) -> Option<&Arc<Table>> {
+        std::iter::once(&self.table)
+            .chain(&self.found_otherwise)
+            .find(|table| table.is_found_by(before))
+    }
 }
 
 #[derive(Debug)]
@@ -209,6 +220,7 @@ fn plan(
     })?;
     Ok(Planned {
         identity: Identity::new(&table.def),
+        found_otherwise: table.found_otherwise().into_iter().map(Arc::new).collect(),
         table,
         cascades,
         plan,

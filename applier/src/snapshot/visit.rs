@@ -151,6 +151,7 @@ async fn read(
         let resumes = resume
             && prior.is_some_and(|p| p.state == State::Copying && !p.whole)
             && ties.unit(key).is_none()
+            && !rounds.context.config.allow_partial_row_images
             && matches!(found, Found::Table { .. })
             && exists;
         let ours = prior.is_some_and(|p| !p.kept && p.state != State::Absent);
@@ -287,6 +288,8 @@ async fn create_views(
 /// Plans a table's rows; objects without rows are done.
 async fn plan(rounds: &mut Rounds, v: &Visited, unit: Option<usize>) -> Result<Option<TableJob>, Error> {
     let copy = rounds.context.config.copy.clone();
+    // A part of a row can't be written over what was read before or after it.
+    let partial = rounds.context.config.allow_partial_row_images;
     let Found::Table {
         definition,
         rows_estimated,
@@ -310,12 +313,15 @@ async fn plan(rounds: &mut Rounds, v: &Visited, unit: Option<usize>) -> Result<O
         definition,
         size,
         v.kept,
-        unit.is_some(),
+        unit.is_some() || partial,
     )
     .await?;
     if plan.walk.is_none() {
         if v.kept && !v.whole && !create::is_empty(&mut rounds.target, &v.key).await? {
             let why = match unit {
+                None if partial => {
+                    "may be logged in parts of rows (allow_partial_row_images), so it is copied as a whole"
+                }
                 None => "has no usable key, so its rows can't be told apart",
                 Some(_) => {
                     "is tied to others by foreign keys whose effects the source does not log, so it is copied as a whole"

@@ -62,7 +62,7 @@ impl Fold {
 
     /// True when the table has folded rows.
     pub(super) fn holds(&self, table: &Arc<Table>) -> bool {
-        self.tables.iter().any(|rows| Arc::ptr_eq(&rows.table, table))
+        self.tables.iter().any(|rows| rows.table.quoted == table.quoted)
     }
 
     /// True when the change can be folded; then it is to be given to [`Fold::add`].

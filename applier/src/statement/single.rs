@@ -43,7 +43,8 @@ pub(crate) struct Single {
     pub(crate) after: Option<String>,
     /// What else it does.
     pub(crate) effect: Effect,
-    /// What makes the target's rows those after the change, whatever they are.
+    /// What makes the target's rows those after the change, whatever they are; `None` also where that can't be told from a part of
+    /// the row.
     pub(crate) repair: Option<Repair>,
 }
 
@@ -67,10 +68,12 @@ impl Single {
         }
         let (sql, expects, _) = statements.finish();
         let (before, after) = change.images();
+        // What a part of a row leaves out of an update is known to nobody; an insert's has defaults.
+        let known = !matches!(change, Change::Update(..)) || table.is_whole(&change);
         Self {
-            before: before.map(|image| table.key_shown(image)),
-            after: after.map(|image| table.key_shown(image)),
-            repair: (effect == Effect::Repairable).then(|| Repair::new(table, before, after)),
+            before: before.map(|image| table.key_shown(image, image)),
+            after: after.map(|image| table.key_shown(image, before.unwrap_or(image))),
+            repair: (effect == Effect::Repairable && known).then(|| Repair::new(table, before, after)),
             effect,
             table: Arc::clone(table),
             place: place.clone(),
@@ -169,14 +172,15 @@ impl<'r, 'a> Change<'r, 'a> {
 }
 
 impl Table {
-    /// The row's key with its values, for messages: `id = 5`, `a = 1, b = 'x'`.
-    fn key_shown(&self, image: &Image<'_>) -> String {
+    /// The row's key with its values, for messages: `id = 5`, `a = 1, b = 'x'`. What `image` lacks of it is as `before`.
+    fn key_shown(&self, image: &Image<'_>, before: &Image<'_>) -> String {
         let Some(key) = &self.def.key else {
             return self.key_names();
         };
         let column = |i: &usize| {
             let column = &self.def.columns[*i];
-            let value = match value(image, *i) {
+            let told = image.get(*i).is_some_and(Option::is_some);
+            let value = match value(if told { image } else { before }, *i) {
                 Value::Bytes(bytes) if column.charset.is_some() => {
                     let text: String = String::from_utf8_lossy(bytes)
                         .chars()

@@ -263,6 +263,143 @@ fn a_cascading_change_stands_alone_between_what_was_before_and_comes_after() {
     assert_eq!(rows, [Some(1), None, Some(1), None, None, Some(1), None, Some(1)]);
 }
 
+/// A row of which only these columns were logged.
+fn part(row: Vec<Option<Value<'static>>>, columns: &[usize]) -> Vec<Option<Value<'static>>> {
+    let keep = |(at, value): (usize, Option<Value<'static>>)| value.filter(|_| columns.contains(&at));
+    row.into_iter().enumerate().map(keep).collect()
+}
+
+#[test]
+fn a_part_of_a_row_says_nothing_of_the_rest() {
+    let t = foldable();
+    let mut s = Statements::new();
+    // What is folded of the table stands before it.
+    s.change(&t, Change::Insert(&row(1, "a")), Mode::Exact);
+    let (before, after) = (part(row(1, "a"), &[0]), part(row(1, "b"), &[1]));
+    s.change_partial(&t, Change::Update(&before, &after));
+    s.change_partial(&t, Change::Update(&before, &part(row(5, "b"), &[0])));
+    s.change_partial(&t, Change::Insert(&part(row(2, "x"), &[0])));
+    s.change_partial(&t, Change::Insert(&part(row(3, "x"), &[0])));
+    s.change_partial(&t, Change::Insert(&part(row(4, "x"), &[0, 1])));
+    s.change_partial(&t, Change::Delete(&part(row(2, "x"), &[0])));
+    s.change_partial(&t, Change::Delete(&part(row(3, "x"), &[0])));
+    let (sql, rows) = text(s);
+    assert_eq!(
+        sql,
+        [
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'a',NULL)",
+            "UPDATE `d`.`t` SET `name`=_utf8mb4'b',`at`=`at` WHERE `id`=1",
+            "UPDATE `d`.`t` SET `id`=5,`at`=`at` WHERE `id`=1",
+            "INSERT INTO `d`.`t`(`id`)VALUES(2),(3)",
+            "INSERT INTO `d`.`t`(`id`,`name`)VALUES(4,_utf8mb4'x')",
+            "DELETE FROM `d`.`t` WHERE `id` IN(2,3)",
+        ]
+    );
+    assert_eq!(rows, [1, 1, 1, 2, 1, 2].map(Some));
+    assert!(!t.is_whole(&Change::Update(&before, &row(1, "b"))));
+    assert!(!t.is_whole(&Change::Update(&row(1, "a"), &after)));
+    assert!(t.is_whole(&Change::Update(&row(1, "a"), &row(1, "b"))));
+    assert!(t.is_found_by(&before) && !t.is_found_by(&after) && !table(false).is_found_by(&before));
+}
+
+#[test]
+fn a_document_that_equals_the_old_one_is_written_all_the_same() {
+    let mut def = foldable().def.clone();
+    def.columns[1] = plain("j", ColumnKind::Json);
+    let t = Arc::new(Table::new(def));
+    let update = |text: &'static str, before: &[usize]| {
+        let after = vec![
+            None,
+            Some(Value::Json(Cow::Borrowed(text.as_bytes()))),
+            None,
+            None,
+        ];
+        let mut s = Statements::new();
+        s.change_partial(&t, Change::Update(&part(row(1, "{}"), before), &after));
+        s.finish()
+    };
+    let (sql, expects, _) = update("[1.0]", &[0]);
+    let sql = String::from_utf8(sql).unwrap();
+    assert!(sql.starts_with(
+        "UPDATE `d`.`t` SET `j`=CAST('null' AS JSON),`at`=`at` WHERE `id`=1 AND `j`<=>CAST(_utf8mb4'[1.0]' AS JSON) AND NOT (SELECT"
+    ));
+    assert!(sql.ends_with("wanted);UPDATE `d`.`t` SET `j`=_utf8mb4'[1.0]',`at`=`at` WHERE `id`=1"));
+    assert_eq!(
+        expects.iter().map(|e| e.rows).collect::<Vec<_>>(),
+        [None, Some(1)]
+    );
+    // No numbers, or the old one is known.
+    assert_eq!(update("[true]", &[0]).1.len(), 1);
+    assert_eq!(update("[1.0]", &[0, 1]).1.len(), 1);
+}
+
+#[test]
+fn a_column_without_a_default_is_left_to_the_server() {
+    let mut def = foldable().def.clone();
+    def.columns[1].nullable = false;
+    let t = Arc::new(Table::new(def.clone()));
+    let mut s = Statements::new();
+    s.change_partial(&t, Change::Insert(&part(row(1, "x"), &[0])));
+    assert_eq!(
+        text(s).0,
+        [LENIENT, "INSERT INTO `d`.`t`(`id`)VALUES(1)", STRICT].map(str::to_owned)
+    );
+    def.columns[1].has_default = true;
+    let t = Arc::new(Table::new(def));
+    let mut s = Statements::new();
+    s.change_partial(&t, Change::Insert(&part(row(1, "x"), &[0])));
+    assert_eq!(text(s).0, ["INSERT INTO `d`.`t`(`id`)VALUES(1)"]);
+}
+
+#[test]
+fn a_row_is_found_by_another_key_where_only_that_was_logged() {
+    let mut def = table(true).def.clone();
+    assert!(
+        table(true).found_otherwise().is_empty(),
+        "its columns may be NULL"
+    );
+    def.columns[1].nullable = false;
+    let others = Table::new(def).found_otherwise();
+    let [other] = others.as_slice() else {
+        panic!("{others:?}")
+    };
+    assert!(other.is_found_by(&part(row(1, "a"), &[1])));
+    assert_eq!(
+        (
+            other.key_names().as_str(),
+            other.def.other_unique_keys[0].name.as_str()
+        ),
+        ("name", "PRIMARY")
+    );
+}
+
+#[test]
+fn a_part_of_a_row_is_no_repair_of_it() {
+    let t = table(true);
+    let before = part(row(1, "a"), &[0]);
+    let single = |change: Change<'_, '_>| {
+        let mut singles = Singles::default();
+        singles.push(
+            &t,
+            change,
+            Mode::Exact,
+            &crate::error::Place::default(),
+            Effect::Repairable,
+        );
+        singles.list.remove(0)
+    };
+    let update = single(Change::Update(&before, &part(row(1, "b"), &[1])));
+    assert!(update.repair.is_none());
+    assert_eq!(
+        (update.before.as_deref(), update.after.as_deref()),
+        (Some("id = 1"), Some("id = 1"))
+    );
+    let insert = single(Change::Insert(&before)).repair.unwrap();
+    assert_eq!(insert.replace, b"REPLACE INTO `d`.`t`(`id`)VALUES(1)");
+    let delete = single(Change::Delete(&before)).repair.unwrap();
+    assert_eq!(delete.remove, b"DELETE FROM `d`.`t` WHERE `id` IN(1)");
+}
+
 #[test]
 fn a_groups_net_effect_is_written() {
     let t = foldable();
@@ -424,7 +561,9 @@ fn cut(statements: Statements) -> Vec<String> {
 
 #[test]
 fn only_a_target_transaction_that_searches_rows_keeps_their_locks() {
-    let (keyless, keyed) = (table(false), foldable());
+    let (mut searched, keyed) = (table(false).def.clone(), foldable());
+    searched.table = "s".into();
+    let keyless = Arc::new(Table::new(searched));
     let mut s = Statements::begin();
     s.change(&keyed, Change::Delete(&row(1, "a")), Mode::Exact);
     s.change(&keyless, Change::Insert(&row(1, "a")), Mode::Exact);

@@ -116,7 +116,7 @@ pub(super) async fn write(source: &Server, shape: Shape, mib: u64) -> Result<Str
         .await?;
     }
     conn.query_drop("FLUSH BINARY LOGS").await?;
-    let start = outrigger_capture::start_position(&ours::endpoint(source), std::time::Duration::ZERO).await?;
+    let start = outrigger_capture::start_position(&ours::capture(source)).await?;
     loop {
         let (end, bytes) = end(&mut conn, &start.file).await?;
         if bytes >= mib << 20 {

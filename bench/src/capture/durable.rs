@@ -35,8 +35,7 @@ pub(super) async fn run(lab: &Lab, source: &Server, load: Load) -> Result<()> {
     let (mut half, mut most) = (Vec::new(), Vec::new());
     for round in 0..load.rounds {
         Lab::settle()?;
-        let start =
-            outrigger_capture::start_position(&ours::endpoint(source), std::time::Duration::ZERO).await?;
+        let start = outrigger_capture::start_position(&ours::capture(source)).await?;
         let mut ours = Ours::start(lab, source, &start, load.sync_interval)?;
         let time = WARM_UP + Duration::from_secs(load.seconds);
         let mut writers = load::steady(source, load.rows, load.rate, time, u64::try_from(round)?);

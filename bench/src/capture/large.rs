@@ -66,8 +66,7 @@ pub(super) async fn run(lab: &Lab, source: &Server, sizes: Sizes) -> Result<()> 
             "SET SESSION binlog_transaction_compression = {compression}"
         ))
         .await?;
-        let start =
-            outrigger_capture::start_position(&ours::endpoint(source), std::time::Duration::ZERO).await?;
+        let start = outrigger_capture::start_position(&ours::capture(source)).await?;
         lab::say(&format!("{name}: writing"))?;
         conn.query_drop("BEGIN").await?;
         for statement in statements {
@@ -76,8 +75,7 @@ pub(super) async fn run(lab: &Lab, source: &Server, sizes: Sizes) -> Result<()> 
         conn.query_drop("COMMIT").await?;
         let (end, bytes) = binlog::end(&mut conn, &start.file).await?;
         lab::say(&format!("{name}: capturing {} MiB of binlog files", bytes >> 20))?;
-        let now =
-            outrigger_capture::start_position(&ours::endpoint(source), std::time::Duration::ZERO).await?;
+        let now = outrigger_capture::start_position(&ours::capture(source)).await?;
         let mut idle = Ours::start(lab, source, &now, None)?;
         idle.reach(&end).await?;
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -41,7 +41,7 @@ impl Ours {
         let log = Log::open(config)?;
         log.set_start(start)?;
         let cancel = CancellationToken::new();
-        let config = outrigger_capture::Config::new(endpoint(source));
+        let config = capture(source);
         let capturer = Capturer::new(config, log.clone(), Arc::new(Status::new()));
         let began = (Instant::now(), usage::of_this()?);
         let running = tokio::spawn(capturer.run(cancel.clone()));
@@ -97,8 +97,16 @@ fn on_disk(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// The default configuration, but that nobody waits for prepared transactions.
+pub(super) fn capture(source: &Server) -> outrigger_capture::Config {
+    outrigger_capture::Config {
+        prepared_wait: Duration::ZERO,
+        ..outrigger_capture::Config::new(endpoint(source))
+    }
+}
+
 /// How everybody reaches a server.
-pub(super) fn endpoint(server: &Server) -> Endpoint {
+fn endpoint(server: &Server) -> Endpoint {
     Endpoint {
         address: Address::Tcp {
             host: "127.0.0.1".to_owned(),

@@ -9,7 +9,7 @@ use outrigger_protocol::value::Value;
 
 use super::Footprint;
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
-use crate::statement::Image;
+use crate::statement::{Change, Image};
 
 /// Collations that take two printable ASCII texts for equal when they differ by the case of letters and by spaces at the end at
 /// most. Others have contractions (`ch`), or letters that are one (`v` and `w`).
@@ -53,7 +53,18 @@ pub(in crate::replay) struct Identity {
 struct Index {
     id: u64,
     /// `None`: nothing can be told of its values.
-    columns: Option<Vec<(usize, Equality)>>,
+    columns: Option<Vec<Part>>,
+}
+
+/// A column of an index.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    at: usize,
+    equality: Equality,
+    /// It follows other columns.
+    generated: bool,
+    /// A new row has NULL there unless it is told otherwise.
+    null_by_default: bool,
 }
 
 /// How two values of a column compare.
@@ -87,21 +98,29 @@ impl Equality {
 impl Identity {
     /// Reads the table's unique indexes.
     pub(in crate::replay) fn new(def: &TableDef) -> Self {
-        let equality = |at: usize| (at, Equality::of(&def.columns[at]));
-        let known = |columns: Vec<(usize, Equality)>| {
-            let told = columns.iter().all(|(_, equality)| *equality != Equality::Unknown);
+        let part = |at: usize| {
+            let column = &def.columns[at];
+            Part {
+                at,
+                equality: Equality::of(column),
+                generated: column.generated,
+                null_by_default: column.nullable && !column.has_default && !column.generated,
+            }
+        };
+        let known = |columns: Vec<Part>| {
+            let told = columns.iter().all(|part| part.equality != Equality::Unknown);
             told.then_some(columns)
         };
         let key = match &def.key {
-            Some(key) if !key.prefixed => known(key.columns.iter().copied().map(equality).collect()),
+            Some(key) if !key.prefixed => known(key.columns.iter().copied().map(part).collect()),
             // Rows without a key, and keys over the beginning of a text.
             _ => None,
         };
         let others = def.other_unique_keys.iter().map(|key| {
             let columns: Option<Vec<usize>> = key.columns.iter().copied().collect();
-            columns.and_then(|columns| known(columns.into_iter().map(equality).collect()))
+            columns.and_then(|columns| known(columns.into_iter().map(part).collect()))
         });
-        let index = |(nth, columns): (usize, Option<Vec<(usize, Equality)>>)| {
+        let index = |(nth, columns): (usize, Option<Vec<Part>>)| {
             let mut hasher = DefaultHasher::new();
             (&def.database, &def.table, nth).hash(&mut hasher);
             Index {
@@ -125,25 +144,69 @@ impl Identity {
                 footprint.vague(index.id);
                 continue;
             };
-            let mut hasher = DefaultHasher::new();
-            index.id.hash(&mut hasher);
-            let mut outcome = Told::Value;
-            for (at, equality) in columns {
-                outcome = outcome.and(
-                    // A generated column may be left out of the event.
-                    row.get(*at)
-                        .and_then(Option::as_ref)
-                        .map_or(Told::Nothing, |value| tell(value, *equality, &mut hasher)),
-                );
-            }
-            match outcome {
-                Told::Value => footprint.value(index.id, hasher.finish()),
-                // A unique index holds any number of NULLs.
-                Told::Null => {}
-                Told::Nothing => footprint.vague(index.id),
+            // A generated column may be left out of the event.
+            index.add(footprint, columns, |part| has(row, part.at));
+        }
+    }
+
+    /// Adds the unique values of a row that changed, as far as its images tell them: what an update's after image lacks did not
+    /// change.
+    pub(in crate::replay) fn add_partial(&self, footprint: &mut Footprint, change: &Change<'_, '_>) {
+        for index in &self.indexes {
+            let Some(columns) = &index.columns else {
+                footprint.vague(index.id);
+                continue;
+            };
+            match change {
+                Change::Insert(row) => index.add(footprint, columns, |part| {
+                    has(row, part.at).or(part.null_by_default.then_some(&Value::Null))
+                }),
+                Change::Delete(row) => index.add(footprint, columns, |part| has(row, part.at)),
+                Change::Update(before, after) => {
+                    let told = columns.iter().all(|part| has(before, part.at).is_some());
+                    let kept = columns
+                        .iter()
+                        .all(|part| !part.generated && has(after, part.at).is_none());
+                    // Whoever wants that row, or the value it keeps, has the row's key or the value in common with it.
+                    if kept && !told {
+                        continue;
+                    }
+                    index.add(footprint, columns, |part| has(before, part.at));
+                    index.add(footprint, columns, |part| {
+                        has(after, part.at).or_else(|| has(before, part.at).filter(|_| !part.generated))
+                    });
+                }
             }
         }
     }
+}
+
+impl Index {
+    /// Adds the value that `value` tells column by column; `None`: not known.
+    fn add<'r, 'a: 'r>(
+        &self,
+        footprint: &mut Footprint,
+        columns: &[Part],
+        value: impl Fn(&Part) -> Option<&'r Value<'a>>,
+    ) {
+        let mut hasher = DefaultHasher::new();
+        self.id.hash(&mut hasher);
+        let mut outcome = Told::Value;
+        for part in columns {
+            let told = value(part).map_or(Told::Nothing, |value| tell(value, part.equality, &mut hasher));
+            outcome = outcome.and(told);
+        }
+        match outcome {
+            Told::Value => footprint.value(self.id, hasher.finish()),
+            // A unique index holds any number of NULLs.
+            Told::Null => {}
+            Told::Nothing => footprint.vague(self.id),
+        }
+    }
+}
+
+fn has<'r, 'a>(row: &'r Image<'a>, at: usize) -> Option<&'r Value<'a>> {
+    row.get(at).and_then(Option::as_ref)
 }
 
 /// What is known of a value.
@@ -244,6 +307,65 @@ mod tests {
         let bin = table("utf8mb4_bin");
         assert_ne!(footprint(&bin, 1, Some("Ab")), footprint(&bin, 1, Some("ab")));
         assert_eq!(footprint(&bin, 1, Some("é")), footprint(&bin, 1, Some("é ")));
+    }
+
+    /// The footprint of a change by parts of rows: a column that is `None` was not logged.
+    fn partial(
+        def: &TableDef,
+        before: (Option<i64>, Option<&str>),
+        after: (Option<i64>, Option<&str>),
+    ) -> Footprint {
+        let row = |(id, text): (Option<i64>, Option<&str>)| {
+            let text = text.map(|text| Value::Bytes(Cow::Owned(text.as_bytes().to_vec())));
+            [id.map(Value::Int), text]
+        };
+        let (before, after) = (row(before), row(after));
+        let mut footprint = Footprint::default();
+        Identity::new(def).add_partial(&mut footprint, &Change::Update(&before, &after));
+        footprint
+    }
+
+    #[test]
+    fn a_part_of_a_row_touches_what_it_changed() {
+        let def = table("utf8mb4_bin");
+        let whole = footprint(&def, 1, Some("a"));
+        // Nothing unique changed: the row is known by its key.
+        let key = partial(&def, (Some(1), None), (None, None));
+        assert!(key.vague.is_empty() && whole.values.contains(&key.values[0]));
+        // The text that it gives up is not known, so it stands for all texts.
+        let taken = partial(&def, (Some(1), None), (None, Some("b")));
+        assert_eq!(taken.vague.len(), 1);
+        assert!(
+            taken
+                .indexes
+                .iter()
+                .chain(&taken.vague)
+                .all(|index| whole.indexes.contains(index))
+        );
+        let moved = partial(&def, (Some(1), None), (Some(2), None));
+        assert!(moved.vague.is_empty());
+        assert!(
+            footprint(&def, 2, None)
+                .values
+                .iter()
+                .all(|key| moved.values.contains(key))
+        );
+        // Found by the text alone, the row has that in common with whoever knows it by its key.
+        let by_text = partial(&def, (None, Some("a")), (None, None));
+        assert!(by_text.values.iter().all(|value| whole.values.contains(value)) && by_text.vague.is_empty());
+        assert_eq!(partial(&def, (None, Some("a")), (Some(2), None)).vague.len(), 1);
+        let inserted = |def: &TableDef| {
+            let mut footprint = Footprint::default();
+            Identity::new(def).add_partial(&mut footprint, &Change::Insert(&[Some(Value::Int(1)), None]));
+            footprint.vague.len()
+        };
+        assert_eq!(inserted(&def), 0, "its default is NULL");
+        let mut with_default = def.clone();
+        with_default.columns[1].has_default = true;
+        assert_eq!(inserted(&with_default), 1);
+        let mut footprint = Footprint::default();
+        Identity::new(&def).add_partial(&mut footprint, &Change::Delete(&[Some(Value::Int(1)), None]));
+        assert_eq!(footprint.vague.len(), 1);
     }
 
     #[test]

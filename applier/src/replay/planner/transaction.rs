@@ -15,7 +15,6 @@ use super::xa::Xa;
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
 use crate::config::OnDivergence;
-use crate::definition::ColumnDef;
 use crate::error::{Error, Place};
 use crate::foreign;
 use crate::replay::tables::{Origin, Planned, Route};
@@ -168,9 +167,6 @@ impl Planner {
             let Some(Images { before, after }) = read else {
                 break;
             };
-            for image in [before, after].into_iter().flatten() {
-                whole(image, &planned, place)?;
-            }
             let cascades = planned.cascades.unlogged(rows, before, after);
             if cascades {
                 followed(&planned, mode, place)?;
@@ -181,27 +177,71 @@ impl Planner {
                 (RowsKind::Delete, Some(before), _) => Change::Delete(before),
                 _ => return Err(refuse(place, "a rows event without the images that its kind has")),
             };
+            let whole = planned.table.is_whole(&change);
+            let table = match whole {
+                true => &planned.table,
+                false => self.partial(&planned, &change, mode, place)?,
+            };
             if self.group.len() + change.size() > limit && self.group.has_rows() {
                 self.spill().await?;
             }
-            self.touch(&planned, change, mode);
+            self.touch(&planned, change, whole, mode);
             if cascades {
                 // Which rows of which tables follow can't be told.
                 self.group.footprint.everything();
             }
-            self.write(&planned.table, change, mode, cascades, place);
+            self.write(table, change, whole, mode, cascades, place);
         }
         Ok(())
     }
 
+    /// The table by whose key the row of a change is found of which the source logged a part only.
+    fn partial<'p>(
+        &self,
+        planned: &'p Planned,
+        change: &Change<'_, '_>,
+        mode: Mode,
+        place: &Place,
+    ) -> Result<&'p Arc<Table>, Error> {
+        let refuse = |what: String| Error::Definition {
+            table: planned.table.quoted.clone(),
+            place: place.clone(),
+            what,
+        };
+        const FULL: &str = "SET PERSIST binlog_row_image = 'FULL' on the source";
+        if !self.context.config.allow_partial_row_images {
+            return Err(refuse(format!(
+                "the source logged a part of the row only: {FULL}, or set allow_partial_row_images = true in [source] and copy the \
+                 table anew"
+            )));
+        }
+        if mode == Mode::Idempotent {
+            let what = "the source logged a part of the row only, and the table was copied in chunks, which can't be put right by parts \
+                        of rows: with allow_partial_row_images = true in [source], copy the table anew";
+            return Err(refuse(what.to_owned()));
+        }
+        let found = match change {
+            Change::Insert(_) => Some(&planned.table),
+            Change::Update(before, _) | Change::Delete(before) => planned.finding(before),
+        };
+        found.ok_or_else(|| {
+            refuse(format!(
+                "the source logged a part of the row only, and not the key by which it is found on the target ({}): give the table \
+                 the same primary key on both sides, or {FULL}",
+                planned.table.key_names()
+            ))
+        })
+    }
+
     /// Notes what a change touches.
-    fn touch(&mut self, planned: &Planned, change: Change<'_, '_>, mode: Mode) {
+    fn touch(&mut self, planned: &Planned, change: Change<'_, '_>, whole: bool, mode: Mode) {
         let footprint = &mut self.group.footprint;
         if mode == Mode::Idempotent || self.group.careful {
             // What is written over may be newer than the event, or not the source's: which rows are in the way can't be told from it.
             footprint.everything();
         }
         match change {
+            _ if !whole => planned.identity.add_partial(footprint, &change),
             Change::Insert(row) | Change::Delete(row) => planned.identity.add(footprint, row),
             Change::Update(before, after) => {
                 planned.identity.add(footprint, before);
@@ -215,6 +255,7 @@ impl Planner {
         &mut self,
         table: &Arc<Table>,
         change: Change<'_, '_>,
+        whole: bool,
         mode: Mode,
         cascades: bool,
         place: &Place,
@@ -230,6 +271,8 @@ impl Planner {
             group.singles.push(table, change, mode, place, effect);
         } else if cascades {
             group.statements.change_cascading(table, change);
+        } else if !whole {
+            group.statements.change_partial(table, change);
         } else {
             group.statements.change(table, change, mode);
         }
@@ -397,21 +440,6 @@ fn followed(planned: &Planned, mode: Mode, place: &Place) -> Result<(), Halt> {
     planned.cascades.possible().map_err(|why| {
         let what = format!("rows of other tables follow {}: {why}", planned.table.quoted);
         refuse(place, &what)
-    })
-}
-
-/// Whether a row's image has every column that is written; generated ones may be left out, nobody writes them.
-fn whole(image: &Image<'_>, planned: &Planned, place: &Place) -> Result<(), Error> {
-    let written = |column: &ColumnDef| !column.generated;
-    let mut columns = image.iter().zip(&planned.table.def.columns);
-    if columns.all(|(value, column)| value.is_some() || !written(column)) {
-        return Ok(());
-    }
-    Err(Error::Definition {
-        table: planned.table.quoted.clone(),
-        place: place.clone(),
-        what: "the source logged a part of the row only: SET PERSIST binlog_row_image = 'FULL' on the source"
-            .to_owned(),
     })
 }
 

@@ -82,17 +82,19 @@ impl RowPlan {
     /// The rows of `event`, decoded one by one: by [`Rows::read`], or as an iterator that gives each row away. After an error nothing
     /// more comes.
     pub fn rows<'a>(&self, event: &RowsEvent<'a>) -> Rows<'_, 'a> {
+        let after = Image::new(event.columns_after, self.columns.len());
+        let bare = event.kind == RowsKind::Insert && after.present == 0 && event.data.is_empty();
         Rows {
             plan: self,
             kind: event.kind,
             before: Image::new(event.columns_before, self.columns.len()),
-            after: Image::new(event.columns_after, self.columns.len()),
+            after,
             partial: event.partial,
             cursor: Cursor::new(event.data),
-            state: if event.column_count == self.columns.len() {
-                State::Reading
-            } else {
-                State::Mismatch(event.column_count)
+            state: match event.column_count == self.columns.len() {
+                true if bare => State::Bare,
+                true => State::Reading,
+                false => State::Mismatch(event.column_count),
             },
             before_row: Row::new(),
             after_row: Row::new(),
@@ -141,6 +143,8 @@ fn bit(bitmap: &[u8], at: usize) -> bool {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Reading,
+    /// One inserted row of which no column was given: it takes no bytes, and the server refuses to log two.
+    Bare,
     /// The event has this number of columns, the plan another.
     Mismatch(usize),
     Over,
@@ -172,6 +176,13 @@ impl<'a> Rows<'_, 'a> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Over => return Ok(None),
             State::Mismatch(columns) => return Err(self.mismatch(columns)),
+            State::Bare => {
+                places(&mut self.after_row, self.plan);
+                return Ok(Some(Images {
+                    before: None,
+                    after: Some(&*self.after_row),
+                }));
+            }
             State::Reading if self.cursor.is_empty() => return Ok(None),
             State::Reading => self.decode()?,
         }

@@ -1,0 +1,27 @@
+-- What a row image without some columns must still tell: defaults of every kind, keys of every kind.
+SET sql_mode = '';
+CREATE TABLE plain (id INT AUTO_INCREMENT PRIMARY KEY, a INT DEFAULT 7, b VARCHAR(20) NOT NULL DEFAULT 'it''s é', c TEXT, d DECIMAL(5, 2) DEFAULT -1.5, e ENUM('x', 'y') NOT NULL, s SET('p', 'q') DEFAULT 'p,q', t TIMESTAMP NULL DEFAULT '2020-01-01 00:00:00', bi BIT(9) DEFAULT b'101', bl BLOB, n INT NOT NULL, bn BINARY(4) DEFAULT 'ab', j JSON, y YEAR DEFAULT 2001);
+CREATE TABLE now_and_then (id INT PRIMARY KEY, v INT, made TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), at DATETIME(6) DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), u CHAR(36) DEFAULT (UUID()), r DOUBLE DEFAULT (RAND()), w INT DEFAULT (v * 2), j JSON DEFAULT (JSON_ARRAY(1.50)), tx TEXT DEFAULT ('of the table'));
+CREATE TABLE computed (id INT PRIMARY KEY, a INT, b TEXT, st INT AS (a + 1) STORED, vi INT AS (a * 2) VIRTUAL, sb TEXT AS (CONCAT(b, '!')) STORED, UNIQUE KEY (vi));
+CREATE TABLE second_first (v INT, z INT NOT NULL, a VARCHAR(10) NOT NULL, w TEXT, UNIQUE KEY later (z), UNIQUE KEY earlier (a));
+CREATE TABLE nullable_unique (id INT PRIMARY KEY, u INT, w VARCHAR(10), v INT, UNIQUE KEY (u), UNIQUE KEY (w, v));
+CREATE TABLE text_key (k TEXT NOT NULL, v INT, b LONGBLOB, PRIMARY KEY (k(5)));
+CREATE TABLE two (a INT, b VARCHAR(5), c INT, t MEDIUMTEXT, PRIMARY KEY (b, a));
+CREATE TABLE by_trigger (id INT PRIMARY KEY, v INT DEFAULT 1, w INT DEFAULT 2, t TEXT);
+CREATE TRIGGER sets_new BEFORE INSERT ON by_trigger FOR EACH ROW SET NEW.w = NEW.id * 10, NEW.t = CONCAT('new ', NEW.id);
+CREATE TRIGGER sets_changed BEFORE UPDATE ON by_trigger FOR EACH ROW SET NEW.w = OLD.w + 1;
+CREATE TABLE bare (a INT DEFAULT 3, b TEXT, c VARCHAR(5) NOT NULL, t TIMESTAMP NULL);
+CREATE TABLE all_defaults (id INT DEFAULT 5, v INT DEFAULT 6, PRIMARY KEY (id));
+CREATE TABLE hidden (a INT, x INT INVISIBLE DEFAULT 9, id INT AUTO_INCREMENT PRIMARY KEY INVISIBLE);
+CREATE TABLE blobs (id INT PRIMARY KEY, b BLOB, t TEXT, j JSON, g GEOMETRY, v VECTOR(2), n INT);
+INSERT INTO plain (n) VALUES (1), (2), (3), (4); INSERT INTO plain (c, e) VALUES ('x', 'y');
+INSERT INTO now_and_then (id) VALUES (1), (2), (3);
+INSERT INTO computed (id, a, b) VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, NULL);
+INSERT INTO second_first VALUES (1, 1, 'a', 'x'), (2, 2, 'b', 'y'), (3, 3, 'c', NULL);
+INSERT INTO nullable_unique VALUES (1, 1, 'a', 1), (2, 2, 'a', 2), (3, NULL, NULL, 3);
+INSERT INTO text_key VALUES ('abcde one', 1, 'x'), ('ABC', 2, NULL);
+INSERT INTO two VALUES (1, 'a', 1, 'one'), (1, 'b', 2, 'two'), (2, 'a', 3, NULL);
+INSERT INTO by_trigger (id) VALUES (1), (2), (3);
+INSERT INTO bare (a) VALUES (1), (1), (2); INSERT INTO bare (c) VALUES ('x'), ('x');
+INSERT INTO hidden (a) VALUES (1), (2);
+INSERT INTO blobs VALUES (1, 'b', 't', '[1.50]', POINT(1, 2), STRING_TO_VECTOR('[1,2]'), 1), (2, NULL, NULL, NULL, NULL, NULL, 2), (3, 'x', 'y', '{}', NULL, NULL, 3);
