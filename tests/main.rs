@@ -28,6 +28,7 @@ mod soak;
 mod source;
 mod support;
 mod tls;
+mod upgrade;
 mod workload;
 mod workspace;
 mod xa;

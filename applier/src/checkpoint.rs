@@ -4,6 +4,8 @@
 //! when. Taking a task over raises the row's epoch; every change of the row demands the epoch that was taken, so of two
 //! processes started for one task only the later one can write ([`Error::Fenced`]).
 
+mod layout;
+
 use std::time::Duration;
 
 use mysql_async::Row;
@@ -16,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Side};
 use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text, quoted, unsigned};
-use crate::snapshot::progress;
 use crate::target::Target;
 
 /// What the target has durably applied of one task.
@@ -70,14 +71,18 @@ pub struct PreparedXa {
 /// Reads a task's checkpoint; `None` when the task never began on this target.
 ///
 /// # Errors
-/// When the target can't be reached or refuses.
+/// When the target can't be reached or refuses, or was written by a newer version.
 pub async fn checkpoint(
     target: &Endpoint,
     metadata_database: &str,
     task: &str,
 ) -> Result<Option<Checkpoint>, Error> {
     let mut conn = link::connect(target, Side::Target, Duration::from_secs(10)).await?;
-    let found = Metadata::new(metadata_database, task).load(&mut conn).await;
+    let metadata = Metadata::new(metadata_database, task);
+    let found = match metadata.layout(&mut conn).await {
+        Ok(_known) => metadata.load(&mut conn).await,
+        Err(newer) => Err(newer),
+    };
     // The answer is in hand; how the session ends does not matter.
     conn.disconnect().await.ok();
     found
@@ -94,23 +99,6 @@ pub(crate) struct Metadata {
     name: String,
 }
 
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS {}.checkpoint (\
-       task VARCHAR(64) COLLATE utf8mb4_bin NOT NULL COMMENT 'the task', \
-       log_id CHAR(36) CHARACTER SET ascii NOT NULL COMMENT 'the change log that log_offset belongs to', \
-       log_offset BIGINT UNSIGNED NOT NULL COMMENT 'everything up to here is applied', \
-       gtids LONGTEXT CHARACTER SET ascii NULL COMMENT 'the same place on the source, NULL without GTIDs', \
-       file VARCHAR(512) NOT NULL COMMENT 'the same place by binlog file', \
-       file_offset BIGINT UNSIGNED NOT NULL COMMENT 'and byte offset', \
-       exact_after BIGINT UNSIGNED NULL COMMENT 'replay is idempotent up to here; NULL until the copy is done', \
-       ddl_pending LONGTEXT NULL COMMENT 'a definition statement about to be run', \
-       xa_prepared JSON NOT NULL COMMENT 'prepared XA transactions', \
-       folds_names BOOLEAN NOT NULL COMMENT 'the source takes T and t for one table', \
-       selection LONGTEXT NOT NULL COMMENT 'what the task selected when it last ran', \
-       epoch BIGINT UNSIGNED NOT NULL COMMENT 'who may write: the process that raised it last', \
-       changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), \
-       PRIMARY KEY (task)\
-     ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4";
-
 impl Metadata {
     /// Names only; nothing is sent.
     pub(crate) fn new(database: &str, task: &str) -> Self {
@@ -119,32 +107,6 @@ impl Metadata {
             task: quote_text(task),
             name: task.to_owned(),
         }
-    }
-
-    /// Creates the database and its tables where they are missing.
-    pub(crate) async fn prepare(&self, target: &mut Target) -> Result<(), Error> {
-        let doing = "creating the metadata database";
-        let database = &self.database;
-        let exists: Option<u8> = target
-            .conn()
-            .query_first(format!(
-                "SELECT 1 FROM information_schema.schemata WHERE schema_name = {}",
-                quote_text(&database[1..database.len() - 1].replace("``", "`"))
-            ))
-            .await
-            .map_err(|cause| Error::server(Side::Target, doing, cause))?;
-        if exists.is_none() {
-            target
-                .execute(
-                    &format!("CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4"),
-                    doing,
-                )
-                .await?;
-        }
-        for table in [TABLE].iter().chain(progress::TABLES.iter()) {
-            target.execute(&table.replace("{}", database), doing).await?;
-        }
-        Ok(())
     }
 
     /// The task's row; `None` when there is none, or no table.
