@@ -64,6 +64,15 @@ async fn every_case_ends_equal_where_blobs_are_left_out() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_ends_equal_where_chunks_are_small() {
+    run_all(&Settings {
+        chunk_rows: 2,
+        ..Settings::default()
+    })
+    .await;
+}
+
 /// How the source logs, and how its tables are copied.
 struct Settings {
     metadata: &'static str,

@@ -12,6 +12,9 @@ use crate::schema::{ObjectKey, Source};
 use crate::snapshot::decode;
 use crate::snapshot::key::{Key, KeyColumn, Range, split};
 
+/// Members that a SET has at most.
+const MOST_MEMBERS: usize = 64;
+
 /// Everything that reading and writing one table's rows takes.
 #[derive(Debug, Clone)]
 pub(crate) struct TablePlan {
@@ -45,7 +48,8 @@ struct IndexPart {
     /// `None`: an expression.
     column: Option<String>,
     unique: bool,
-    /// Only a prefix of the column is in the index, or NULL is allowed, or queries can't use the index.
+    /// Only a prefix of the column is in the index, or NULL is allowed, or queries can't use the index, or compare the column in
+    /// another order than the index has.
     unusable: bool,
     descending: bool,
 }
@@ -66,7 +70,10 @@ impl TablePlan {
             .query(format!("SHOW INDEX FROM {}", object.quoted()))
             .await
             .map_err(|cause| Error::server(Side::Source, doing, cause))?;
-        let parts: Vec<IndexPart> = rows.iter().filter_map(index_part).collect();
+        let mut parts: Vec<IndexPart> = rows.iter().filter_map(index_part).collect();
+        parts
+            .iter_mut()
+            .for_each(|part| part.unusable |= part.is_disordered(definition));
         let mut selected: Vec<ColumnDef> = definition
             .columns
             .iter()
@@ -148,6 +155,16 @@ impl TablePlan {
     pub(crate) fn first_limit(&self, chunk_bytes: u64, chunk_rows: u64) -> u64 {
         let row = if self.row_bytes == 0 { 1024 } else { self.row_bytes };
         (chunk_bytes / row).clamp(1, chunk_rows.max(1))
+    }
+}
+
+impl IndexPart {
+    /// A SET of 64 members: the server compares it as a number with a sign, so that one with the last member comes before all
+    /// others, and its index without.
+    fn is_disordered(&self, definition: &TableDef) -> bool {
+        let mut columns = definition.columns.iter();
+        let column = columns.find(|column| self.column.as_ref() == Some(&column.name));
+        column.is_some_and(|column| column.kind == ColumnKind::Set && column.members().len() == MOST_MEMBERS)
     }
 }
 
