@@ -31,6 +31,12 @@ fn run_file(rig: &Rig, database: &str, file: &Path) {
     );
 }
 
+/// Fills a database with what a case has before the copy.
+pub(crate) fn run_before(rig: &Rig, case: &str, database: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    run_file(rig, database, &folder.join(case).join("before.sql"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_ends_equal() {
     run_all(&Settings::default()).await;

@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
 use crate::apply::why;
+use crate::cases;
 use crate::support::{PATIENCE, Plan, Rig, run};
 
 const TABLES: &str = "
@@ -207,6 +208,108 @@ async fn stop_keeps_nothing_of_the_transaction_and_names_the_row() {
         assert_eq!(text(&rig, kept).await, "0", "{harm}");
         assert_eq!(counted(&mut rig)["rows"], 1);
     }
+}
+
+/// Rows with the right key and other values are seen on the way to a missing one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_other_values_is_counted_and_changed() {
+    const OTHER: &str = "
+        DELETE FROM app.keyed WHERE id = 500;
+        UPDATE app.keyed SET s = 'theirs' WHERE id IN (10, 700);
+        UPDATE app.keyed SET v = -7 WHERE id = 11;
+        UPDATE app.texts SET t = 'KEY 3' WHERE t = 'key 3';
+    ";
+    for policy in ["overwrite", "ignore"] {
+        let mut rig = rig(policy).await;
+        run(&mut rig.target_conn().await, OTHER).await;
+        rig.on_source(
+            "START TRANSACTION;\nUPDATE app.keyed SET v = v + 1 WHERE id <> 700;\nDELETE FROM app.keyed WHERE id = 700;\n\
+             UPDATE app.texts SET v = 5;\nCOMMIT",
+        )
+        .await;
+        rig.settle().await;
+        let found = counted(&mut rig);
+        assert_eq!(of(&found, "`app`.`keyed`", "missing_row"), 1, "{found:#}");
+        assert_eq!(of(&found, "`app`.`keyed`", "different_row"), 3, "{found:#}");
+        assert_eq!(of(&found, "`app`.`texts`", "different_row"), 1, "{found:#}");
+        assert_eq!(found["rows"], 5, "{found:#}");
+        assert_eq!(
+            text(&rig, "SELECT s FROM app.keyed WHERE id = 700").await,
+            "nothing"
+        );
+        assert_eq!(
+            text(&rig, "SELECT CONVERT(v, CHAR) FROM app.keyed WHERE id = 11").await,
+            "12"
+        );
+        if policy == "overwrite" {
+            rig.assert_equal(&["app"]).await;
+        } else {
+            assert_eq!(
+                text(&rig, "SELECT CONCAT(v, s) FROM app.keyed WHERE id = 10").await,
+                "11theirs"
+            );
+        }
+        let log = rig.sidecar.log_end();
+        assert!(log.contains("different_row") && log.contains("id = 11"), "{log}");
+    }
+}
+
+/// A row is not taken for another one because of the way its values are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_rows_of_every_type_are_not_different() {
+    let mut rig = Rig::new(&Plan {
+        include: &["app", "case_*"],
+        task: "on_divergence = \"overwrite\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLES).await;
+    let cases = [
+        "limits",
+        "json_parts",
+        "text",
+        "charsets",
+        "times",
+        "numbers",
+        "binary",
+    ];
+    let mut databases = Vec::new();
+    for case in cases {
+        let database = format!("case_{case}");
+        rig.on_source(&format!(
+            "CREATE DATABASE {database} DEFAULT CHARACTER SET utf8mb4"
+        ))
+        .await;
+        cases::run_before(&rig, case, &database);
+        databases.push(database);
+    }
+    rig.start();
+    rig.settle().await;
+    run(&mut rig.target_conn().await, "DELETE FROM app.keyed WHERE id = 1").await;
+    let mut source = rig.source_conn().await;
+    let tables: Vec<(String, String)> = source
+        .query(
+            "SELECT CONVERT(table_schema USING utf8mb4), CONVERT(table_name USING utf8mb4) FROM information_schema.tables t \
+             WHERE table_schema LIKE 'case%' AND table_type = 'BASE TABLE' AND EXISTS (SELECT * FROM information_schema.statistics s \
+             WHERE s.table_schema = t.table_schema AND s.table_name = t.table_name AND index_name = 'PRIMARY')",
+        )
+        .await
+        .unwrap();
+    assert!(tables.len() > 30, "{tables:?}");
+    run(&mut source, "BEGIN;\nUPDATE app.keyed SET v = 0").await;
+    for (database, table) in &tables {
+        source
+            .query_drop(format!("DELETE FROM `{database}`.`{table}`"))
+            .await
+            .unwrap();
+    }
+    run(&mut source, "COMMIT").await;
+    rig.settle().await;
+    let found = counted(&mut rig);
+    assert_eq!(of(&found, "`app`.`keyed`", "missing_row"), 1, "{found:#}");
+    assert_eq!(found["rows"], 1, "{found:#}");
+    let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
+    rig.assert_equal(&databases).await;
 }
 
 /// A table in which every row is wrong: replay goes on row by row, not with a start per group.

@@ -58,8 +58,8 @@ impl Metrics {
         }
     }
 
-    /// `outrigger_task_divergences_total{table, kind="missing_row"|"extra_row"}`: rows that the target should have had and hadn't,
-    /// or the other way round. A table has one from its first such row on.
+    /// `outrigger_task_divergences_total{table, kind="missing_row"|"extra_row"|"different_row"}`: rows that the target
+    /// should have had and hadn't, or the other way round, or had with other values. A table has one from its first such row on.
     pub(crate) fn diverged(&self, table: &str, kind: DivergenceKind, rows: u64) {
         let (task, table) = (self.task.clone(), table.to_owned());
         counter!("outrigger_task_divergences_total", "task" => task, "table" => table, "kind" => kind.name())

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use outrigger_protocol::value::Value;
 
 use self::fold::Fold;
-pub(crate) use self::single::{Effect, Single, Singles};
+pub(crate) use self::single::{Effect, Single, Singles, Text};
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::json_kinds;
 use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal, write_stored};
@@ -284,6 +284,8 @@ pub(crate) struct Statements {
     expects: Vec<Expect>,
     open: Option<Open>,
     lenient: bool,
+    /// A row is found by all its values, not by its key alone.
+    by_all: bool,
     fold: Fold,
     counts: RowCounts,
     /// True when its first statement begins a target transaction.
@@ -338,10 +340,19 @@ impl Statements {
             expects: Vec::new(),
             open: None,
             lenient: false,
+            by_all: false,
             fold: Fold::default(),
             counts: RowCounts::default(),
             begins: false,
             searches: false,
+        }
+    }
+
+    /// Nothing yet; rows are to be found by all their values.
+    fn by_all() -> Self {
+        Self {
+            by_all: true,
+            ..Self::new()
         }
     }
 
@@ -460,8 +471,8 @@ impl Statements {
             }
             Change::Delete(before) => match (keyed, mode) {
                 (true, Mode::Idempotent) => self.row(table, Form::Forget, before),
-                (true, Mode::Exact) => self.row(table, Form::Delete, before),
-                (false, _) => self.delete_one(table, before),
+                (true, Mode::Exact) if !self.by_all => self.row(table, Form::Delete, before),
+                _ => self.delete_one(table, before),
             },
         }
     }
@@ -615,22 +626,42 @@ impl Statements {
     /// `WHERE` for exactly one row: by key, else by every column's bytes, and any one of equal rows.
     fn condition(&mut self, table: &Table, image: &Image<'_>) {
         self.sql.extend_from_slice(b" WHERE ");
-        let columns = table.def.key.as_ref().map_or(&table.written, |key| &key.columns);
-        for (n, &i) in columns.iter().enumerate() {
-            if n > 0 {
-                self.sql.extend_from_slice(b" AND ");
-            }
-            let column = &table.def.columns[i];
-            write_equals(&mut self.sql, value(image, i), column);
-            if table.def.key.is_none() {
-                write_exactly(&mut self.sql, value(image, i), &table.quoted, column);
+        let key = table.def.key.as_ref().map(|key| &key.columns);
+        let mut separator: &[u8] = b"";
+        for &i in key.unwrap_or(&table.written) {
+            self.sql.extend_from_slice(separator);
+            write_equals(&mut self.sql, value(image, i), &table.def.columns[i]);
+            separator = b" AND ";
+            if key.is_none() {
+                self.exactly(table, image, i);
             }
         }
-        if table.def.key.is_none() {
-            self.searches = true;
-            self.sql.extend_from_slice(b" LIMIT ");
-            unsigned(&mut self.sql, 1);
+        match key {
+            None => {
+                self.searches = true;
+                self.sql.extend_from_slice(b" LIMIT ");
+                unsigned(&mut self.sql, 1);
+            }
+            Some(key) if self.by_all => {
+                for &i in table.written.iter().filter(|i| single::is_compared(image, **i)) {
+                    if !key.contains(&i) {
+                        self.sql.extend_from_slice(separator);
+                        write_equals(&mut self.sql, value(image, i), &table.def.columns[i]);
+                    }
+                    self.exactly(table, image, i);
+                }
+            }
+            Some(_) => {}
         }
+    }
+
+    fn exactly(&mut self, table: &Table, image: &Image<'_>, at: usize) {
+        write_exactly(
+            &mut self.sql,
+            value(image, at),
+            &table.quoted,
+            &table.def.columns[at],
+        );
     }
 
     fn set_lenient(&mut self, lenient: bool) {

@@ -211,7 +211,7 @@ pub struct DivergencesPart {
 pub struct DivergedTable {
     /// The table, quoted.
     pub table: String,
-    /// `missing_row` or `extra_row`.
+    /// `missing_row`, `extra_row` or `different_row`.
     pub kind: String,
     /// How many.
     pub rows: u64,
@@ -222,7 +222,7 @@ pub struct DivergedTable {
 pub struct LastDivergence {
     /// The table, quoted.
     pub table: String,
-    /// `missing_row` or `extra_row`.
+    /// `missing_row`, `extra_row` or `different_row`.
     pub kind: String,
     /// The source transaction that met it.
     pub place: String,

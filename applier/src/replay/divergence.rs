@@ -7,7 +7,7 @@ use super::lane::{Careful, ER_DUP_ENTRY, ER_SUBQUERY_NO_1_ROW, has_code};
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
-use crate::statement::{Effect, STRICT, Single};
+use crate::statement::{Effect, STRICT, Single, Text};
 use crate::status::DivergenceKind;
 use crate::target::Target;
 
@@ -101,9 +101,10 @@ pub(super) async fn execute(target: &mut Target, careful: &Careful) -> Result<Fi
     let trip = TRIP.min(target.capabilities().max_allowed_packet / 2);
     let mut rest = careful.singles.as_slice();
     while !rest.is_empty() {
-        let (sql, count) = write_trip(rest, trip);
+        let (sql, count) = write_trip(rest.iter().map(|single| &single.text), trip);
         let (affected, ended) = target.run(&sql).await;
-        let Some((at, kind)) = judge(&rest[..count], &affected, ended)? else {
+        let sent = rest[..count].iter().map(|single| (single, &single.text));
+        let Some((at, kind)) = judge(sent, &affected, ended)? else {
             rest = &rest[count..];
             continue;
         };
@@ -116,16 +117,16 @@ pub(super) async fn execute(target: &mut Target, careful: &Careful) -> Result<Fi
 }
 
 /// The statements of as many changes as fit, each followed by a check that ends the trip where it fails.
-fn write_trip(singles: &[Single], most: usize) -> (Vec<u8>, usize) {
+fn write_trip<'a>(texts: impl Iterator<Item = &'a Text>, most: usize) -> (Vec<u8>, usize) {
     let mut sql = Vec::new();
     let mut count = 0;
-    for single in singles {
-        if count > 0 && sql.len() + single.sql.len() > most {
+    for Text { sql: all, expects } in texts {
+        if count > 0 && sql.len() + all.len() > most {
             break;
         }
         let mut from = 0;
-        for expect in &single.expects {
-            let text = single.sql.get(from..expect.end).unwrap_or_default();
+        for expect in expects {
+            let text = all.get(from..expect.end).unwrap_or_default();
             if !sql.is_empty() && from == 0 {
                 sql.push(b';');
             }
@@ -139,14 +140,16 @@ fn write_trip(singles: &[Single], most: usize) -> (Vec<u8>, usize) {
 }
 
 /// Which change did not find what it expects, if one didn't.
-fn judge(
-    singles: &[Single],
+fn judge<'a>(
+    sent: impl Iterator<Item = (&'a Single, &'a Text)>,
     affected: &[u64],
     ended: Result<(), mysql_async::Error>,
 ) -> Result<Option<(usize, DivergenceKind)>, Error> {
     let mut answers = affected.iter();
-    for (at, single) in singles.iter().enumerate() {
-        for expect in &single.expects {
+    let mut last = None;
+    for (at, (single, text)) in sent.enumerate() {
+        last = Some(single);
+        for expect in &text.expects {
             let counted = expect.table.is_some();
             if answers.next().is_none() {
                 if counted && has_code(&ended, ER_DUP_ENTRY) {
@@ -163,7 +166,7 @@ fn judge(
             }
         }
     }
-    match (ended, singles.last()) {
+    match (ended, last) {
         (Err(cause), Some(last)) => Err(failed(last, Err(cause))),
         _ => Ok(None),
     }
@@ -192,8 +195,14 @@ async fn settle(
     findings: &mut Findings,
 ) -> Result<(), Error> {
     let table = &single.table.quoted;
+    // It may have ended between a lenient statement and the way back.
+    target.execute(STRICT, "setting the session up").await?;
+    let kind = match &single.by_key {
+        Some(by_key) if kind == DivergenceKind::MissingRow => change_by_key(target, single, by_key).await?,
+        _ => kind,
+    };
     let key = match kind {
-        DivergenceKind::MissingRow => &single.before,
+        DivergenceKind::MissingRow | DivergenceKind::DifferentRow => &single.before,
         DivergenceKind::ExtraRow => &single.after,
     };
     let key = key.clone().unwrap_or_default();
@@ -202,14 +211,17 @@ async fn settle(
         key: key.clone(),
         done,
     };
-    // It may have ended between a lenient statement and the way back.
-    target.execute(STRICT, "setting the session up").await?;
     let policy = match single.effect {
         // What should have followed in other tables can't be made good, nor left out.
         Effect::Followed => OnDivergence::Stop,
         Effect::Plain | Effect::Repairable => policy,
     };
     match (policy, &single.repair) {
+        (policy, _) if kind == DivergenceKind::DifferentRow => {
+            let done = changed(target, single, policy).await?;
+            findings.add(table, kind, 1, finding(done));
+            Ok(())
+        }
         (OnDivergence::Overwrite, Some(repair)) => {
             let mut sql = Vec::new();
             let mut at = repair.replaces_at;
@@ -237,7 +249,9 @@ async fn settle(
                     findings.add(table, kind, 1, finding(done));
                     findings.add(table, DivergenceKind::ExtraRow, in_the_way, finding("replaced"));
                 }
-                DivergenceKind::ExtraRow => findings.add(table, kind, in_the_way.max(1), finding("replaced")),
+                DivergenceKind::ExtraRow | DivergenceKind::DifferentRow => {
+                    findings.add(table, kind, in_the_way.max(1), finding("replaced"));
+                }
             }
             Ok(())
         }
@@ -249,7 +263,7 @@ async fn settle(
             table: table.clone(),
             place: single.place.clone(),
             what: match (kind, &single.before) {
-                (DivergenceKind::MissingRow, _) => {
+                (DivergenceKind::MissingRow | DivergenceKind::DifferentRow, _) => {
                     format!("a change affected 0 rows instead of 1, its row is missing (key: {key})")
                 }
                 (DivergenceKind::ExtraRow, None) => {
@@ -262,6 +276,36 @@ async fn settle(
             kind,
         }),
     }
+}
+
+/// Changes a row of which only the key may be as expected; says what is wrong with it.
+async fn change_by_key(target: &mut Target, single: &Single, by_key: &Text) -> Result<DivergenceKind, Error> {
+    let (sql, _) = write_trip(std::iter::once(by_key), usize::MAX);
+    let (affected, ended) = target.run(&sql).await;
+    let found = judge(std::iter::once((single, by_key)), &affected, ended)?;
+    if found.is_some() {
+        target.execute(STRICT, "setting the session up").await?;
+    }
+    Ok(found.map_or(DivergenceKind::DifferentRow, |(_, kind)| kind))
+}
+
+/// Deals with a row that had other values than expected and was changed by its key, as it is where nobody looks; says what was done.
+async fn changed(target: &mut Target, single: &Single, policy: OnDivergence) -> Result<&'static str, Error> {
+    let whole = match (policy, &single.repair) {
+        (OnDivergence::Overwrite, Some(repair)) => repair.replace.as_slice(),
+        _ => &[],
+    };
+    if !whole.is_empty() {
+        let (_, ended) = target.run(whole).await;
+        if ended.is_err() {
+            return Err(failed(single, ended));
+        }
+    }
+    Ok(match (&single.after, whole) {
+        (None, _) => "deleted",
+        (Some(_), []) => "changed where the change says so",
+        (Some(_), _) => "written as it is after the change",
+    })
 }
 
 /// Why a row is not written over although it should be.

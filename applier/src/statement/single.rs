@@ -12,6 +12,19 @@ use super::{Change, Expect, Form, Image, Mode, RowCounts, Statements, Table, val
 use crate::error::Place;
 use crate::literal::write_literal;
 
+/// Bytes of a value that is compared, where the key has told the row already.
+const MAX_COMPARED: usize = 4096;
+
+/// Whether a row that its key has told is asked for this value, too.
+pub(super) fn is_compared(image: &Image<'_>, at: usize) -> bool {
+    match image.get(at).and_then(Option::as_ref) {
+        None => false,
+        Some(Value::Bytes(bytes) | Value::Json(bytes) | Value::Decimal(bytes)) => bytes.len() <= MAX_COMPARED,
+        Some(Value::TypedJson(document)) => document.text.len() <= MAX_COMPARED,
+        Some(_) => true,
+    }
+}
+
 /// Characters of a key's column in a message at most, and half as many bytes of one that is not text.
 const MAX_SHOWN: usize = 64;
 
@@ -33,10 +46,10 @@ pub(crate) struct Single {
     pub(crate) table: Arc<Table>,
     /// The transaction that it is of.
     pub(crate) place: Place,
-    /// Its statements, `;` between them; the one that changes the row says how many it must find.
-    pub(crate) sql: Vec<u8>,
-    /// What each of them must report.
-    pub(crate) expects: Vec<Expect>,
+    /// What changes it.
+    pub(crate) text: Text,
+    /// The same for a row of that key whatever its other values are; `None` where they are not asked for anyway.
+    pub(crate) by_key: Option<Text>,
     /// The row that must be there, by its key.
     pub(crate) before: Option<String>,
     /// The row that must not be there yet, by its key.
@@ -46,6 +59,26 @@ pub(crate) struct Single {
     /// What makes the target's rows those after the change, whatever they are; `None` also where that can't be told from a part of
     /// the row.
     pub(crate) repair: Option<Repair>,
+}
+
+/// Statements, `;` between them; the one that changes the row says how many it must find.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) sql: Vec<u8>,
+    /// What each of them must report.
+    pub(crate) expects: Vec<Expect>,
+}
+
+impl Text {
+    fn new(statements: Statements) -> Self {
+        let (sql, expects, _) = statements.finish();
+        Self { sql, expects }
+    }
+
+    /// Its bytes with those of what checks it.
+    fn checked(&self) -> usize {
+        self.sql.len() + 128 * self.expects.len()
+    }
 }
 
 /// Statements that write over what is there.
@@ -66,7 +99,20 @@ impl Single {
             Effect::Followed => statements.change_cascading(table, change),
             Effect::Plain | Effect::Repairable => statements.plain(table, change, mode),
         }
-        let (sql, expects, _) = statements.finish();
+        let text = Text::new(statements);
+        let exact = effect != Effect::Followed && mode == Mode::Exact && table.def.key.is_some();
+        let by_all = match change {
+            Change::Update(..) | Change::Delete(_) if exact => {
+                let mut statements = Statements::by_all();
+                statements.plain(table, change, mode);
+                Some(Text::new(statements))
+            }
+            _ => None,
+        };
+        let (text, by_key) = match by_all {
+            Some(by_all) => (by_all, Some(text)),
+            None => (text, None),
+        };
         let (before, after) = change.images();
         // What a part of a row leaves out of an update is known to nobody; an insert's has defaults.
         let known = !matches!(change, Change::Update(..)) || table.is_whole(&change);
@@ -77,21 +123,23 @@ impl Single {
             effect,
             table: Arc::clone(table),
             place: place.clone(),
-            sql,
-            expects,
+            text,
+            by_key,
         }
     }
 
     fn len(&self) -> usize {
         let repair = |repair: &Repair| repair.remove.len() + repair.replace.len();
-        self.sql.len() + self.repair.as_ref().map_or(0, repair)
+        let by_key = self.by_key.as_ref().map_or(0, |text| text.sql.len());
+        self.text.sql.len() + by_key + self.repair.as_ref().map_or(0, repair)
     }
 
     /// The bytes of its longest text, and of what checks it.
     pub(crate) fn longest(&self) -> usize {
         let repair = |repair: &Repair| repair.remove.len() + repair.replace.len() + 1;
-        let checked = self.sql.len() + 128 * self.expects.len();
-        checked.max(self.repair.as_ref().map_or(0, repair))
+        let by_key = self.by_key.as_ref().map_or(0, Text::checked);
+        let texts = self.text.checked().max(by_key);
+        texts.max(self.repair.as_ref().map_or(0, repair))
     }
 }
 

@@ -1,5 +1,5 @@
-//! What was found of rows that the target should have had and hadn't, or the other way round (A8): counted since the
-//! process began.
+//! What was found of rows that the target should have had and hadn't, or had with other values, or the other way round (A8): counted
+//! since the process began.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ pub enum DivergenceKind {
     MissingRow,
     /// It should not be there: it has a key of a row that is to be written.
     ExtraRow,
+    /// It is there, and other values of it are not what they were on the source.
+    DifferentRow,
 }
 
 impl DivergenceKind {
@@ -18,6 +20,7 @@ impl DivergenceKind {
         match self {
             Self::MissingRow => "missing_row",
             Self::ExtraRow => "extra_row",
+            Self::DifferentRow => "different_row",
         }
     }
 }
