@@ -217,8 +217,11 @@ impl<'a> Told<'a> {
             return None;
         }
         let (theirs, members) = (self.members()?, ours.members());
-        let place = (0..theirs.len())
-            .find(|place| members.get(*place).map(String::as_str) != theirs.get(*place).map(Cow::as_ref))?;
+        let differ = |(place, theirs): (usize, &Cow<'_, str>)| {
+            let ours = members.get(place);
+            ours.is_none_or(|ours| ours != theirs && *ours != as_shown(theirs))
+        };
+        let place = theirs.iter().enumerate().position(differ)?;
         let show = |member: Option<&str>| {
             member.map_or_else(|| "missing".to_owned(), |member| format!("'{member}'"))
         };
@@ -235,6 +238,12 @@ impl<'a> Told<'a> {
 /// Column names are the same in upper and lower case.
 fn same_name(left: &str, right: &str) -> bool {
     left == right || left.to_lowercase() == right.to_lowercase()
+}
+
+/// A member as servers show it in definitions, which are text in utf8mb3: whatever takes four bytes is a question mark.
+fn as_shown(member: &str) -> String {
+    let shown = |c: char| if c.len_utf8() > 3 { '?' } else { c };
+    member.chars().map(shown).collect()
 }
 
 /// A member's text; `None` where that takes a conversion.

@@ -10,3 +10,6 @@ CREATE TABLE nokey (l VARCHAR(20) CHARACTER SET latin1, u VARCHAR(20) CHARACTER 
 INSERT INTO nokey VALUES ('é', 'Ab', 'ソ', 'a', 'text', 'pad'), ('e', 'aB', 'ソ', 'b', 'TEXT', 'PAD '), ('é', 'Ab', 'ソ', 'a', 'text', 'pad'), (NULL, NULL, NULL, NULL, NULL, NULL);
 DELETE FROM nokey WHERE l = 'é' LIMIT 1;
 UPDATE nokey SET u = 'AB' WHERE e = 'b';
+-- Members beyond the characters of three bytes, which the server's own definitions show as question marks.
+CREATE TABLE emoji (id INT PRIMARY KEY, e ENUM('a', '🙂', 'b😀c', 'é漢', '💥?'), s SET('🙃', 'x') NOT NULL, k ENUM('😀', 'y') NOT NULL, UNIQUE KEY (k, id)) CHARACTER SET utf8mb4;
+INSERT INTO emoji VALUES (1, '🙂', '🙃', '😀'), (2, 'b😀c', '🙃,x', 'y'), (3, 'é漢', '', '😀'), (4, '💥?', 'x', 'y'); UPDATE emoji SET e = '💥?' WHERE e = 'b😀c'; UPDATE emoji SET k = 'y' WHERE id = 1; DELETE FROM emoji WHERE e = 'é漢'; CREATE TABLE emoji_bare AS SELECT * FROM emoji; UPDATE emoji_bare SET s = '🙃' WHERE k = 'y'; DELETE FROM emoji_bare WHERE e = '🙂';

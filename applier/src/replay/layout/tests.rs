@@ -356,6 +356,18 @@ fn members_are_compared_where_their_text_can_be_told() {
 }
 
 #[test]
+fn members_are_compared_as_definitions_show_them() {
+    let shown = table("e enum('?','b?c','é')");
+    let told = map(&table("e enum('🙂','b😀c','é')"), Metadata::Full);
+    assert_eq!(Layout::new(&told, None).contradiction(&shown), None);
+    let other = map(&table("e enum('🙂','bc','é')"), Metadata::Full);
+    let said = Layout::new(&other, None).contradiction(&shown);
+    assert!(said.is_some_and(|said| said.contains("member 2") && said.contains("'bc' on the source")));
+    let question = map(&table("e enum('?','bx','é')"), Metadata::Full);
+    assert!(Layout::new(&question, None).contradiction(&shown).is_some());
+}
+
+#[test]
 fn a_sentence_stays_short() {
     let columns = |prefix: &str| -> String {
         let list: Vec<String> = (0..200).map(|n| format!("{prefix}{n} int")).collect();
