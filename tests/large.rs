@@ -172,3 +172,35 @@ async fn every_batch_of_a_transaction_counts() {
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }
+
+/// A row as large as a default server takes, copied and replayed; the statements that write it are larger.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_of_64_mib() {
+    let options = ["--max-allowed-packet=256M"];
+    let mut rig = Rig::new(&Plan {
+        source: &options,
+        target: &options,
+        ..Plan::default()
+    })
+    .await;
+    // Bytes of which some, and of which all have to be escaped.
+    rig.on_source(
+        "CREATE TABLE app.t (id INT PRIMARY KEY, b LONGBLOB, n INT);
+         INSERT INTO app.t VALUES (1, REPEAT(RANDOM_BYTES(1024), 65536), 1), (2, REPEAT(x'00', 67108864), 2), (3, '', 3)",
+    )
+    .await;
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    for change in [
+        "INSERT INTO app.t VALUES (4, REPEAT(RANDOM_BYTES(1024), 65536), 4)",
+        "UPDATE app.t SET n = n + 10",
+        "UPDATE app.t SET b = REPEAT(x'27', 67108864) WHERE id = 3",
+        "UPDATE app.t SET b = REPEAT(RANDOM_BYTES(1024), 65536), id = 20 WHERE id = 2",
+        "DELETE FROM app.t WHERE id IN (1, 4)",
+    ] {
+        rig.on_source(change).await;
+    }
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
