@@ -13,7 +13,7 @@ pub struct Finding {
     pub outcome: Result<String, String>,
 }
 
-/// Asks the source, and the target of every task.
+/// Asks the source and the target of every task, and reads the proxy's certificate.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let source = &config.capture.source;
     let outcome = outrigger_capture::check(&config.capture)
@@ -31,6 +31,16 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         subject: format!("source {}", source.address),
         outcome,
     }];
+    let certificate = config.proxy.as_ref().map(|proxy| proxy.tls.check());
+    match certificate {
+        None | Some(Ok(false)) => {}
+        Some(read) => findings.push(Finding {
+            subject: "proxy".to_owned(),
+            outcome: read
+                .map(|_read| "its certificate serves".to_owned())
+                .map_err(|error| error.to_string()),
+        }),
+    }
     for task in &config.tasks {
         let found = checkpoint(&task.target, &task.metadata_database, &task.name).await;
         let outcome = found.map_err(|error| error.to_string()).map(|found| match found {

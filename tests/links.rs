@@ -606,4 +606,18 @@ async fn the_sidecar_takes_its_settings_for_both_links() {
         let said = text(&command.output().unwrap());
         assert!(said.contains("TLSv1"), "{link:?}: {said}");
     }
+    // Asked beforehand, a key of another certificate is noticed.
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        text(&command.arg("check").arg("--config").arg(&file).output().unwrap())
+    };
+    let said = check();
+    assert!(said.contains("ok    proxy: its certificate serves"), "{said}");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config.replace("server-key.pem", "client-key.pem")).unwrap();
+    let said = check();
+    assert!(
+        said.contains("FAIL  proxy: proxy.tls: cert and key don't serve"),
+        "{said}"
+    );
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Certificate;
 use crate::error::Error;
 
 /// The proxy's settings.
@@ -53,6 +54,14 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
+    /// Reads the files as the proxy would. False where TLS is off, and nothing was read.
+    ///
+    /// # Errors
+    /// When one can't be read or does not serve.
+    pub fn check(&self) -> Result<bool, Error> {
+        Certificate::load(self).map(|loaded| loaded.is_some())
+    }
+
     fn validate(&self) -> Result<(), Error> {
         let named = [self.cert.is_some(), self.key.is_some()];
         match (self.ssl_mode, named) {
