@@ -41,6 +41,6 @@ lint: setup ## formatting, clippy and rustdoc, warnings are errors
 doc: setup ## the code's documentation as HTML
 	@$(CARGO) doc --locked --workspace --no-deps
 
-bench-%: setup ## a benchmark beside its peer: bench-capture, bench-decode, bench-copy, bench-apply, bench-proxy
+bench-%: setup ## a benchmark beside its peer: bench-capture, bench-decode, bench-copy, bench-apply, bench-proxy, bench-guard
 	@$(CARGO) build --locked --release --workspace
 	@$(ENV) "$$CARGO_TARGET_DIR/release/outrigger-bench" $*

@@ -35,6 +35,8 @@ pub struct Config {
     pub keep_all: bool,
     /// The proxy, where one is wanted.
     pub proxy: Option<outrigger_proxy::Config>,
+    /// What the proxy refuses.
+    pub guard: outrigger_proxy::guard::Config,
     /// One or more tasks, each with a name of its own.
     pub tasks: Vec<outrigger_applier::Config>,
     /// Status, health, metrics.
@@ -77,6 +79,7 @@ impl Config {
         let log = reader.log()?;
         let keeping: Keeping = document.read(reader.required("log")?)?;
         let proxy = reader.proxy()?;
+        let guard = reader.guard()?;
         let tasks = reader.tasks(&capture.source)?;
         let http = document
             .part("http")?
@@ -88,6 +91,7 @@ impl Config {
             log,
             keep_all: keeping.keep_all,
             proxy,
+            guard,
             tasks,
             http,
         })
@@ -314,6 +318,27 @@ impl<'d> Reader<'d> {
                 .and_then(|()| within("keepalive", config.keepalive, SECOND, HOUR)),
         )?;
         Ok(Some(config))
+    }
+
+    fn guard(&self) -> Result<outrigger_proxy::guard::Config, ConfigError> {
+        let Some(proxy) = self.document.part("proxy")? else {
+            return Ok(outrigger_proxy::guard::Config::default());
+        };
+        let Some(part) = self.document.part_in(proxy, "guard")? else {
+            return Ok(outrigger_proxy::guard::Config::default());
+        };
+        let config: outrigger_proxy::guard::Config = self.document.read(part)?;
+        let known: Vec<_> = outrigger_proxy::guard::RULES
+            .iter()
+            .map(|rule| rule.name)
+            .collect();
+        for name in config.rules.keys() {
+            if !known.contains(&name.as_str()) {
+                let message = format!("the guard has no rule `{name}`; {}", document::hint(name, &known));
+                return Err(self.document.wrong(part, "rules", message));
+            }
+        }
+        Ok(config)
     }
 
     fn tasks(&self, source: &Endpoint) -> Result<Vec<outrigger_applier::Config>, ConfigError> {

@@ -9,8 +9,8 @@ mod rate;
 mod render;
 
 pub use document::{
-    DivergedTable, DivergencesPart, Document, LastDivergence, LimitsPart, LogPart, Phase, ProxyPart,
-    SourcePart, TablePart, TaskPart,
+    DivergedTable, DivergencesPart, Document, GuardPart, LastDivergence, LimitsPart, LogPart, Phase,
+    ProxyPart, SourcePart, TablePart, TaskPart,
 };
 pub use ending::Ending;
 pub use log::ObservedLog;

@@ -13,13 +13,15 @@ pub(crate) mod signals;
 mod start;
 mod trim;
 mod watch;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
 use outrigger_applier::TaskStatus;
-use outrigger_proxy::Proxy;
+use outrigger_protocol::endpoint::Endpoint;
+use outrigger_proxy::{Proxy, guard};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -32,6 +34,7 @@ use parts::{Part, Parts};
 use pipeline::Pipeline;
 use selection::Wanted;
 use signals::Signals;
+use watched::Watched;
 
 /// Why a sidecar did not start, or did not stop as it should. Each sentence says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -141,17 +144,18 @@ impl Sidecar {
         let mut parts = Parts::default();
         let mut stopping = STOPPING + MARGIN;
 
-        let proxy = match config.proxy {
-            None => None,
-            Some(proxy) => {
-                stopping += proxy.drain_timeout;
-                Some(Proxy::bind(proxy, config.capture.source.clone()).await?)
-            }
+        let capture_status = Arc::new(outrigger_capture::Status::new());
+        let watched = Watched {
+            wanted: Wanted::of(&config.tasks),
+            log: Arc::clone(&observed_log),
+            capture: Arc::clone(&capture_status),
         };
-        let observed_proxy = proxy.as_ref().map(|proxy| ObservedProxy {
-            listen: proxy.local_addresses().iter().map(ToString::to_string).collect(),
-            ended: Ending::default(),
-        });
+        let policy = guard::Policy::new(&config.guard, Arc::new(watched));
+        if let Some(proxy) = &config.proxy {
+            stopping += proxy.drain_timeout;
+        }
+        let bound = bind(config.proxy, config.capture.source.clone(), policy).await?;
+        let (proxy, observed_proxy) = bound.unzip();
         let statuses: Vec<_> = config
             .tasks
             .iter()
@@ -169,7 +173,6 @@ impl Sidecar {
                 status: Arc::clone(status),
                 ended: Ending::default(),
             });
-        let capture_status = Arc::new(outrigger_capture::Status::new());
         let observer = Arc::new(Observer::new(
             Arc::clone(&observed_log),
             (
@@ -248,6 +251,27 @@ impl Sidecar {
         info!("stopped");
         Ok(())
     }
+}
+
+/// The proxy, where one is wanted, and what is seen of it.
+async fn bind(
+    config: Option<outrigger_proxy::Config>,
+    upstream: Endpoint,
+    policy: guard::Policy,
+) -> Result<Option<(Proxy, ObservedProxy)>, Error> {
+    let Some(config) = config else {
+        return Ok(None);
+    };
+    let policy = Arc::new(policy);
+    let proxy = Proxy::bind(config, upstream)
+        .await?
+        .guarded_by(Arc::clone(&policy) as _);
+    let observed = ObservedProxy {
+        listen: proxy.local_addresses().iter().map(ToString::to_string).collect(),
+        guard: policy,
+        ended: Ending::default(),
+    };
+    Ok(Some((proxy, observed)))
 }
 
 async fn listen(

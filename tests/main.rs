@@ -10,6 +10,7 @@ mod clock;
 mod crash;
 mod disk;
 mod divergence;
+mod guard;
 mod large;
 mod layout;
 mod limits;

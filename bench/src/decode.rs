@@ -217,7 +217,7 @@ fn theirs(samples: &[&Sample], peer: Peer) -> Result<usize> {
 }
 
 /// Criterion's median of one benchmark, from the file that it leaves.
-fn median_nanoseconds(folder: &Path, name: &str) -> Result<f64> {
+pub(crate) fn median_nanoseconds(folder: &Path, name: &str) -> Result<f64> {
     let path = folder.join(name).join("new/estimates.json");
     let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     let estimates: serde_json::Value = serde_json::from_slice(&text)?;

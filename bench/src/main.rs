@@ -6,6 +6,7 @@ mod bar;
 mod capture;
 mod copy;
 mod decode;
+mod guard;
 mod lab;
 mod load;
 mod proxy;
@@ -36,6 +37,8 @@ enum Area {
     Apply(apply::Flags),
     /// Point selects through the proxy, beside a direct connection, and HAProxy when installed.
     Proxy(proxy::Flags),
+    /// What the proxy's guard takes to judge a statement.
+    Guard(guard::Flags),
 }
 
 fn main() -> Result<()> {
@@ -48,6 +51,7 @@ fn main() -> Result<()> {
             Area::Copy(flags) => copy::run(flags).await,
             Area::Apply(flags) => Box::pin(apply::run(flags)).await,
             Area::Proxy(flags) => proxy::run(flags).await,
+            Area::Guard(flags) => guard::run(flags),
         }
     })
 }

@@ -2,10 +2,26 @@
 //!
 //! Every command passes through [`Guard::judge`] once, on the bytes that lie in the relay's buffer. What a guard lets pass goes on as it
 //! came (P1); what it refuses never reaches the source, and the client gets the guard's error in its turn (P2).
+//!
+//! [`Policy`] is the guard that knows what would break the sync: `rules` says what is looked for and what to do instead, `read`
+//! finds it in a command's text, `tools` knows how online-DDL tools name things, [`Session`] keeps what is known of a session.
 
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::Capabilities;
 use outrigger_protocol::reply::ErrPacket;
+use outrigger_protocol::sql::SqlMode;
+
+mod config;
+mod policy;
+mod read;
+mod rules;
+mod session;
+mod tools;
+
+pub use config::{Action, Config};
+pub use policy::{Hits, Policy, Watched};
+pub use rules::{Description, RULES, Rule};
+pub use session::Session;
 
 /// A command on its way to the source.
 #[derive(Debug, Clone, Copy)]
@@ -15,10 +31,14 @@ pub struct Command<'a> {
     /// Its payload, command byte included, as far as it has come: all of it when `more` is false and it fits the relay's
     /// buffer.
     pub payload: &'a [u8],
+    /// How large its first packet's payload is.
+    pub size: usize,
     /// True if asking for [`Verdict::More`] would bring more of the payload.
     pub more: bool,
     /// What client and source agreed on: it decides the payload's form.
     pub capabilities: Capabilities,
+    /// The session's `sql_mode`, as far as the source's replies tell: [`SqlMode::NO_BACKSLASH_ESCAPES`] or nothing.
+    pub sql_mode: SqlMode,
 }
 
 /// What becomes of a command.
@@ -34,8 +54,8 @@ pub enum Verdict {
 
 /// Judges commands. Called on the relaying task: it must not block.
 pub trait Guard: Send + Sync {
-    /// Says what becomes of a command.
-    fn judge(&self, command: &Command<'_>) -> Verdict;
+    /// Says what becomes of a command, and notes in the session what later commands are judged by.
+    fn judge(&self, command: &Command<'_>, session: &mut Session) -> Verdict;
 }
 
 /// The guard that lets everything pass.
@@ -43,7 +63,10 @@ pub trait Guard: Send + Sync {
 pub struct PassAll;
 
 impl Guard for PassAll {
-    fn judge(&self, _command: &Command<'_>) -> Verdict {
+    fn judge(&self, _command: &Command<'_>, _session: &mut Session) -> Verdict {
         Verdict::Pass
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use crate::bridge::{Act, Bridge, Link, Payload};
 use crate::config::SslMode;
 use crate::greeting;
+use crate::guard::Session;
 use crate::phase::Phase;
 use crate::session::{Shared, close, early, farewell, shutdown, too_slow};
 use crate::stream::Stream;
@@ -28,6 +29,8 @@ pub(crate) struct Met {
     pub(crate) upstream: Stream,
     pub(crate) bridge: Bridge,
     pub(crate) phase: Phase,
+    /// What the guard knows of the session.
+    pub(crate) session: Session,
 }
 
 /// How an authentication ended.
@@ -256,6 +259,7 @@ async fn authenticate(
         false => greeted.wire.stream().link(),
     };
     let mut bridge = Bridge::new(client.stream().link(), upstream_link, greeted.nonce);
+    let session = Session::of(&response);
     let mut response = bridge.response(response, capabilities);
     let mut upstream = greeted.wire;
     let request = greeting::fit(&mut response, greeted.tls);
@@ -308,6 +312,7 @@ async fn authenticate(
         upstream: upstream.into_stream(),
         bridge,
         phase,
+        session,
     })
 }
 

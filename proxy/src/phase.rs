@@ -60,6 +60,8 @@ enum Lost {
 pub(crate) struct Phase {
     capabilities: Capabilities,
     outstanding: VecDeque<Outstanding>,
+    /// Replies that have ended, and whether the last of them was an error.
+    answered: (u64, bool),
     status: StatusFlags,
     quitting: bool,
     lost: Option<Lost>,
@@ -71,10 +73,27 @@ impl Phase {
         Self {
             capabilities,
             outstanding: VecDeque::new(),
+            answered: (0, false),
             status,
             quitting: false,
             lost: None,
         }
+    }
+
+    /// The turn of the last command that is owed a reply.
+    pub(crate) fn asked(&self) -> u64 {
+        let (answered, _) = self.answered;
+        answered.saturating_add(u64::try_from(self.outstanding.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The turn of the last reply that has ended, and whether it was an error.
+    pub(crate) fn answered(&self) -> (u64, bool) {
+        self.answered
+    }
+
+    /// True where a backslash in a string is an escape, as of the last reply.
+    pub(crate) fn escapes(&self) -> bool {
+        !self.status.contains(StatusFlags::NO_BACKSLASH_ESCAPES)
     }
 
     /// What client and source agreed on.
@@ -181,7 +200,10 @@ impl Phase {
     /// Takes the error that the client must hear next.
     pub(crate) fn take_error(&mut self) -> Option<ErrPacket<'static>> {
         match self.outstanding.pop_front() {
-            Some(Outstanding::Refused(error)) => Some(error),
+            Some(Outstanding::Refused(error)) => {
+                self.answered = (self.answered.0 + 1, true);
+                Some(error)
+            }
             Some(other) => {
                 self.outstanding.push_front(other);
                 None
@@ -206,6 +228,7 @@ impl Phase {
             Taken::More => {}
             Taken::Done => {
                 self.outstanding.pop_front();
+                self.answered = (self.answered.0 + 1, packet.head.first() == Some(&ERR));
             }
             Taken::Unknown => self.lose(Lost::Unknown),
         }

@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::StatusFlags;
 use outrigger_protocol::packet::{HEADER_SIZE, put};
+use outrigger_protocol::sql::SqlMode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
 use crate::framing::{Event, Follower};
-use crate::guard::{Command, Guard, Verdict};
+use crate::guard::{Command, Guard, Session, Verdict};
 use crate::metrics::Metrics;
 use crate::phase::{FromClient, Packet, Phase};
 use crate::pipe::Pipe;
@@ -55,6 +56,8 @@ pub(crate) struct Relay {
     upstream: Stream,
     phase: Phase,
     guard: Arc<dyn Guard>,
+    /// What the guard knows of the session.
+    session: Session,
     metrics: Arc<Metrics>,
     /// Towards the source.
     up: Pipe,
@@ -86,7 +89,7 @@ impl Relay {
         client: Stream,
         upstream: Stream,
         phase: Phase,
-        guard: Arc<dyn Guard>,
+        (guard, session): (Arc<dyn Guard>, Session),
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -94,6 +97,7 @@ impl Relay {
             upstream,
             phase,
             guard,
+            session,
             metrics,
             up: Pipe::with(b""),
             up_follower: Follower::new(),
@@ -366,21 +370,28 @@ impl Relay {
         let payload = &held[..held.len().min(self.up_follower.size())];
         let more =
             payload.len() < self.up_follower.size() && !self.up.is_full_of_held() && !self.client_closed;
-        let capabilities = self.phase.capabilities();
-        match self.guard.judge(&Command {
+        let command = Command {
             kind,
             payload,
+            size: self.up_follower.size(),
             more,
-            capabilities,
-        }) {
+            capabilities: self.phase.capabilities(),
+            sql_mode: match self.phase.escapes() {
+                true => SqlMode::empty(),
+                false => SqlMode::NO_BACKSLASH_ESCAPES,
+            },
+        };
+        match self.guard.judge(&command, &mut self.session) {
             Verdict::More if more => return false,
             Verdict::Pass | Verdict::More if leads => self.custody = Custody::Leading,
             Verdict::Pass | Verdict::More => {
                 self.phase.passed(kind);
+                self.session.sent(self.phase.asked());
                 self.custody = Custody::Passing;
             }
             Verdict::Refuse(error) => {
                 self.phase.refused(error);
+                self.session.refused();
                 self.custody = Custody::Dropping;
             }
         }
@@ -413,7 +424,13 @@ impl Relay {
             match event {
                 None => return,
                 Some(Event::Begin) => self.last_seq = self.down_follower.seq(),
-                Some(Event::End) => self.phase.server_payload(packet(&self.down_follower)),
+                Some(Event::End) => {
+                    self.phase.server_payload(packet(&self.down_follower));
+                    if self.session.is_waiting() {
+                        let (turn, failed) = self.phase.answered();
+                        self.session.answered(turn, failed);
+                    }
+                }
             }
         }
     }

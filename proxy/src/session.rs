@@ -49,7 +49,7 @@ pub(crate) async fn lead(client: Stream, shared: &Shared, cancel: &CancellationT
         met.client,
         met.upstream,
         met.phase,
-        Arc::clone(&shared.guard),
+        (Arc::clone(&shared.guard), met.session),
         Arc::clone(&shared.metrics),
     );
     let last = relay_until_end(&mut relay, met.bridge, shared, cancel).await;

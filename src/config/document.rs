@@ -175,6 +175,23 @@ fn last(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
+/// What would be right instead of a name that is none of the known ones.
+pub(super) fn hint(name: &str, known: &[&'static str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("the nearest is `{nearest}`"),
+        None => format!("known are {}", known.join(", ")),
+    }
+}
+
+/// The known name that was probably meant.
+fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, known)| *distance * 3 <= known.len().max(3) || known.starts_with(name))
+        .map(|(_, known)| known)
+}
+
 /// The sentence about a name that is not known.
 fn unknown(prefix: &str, name: &str) -> String {
     let place = if prefix.is_empty() {
@@ -182,12 +199,8 @@ fn unknown(prefix: &str, name: &str) -> String {
     } else {
         format!(" in [{prefix}]")
     };
-    let nearest = keys(prefix)
-        .chain(inner_sections(prefix))
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance * 3 <= known.len().max(3) || known.starts_with(name));
-    if let Some((_, known)) = nearest {
+    let nearest = nearest(name, keys(prefix).chain(inner_sections(prefix)));
+    if let Some(known) = nearest {
         return format!("unknown key `{name}`{place}; the nearest known key is `{known}`");
     }
     let elsewhere = SECTIONS

@@ -112,7 +112,7 @@ macro_rules! server_keys {
 
 /// The whole file.
 pub(super) const SECTIONS: &[Section] = &[
-    SOURCE, LOG, PROXY, PROXY_TLS, TASK, TARGET, COPY, GROUP, LIMITS, HTTP,
+    SOURCE, LOG, PROXY, PROXY_TLS, GUARD, TASK, TARGET, COPY, GROUP, LIMITS, HTTP,
 ];
 
 const RETRY_WINDOW: &str = "a duration like \"30s\" or \"720m\"; at least 1s";
@@ -311,6 +311,18 @@ const PROXY_TLS: Section = Section {
             "The authorities that sign applications' certificates (MySQL's ssl-ca). Having one is optional; a wrong one is refused.\nFor applications that show one, and for no others, the proxy shows the source [source] tls_cert. Read again likewise.",
         ),
     ],
+};
+
+const GUARD: Section = Section {
+    name: "proxy.guard",
+    kind: Kind::Defaulted,
+    about: "What the proxy refuses because it would break the sync. docs/guard.md has every rule.",
+    keys: &[key(
+        "rules",
+        Value::Default("{}"),
+        "rules by name, each \"reject\", \"warn\" (log, count, let pass) or \"allow\", like { gh-ost = \"warn\" }",
+        "Other actions than the rules' own.",
+    )],
 };
 
 const TASK: Section = Section {

@@ -41,7 +41,12 @@ pub(super) fn render(config: &Config) -> String {
     lines.section("proxy");
     match &config.proxy {
         None => lines.add("", "none"),
-        Some(proxy) => show_proxy(&mut lines, proxy),
+        Some(proxy) => {
+            show_proxy(&mut lines, proxy);
+            for (rule, action) in &config.guard.rules {
+                lines.add(&format!("guard {rule}"), action.name());
+            }
+        }
     }
     for task in &config.tasks {
         lines.section(&format!("task {}", task.name));

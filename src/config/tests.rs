@@ -46,7 +46,7 @@ fn with(line: &str, replacement: &str) -> String {
 
 #[test]
 fn the_schema_has_exactly_the_fields_of_the_structs() {
-    let structs: [(&str, Vec<&[&str]>); 10] = [
+    let structs: [(&str, Vec<&[&str]>); 11] = [
         (
             "source",
             vec![
@@ -61,6 +61,10 @@ fn the_schema_has_exactly_the_fields_of_the_structs() {
         ),
         ("proxy", vec![fields::of::<outrigger_proxy::Config>()]),
         ("proxy.tls", vec![fields::of::<outrigger_proxy::TlsConfig>()]),
+        (
+            "proxy.guard",
+            vec![fields::of::<outrigger_proxy::guard::Config>()],
+        ),
         (
             "task",
             vec![
@@ -198,6 +202,21 @@ fn complaints_have_a_place_and_a_sentence() {
         ("[[task]]", "[task]", "write it [[task]]"),
         ("[log]", "[proxy]\nlisten = []\n[log]", "o.toml:6:10: "),
         (
+            "[log]",
+            "[proxy.guard]\nrules = { ghost = \"warn\" }\n[log]",
+            "o.toml:6:9: the guard has no rule `ghost`; the nearest is `gh-ost`",
+        ),
+        (
+            "[log]",
+            "[proxy.guard]\nrules = { gh-ost = \"deny\" }\n[log]",
+            "o.toml:6:20: unknown variant `deny`",
+        ),
+        (
+            "[log]",
+            "[proxy.guard]\nrule = 1\n[log]",
+            "o.toml:6:1: unknown key `rule` in [proxy.guard]; the nearest known key is `rules`",
+        ),
+        (
             "[log]\npath = \"/tmp/log\"\n",
             "",
             "o.toml:1:1: the section [log] is missing",
@@ -261,6 +280,18 @@ fn complain(cases: &[(&str, &str, &str)]) {
             "{replacement:?}\nfound    {found}\nexpected {expected}"
         );
     }
+}
+
+#[test]
+fn the_guards_actions_are_read_and_shown() {
+    let text = with(
+        "[log]",
+        "[proxy]\n[proxy.guard]\nrules = { gh-ost = \"warn\" }\n[log]",
+    );
+    let config = parse(&text).unwrap();
+    let action = config.guard.rules.get("gh-ost");
+    assert_eq!(action, Some(&outrigger_proxy::guard::Action::Warn));
+    assert!(config.render().contains("guard gh-ost"), "{}", config.render());
 }
 
 #[test]

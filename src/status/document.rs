@@ -125,9 +125,23 @@ pub struct LogPart {
 pub struct ProxyPart {
     /// Where applications connect.
     pub listen: Vec<String>,
+    /// The guard's rules that caught something since the sidecar started.
+    #[serde(default)]
+    pub guard: Vec<GuardPart>,
     /// What it is doing.
     #[serde(flatten)]
     pub phase: Phase,
+}
+
+/// What one rule of the guard caught.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardPart {
+    /// Its name.
+    pub rule: String,
+    /// Commands that it refused.
+    pub refused: u64,
+    /// Commands that it let pass with a warning.
+    pub warned: u64,
 }
 
 /// One task.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use outrigger_applier::status::TableCopy;
 use outrigger_applier::{LimitsConfig, Side, TaskState, TaskStatus};
 use outrigger_capture::{SourceInfo, State, Status};
+use outrigger_proxy::guard::{Hits, Policy};
 
 use super::document::{
-    DivergedTable, DivergencesPart, Document, LastDivergence, LimitsPart, LogPart, Phase, ProxyPart,
-    SourcePart, TablePart, TaskPart,
+    DivergedTable, DivergencesPart, Document, GuardPart, LastDivergence, LimitsPart, LogPart, Phase,
+    ProxyPart, SourcePart, TablePart, TaskPart,
 };
 use super::ending::Ending;
 use super::log::{ObservedLog, waiting};
@@ -55,6 +56,8 @@ pub struct ObservedTask {
 pub struct ObservedProxy {
     /// Where it listens.
     pub listen: Vec<String>,
+    /// What it refuses, and how often it did.
+    pub guard: Arc<Policy>,
     /// How it ended, told by the supervisor.
     pub ended: Ending,
 }
@@ -73,6 +76,14 @@ struct TaskRates {
     copied: Window,
     /// By database and table, while they are being copied.
     tables: HashMap<(String, String), Window>,
+}
+
+fn guard_part(hits: Hits) -> GuardPart {
+    GuardPart {
+        rule: hits.rule.description().name.to_owned(),
+        refused: hits.refused,
+        warned: hits.warned,
+    }
 }
 
 impl Observer {
@@ -164,6 +175,7 @@ impl Observer {
             source,
             proxy: self.proxy.as_ref().map(|proxy| ProxyPart {
                 listen: proxy.listen.clone(),
+                guard: proxy.guard.hits().into_iter().map(guard_part).collect(),
                 phase: ended(&proxy.ended).unwrap_or_else(|| Phase::plain("listening")),
             }),
             log,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::document::{Document, LimitsPart, Phase, TablePart, TaskPart};
+use super::document::{Document, GuardPart, LimitsPart, Phase, TablePart, TaskPart};
 
 /// Tables shown per task that are still being copied; the rest is counted in a line.
 const TABLES_SHOWN: usize = 20;
@@ -80,6 +80,18 @@ pub fn render(document: &Document) -> String {
                 &format!("proxy   {}: {}", proxy.listen.join(", "), phase(&proxy.phase)),
             );
             why(&mut out, "        ", &proxy.phase);
+            for GuardPart {
+                rule,
+                refused,
+                warned,
+            } in &proxy.guard
+            {
+                let (refused, warned) = (number(*refused), number(*warned));
+                line(
+                    &mut out,
+                    &format!("        guard {rule}: {refused} refused, {warned} warned of"),
+                );
+            }
         }
     }
     for task in &document.tasks {

@@ -13,7 +13,7 @@ use crate::guard::PassAll;
 struct NoDrop;
 
 impl Guard for NoDrop {
-    fn judge(&self, command: &Command<'_>) -> Verdict {
+    fn judge(&self, command: &Command<'_>, _session: &mut Session) -> Verdict {
         if command.more {
             Verdict::More
         } else if command.payload.windows(4).any(|window| window == b"DROP") {
@@ -34,7 +34,13 @@ fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
     let metrics = Arc::new(Metrics::new());
     (
         client,
-        Relay::new(Stream::Unix(inner), Stream::Unix(outer), phase, guard, metrics),
+        Relay::new(
+            Stream::Unix(inner),
+            Stream::Unix(outer),
+            phase,
+            (guard, Session::default()),
+            metrics,
+        ),
         server,
     )
 }
@@ -166,7 +172,7 @@ async fn an_open_transaction_is_waited_for() {
 struct NobodyElse;
 
 impl Guard for NobodyElse {
-    fn judge(&self, command: &Command<'_>) -> Verdict {
+    fn judge(&self, command: &Command<'_>, _session: &mut Session) -> Verdict {
         match command.kind {
             Some(CommandByte::ChangeUser) => Verdict::Refuse(ErrPacket::new(1227, "42000", "not here")),
             _ => Verdict::Pass,

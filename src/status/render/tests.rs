@@ -1,7 +1,7 @@
 //! What a person sees.
 
 use super::*;
-use crate::status::{DivergencesPart, LastDivergence, LimitsPart, LogPart, ProxyPart, SourcePart};
+use crate::status::{DivergencesPart, GuardPart, LastDivergence, LimitsPart, LogPart, ProxyPart, SourcePart};
 
 fn document() -> Document {
     Document {
@@ -36,6 +36,11 @@ fn document() -> Document {
         },
         proxy: Some(ProxyPart {
             listen: vec!["127.0.0.1:3307".to_owned()],
+            guard: vec![GuardPart {
+                rule: "gh-ost".to_owned(),
+                refused: 1234,
+                warned: 0,
+            }],
             phase: Phase::plain("listening"),
         }),
         tasks: vec![TaskPart {
@@ -90,6 +95,7 @@ source  127.0.0.1:3306 (MySQL 9.7.0): streaming
         GTIDs 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77
 log     /var/lib/outrigger/log: transactions 1 to 4,242, 12.3 MiB of 20.0 GiB
 proxy   127.0.0.1:3307: listening
+        guard gh-ost: 1,234 refused, 0 warned of
 
 task main -> 10.0.0.2:3306: copying rows
   copied    1 of 3 tables, 1,000 rows, 97.7 KiB

@@ -1,0 +1,428 @@
+//! What a command's text would do that some rule is about. Pure: text and what is known of the session in, findings out.
+//!
+//! Every statement of the text is read, and the text that SQL's PREPARE is given. Comments and quoting are the lexer's
+//! business; a literal is never read as a statement. Bodies of routines, triggers and events are passed over: they are not executed
+//! now. Where `ANSI_QUOTES` would make a name of a string, a string is taken for a name: in the other mode that is no statement.
+
+use std::borrow::Cow;
+
+use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
+use outrigger_protocol::sql::{SqlMode, lexable};
+
+use super::session::Database;
+use super::{Rule, Session, Watched, tools};
+
+mod set;
+mod table;
+
+/// No MySQL has this version; what only MariaDB reads (`/*!100100 … */`) is comment.
+const NEWEST: u32 = 99_999;
+
+/// What a rule is about, and the sign by which it was seen: names at most, never a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) rule: Rule,
+    pub(super) seen: String,
+}
+
+/// A text, and what decides about it.
+pub(super) struct Scene<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) watched: &'a dyn Watched,
+    pub(super) mode: SqlMode,
+    /// The text is longer than what has come.
+    pub(super) cut: bool,
+    /// The default database at the statement that is being read.
+    database: Database,
+    pub(super) findings: Vec<Finding>,
+    /// Reading what PREPARE was given.
+    prepared: bool,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(session: &'a mut Session, watched: &'a dyn Watched, mode: SqlMode, cut: bool) -> Self {
+        let database = session.database();
+        Self {
+            session,
+            watched,
+            mode,
+            cut,
+            database,
+            findings: Vec::new(),
+            prepared: false,
+        }
+    }
+
+    fn found(&mut self, rule: Rule, seen: impl Into<String>) {
+        let seen = seen.into();
+        self.findings.push(Finding { rule, seen });
+    }
+
+    /// True when some table of the default database may be selected. What is not known may be.
+    fn is_at_home(&self) -> bool {
+        match &self.database {
+            Database::Unknown | Database::Known(None) => true,
+            Database::Known(Some(name)) => self.watched.database(&String::from_utf8_lossy(name)),
+        }
+    }
+
+    /// True when the table is selected.
+    fn is_selected(&self, name: &Name, table: &str) -> bool {
+        match (&name.database, &self.database) {
+            (Some(database), _) => self.watched.table(database, table),
+            (None, Database::Known(Some(database))) => {
+                self.watched.table(&String::from_utf8_lossy(database), table)
+            }
+            // Without a database the statement fails by itself.
+            (None, Database::Known(None)) => false,
+            (None, Database::Unknown) => true,
+        }
+    }
+}
+
+/// A table's or trigger's name as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    database: Option<String>,
+    name: String,
+}
+
+/// False for text in which nothing can be found: its first word begins no statement that rules are about, it has no comment of the form
+/// in which tools have theirs, and no second statement. This is all that is done with nearly every statement.
+pub(super) fn is_of_interest(text: &[u8]) -> bool {
+    if !is_plain(text) {
+        return true;
+    }
+    let mut rest = text.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'/' if rest.as_slice().first() == Some(&b'*') => return true,
+            b';' => {
+                return rest
+                    .as_slice()
+                    .iter()
+                    .any(|byte| !byte.is_ascii_whitespace() && *byte != b';');
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// True when the text begins with a word that begins no statement which rules are about.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let word = text.get(..end).unwrap_or_default();
+    let known = |words: &[&str]| {
+        words
+            .iter()
+            .any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    match word.len() {
+        0 => text.is_empty(),
+        3 => !known(&["SET", "USE"]),
+        5 => !known(&["ALTER", "RESET", "PURGE"]),
+        6 => !known(&["CREATE"]),
+        7 => !known(&["PREPARE"]),
+        _ => true,
+    }
+}
+
+/// Reads a text whole.
+pub(super) fn text(text: &[u8], scene: &mut Scene<'_>) {
+    let text = lexable(text, scene.session.charset());
+    let statements = statements(&text, scene);
+    if let (Some(database), Database::Known(Some(name))) = (statements.used, &scene.database) {
+        debug_assert_eq!(&database, name);
+        let alone = statements.count == 1;
+        scene.session.asks_for(&database, alone);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    count: usize,
+    /// The database that the last USE names.
+    used: Option<Vec<u8>>,
+}
+
+fn statements(text: &[u8], scene: &mut Scene<'_>) -> Read {
+    let mut reader = Reader::new(text, scene.mode);
+    let mut read = Read::default();
+    while reader.begin_statement() {
+        read.count += 1;
+        if let Some(used) = statement(&mut reader, scene) {
+            scene.database = Database::Known(Some(used.clone()));
+            read.used = Some(used);
+        }
+        reader.finish_statement();
+        if let Some((rule, mark)) = reader.comment.take()
+            && scene.is_at_home()
+        {
+            scene.found(rule, format!("the comment /* {mark} */"));
+        }
+    }
+    read
+}
+
+/// Reads one statement as far as it matters. The database that it makes the default.
+fn statement(reader: &mut Reader<'_>, scene: &mut Scene<'_>) -> Option<Vec<u8>> {
+    let first = reader.next()?;
+    if first.is("SET") {
+        set::read(reader, scene);
+    } else if first.is("CREATE") {
+        table::create(reader, scene);
+    } else if first.is("ALTER") {
+        table::alter(reader, scene);
+    } else if first.is("USE") {
+        return reader.next()?.name().map(Cow::into_owned);
+    } else if first.is("RESET") {
+        reset(reader, scene);
+    } else if first.is("PURGE") {
+        purge(reader, scene);
+    } else if first.is("PREPARE") {
+        prepare(reader, scene);
+    }
+    None
+}
+
+/// `RESET MASTER`, `RESET BINARY LOGS AND GTIDS`, also among others.
+fn reset(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    loop {
+        if reader.eat("MASTER") || (reader.eat("BINARY") && reader.eat("LOGS")) {
+            scene.found(Rule::ResetBinlogs, "RESET of the binary logs");
+            return;
+        }
+        loop {
+            match reader.next() {
+                None => return,
+                Some(token) if token.is_punct(b',') => break,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// `PURGE BINARY LOGS TO 'file'`, `BEFORE moment`.
+fn purge(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    if !(reader.eat("BINARY") || reader.eat("MASTER")) || !reader.eat("LOGS") {
+        return;
+    }
+    let file = if reader.eat("TO") {
+        reader.next().and_then(|token| content(token, scene.mode))
+    } else {
+        None
+    };
+    let file = file.map(|file| String::from_utf8_lossy(&file).into_owned());
+    if !scene.watched.may_purge(file.as_deref()) {
+        scene.found(
+            Rule::PurgeBinlogs,
+            "PURGE of binary logs that capture still needs",
+        );
+    }
+}
+
+/// `PREPARE s FROM 'text'`, `PREPARE s FROM @variable`.
+fn prepare(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    reader.next();
+    if !reader.eat("FROM") {
+        return;
+    }
+    let Some(token) = reader.next() else {
+        return;
+    };
+    if token.is_punct(b'@') {
+        scene.found(Rule::PreparedVariable, "PREPARE from a variable");
+    } else if let Some(text) = content(token, scene.mode)
+        && !scene.prepared
+    {
+        scene.prepared = true;
+        // What is prepared cannot be USE, and a database that it would make the default is not.
+        let before = scene.database.clone();
+        statements(&text, scene);
+        scene.database = before;
+        scene.prepared = false;
+    }
+}
+
+/// What a string stands for; `None` for other tokens and strings in another character set.
+fn content(token: Token<'_>, mode: SqlMode) -> Option<Vec<u8>> {
+    if token.kind != TokenKind::String {
+        return None;
+    }
+    let (quote, inner) = match token.text {
+        [quote @ (b'\'' | b'"'), inner @ .., _] => (*quote, inner),
+        _ => return None,
+    };
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner.iter().copied();
+    while let Some(byte) = rest.next() {
+        if byte == b'\\' && !mode.contains(SqlMode::NO_BACKSLASH_ESCAPES) {
+            match rest.next() {
+                Some(b'n') => out.push(b'\n'),
+                Some(b't') => out.push(b'\t'),
+                Some(b'r') => out.push(b'\r'),
+                Some(b'0') => out.push(0),
+                Some(b'b') => out.push(8),
+                Some(b'Z') => out.push(0x1a),
+                Some(other) => out.push(other),
+                None => {}
+            }
+        } else {
+            out.push(byte);
+            if byte == quote {
+                rest.next();
+            }
+        }
+    }
+    Some(out)
+}
+
+/// Significant tokens, one statement at a time, with one of look-ahead; tools' comments are noted on the way.
+struct Reader<'a> {
+    text: &'a [u8],
+    lexer: Lexer<'a>,
+    peeked: Option<Token<'a>>,
+    comment: Option<(Rule, &'static str)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a [u8], mode: SqlMode) -> Self {
+        let mut reader = Self {
+            text,
+            lexer: Lexer::new(text, mode).for_version(NEWEST),
+            peeked: None,
+            comment: None,
+        };
+        reader.advance();
+        reader
+    }
+
+    fn advance(&mut self) {
+        self.peeked = None;
+        for token in self.lexer.by_ref() {
+            match token.kind {
+                TokenKind::Space => {}
+                TokenKind::Comment => self.comment = self.comment.or_else(|| tools::of_comment(token.text)),
+                _ => {
+                    self.peeked = Some(token);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Goes to the next statement's first token; false when there is none.
+    fn begin_statement(&mut self) -> bool {
+        while self.peeked.is_some_and(|token| token.is_punct(b';')) {
+            self.advance();
+        }
+        self.peeked.is_some()
+    }
+
+    fn finish_statement(&mut self) {
+        while self.next().is_some() {}
+    }
+
+    /// The next token of the statement.
+    fn peek(&self) -> Option<Token<'a>> {
+        self.peeked.filter(|token| !token.is_punct(b';'))
+    }
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let token = self.peek()?;
+        self.advance();
+        Some(token)
+    }
+
+    fn eat(&mut self, keyword: &str) -> bool {
+        let found = self.peek().is_some_and(|token| token.is(keyword));
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn eat_punct(&mut self, byte: u8) -> bool {
+        let found = self.peek().is_some_and(|token| token.is_punct(byte));
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn eat_if_exists(&mut self) {
+        if self.eat("IF") {
+            self.eat("NOT");
+            self.eat("EXISTS");
+        }
+    }
+
+    /// One part of a name; a string in double quotes may be one.
+    fn part(&mut self) -> Option<String> {
+        let token = self.next()?;
+        let bytes = match token.kind {
+            TokenKind::String if token.text.starts_with(b"\"") => {
+                Cow::Owned(content(token, SqlMode::NO_BACKSLASH_ESCAPES)?)
+            }
+            _ => token.name()?,
+        };
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// `[database .] name`.
+    fn name(&mut self) -> Option<Name> {
+        self.eat_punct(b'.');
+        let first = self.part()?;
+        Some(if self.eat_punct(b'.') {
+            Name {
+                database: Some(first),
+                name: self.part()?,
+            }
+        } else {
+            Name {
+                database: None,
+                name: first,
+            }
+        })
+    }
+
+    /// Passes over a body: up to the END of a compound statement, or the end of a simple one. A simple body that has statements in it
+    /// reaches to the end of the text.
+    fn skip_body(&mut self) {
+        let mut depth = 0_usize;
+        while let Some(token) = self.peeked {
+            if token.is_punct(b';') && depth == 0 {
+                return;
+            }
+            self.advance();
+            let after_dot = token.start.checked_sub(1).and_then(|at| self.text.get(at)) == Some(&b'.');
+            if token.kind != TokenKind::Word || after_dot {
+                continue;
+            }
+            if token.is("BEGIN") || (token.is("CASE") && depth > 0) {
+                depth += 1;
+            } else if token.is("END") {
+                let closes = !["IF", "LOOP", "WHILE", "REPEAT"]
+                    .into_iter()
+                    .any(|word| self.peeked.is_some_and(|next| next.is(word)));
+                self.peeked
+                    .is_some_and(|next| next.kind == TokenKind::Word)
+                    .then(|| self.advance());
+                if closes {
+                    depth = depth.saturating_sub(1);
+                }
+            } else if depth == 0
+                && ["THEN", "LOOP", "WHILE", "REPEAT"]
+                    .into_iter()
+                    .any(|word| token.is(word))
+            {
+                depth = usize::MAX / 2;
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `SET`: settings without which the binary log does not hold what the target needs.
+
+use outrigger_protocol::sql::lexer::TokenKind;
+
+use super::{Reader, Scene, content};
+use crate::guard::Rule;
+
+/// Settings, their rules, and the values that do no harm.
+const SETTINGS: [(&str, Rule, &[&str]); 7] = [
+    ("sql_log_bin", Rule::SqlLogBin, &["1", "ON", "TRUE", "DEFAULT"]),
+    ("binlog_format", Rule::BinlogFormat, &["ROW", "2", "DEFAULT"]),
+    (
+        "binlog_row_image",
+        Rule::BinlogRowImage,
+        &["FULL", "2", "DEFAULT"],
+    ),
+    ("binlog_row_metadata", Rule::BinlogRowMetadata, &["FULL", "1"]),
+    (
+        "binlog_row_value_options",
+        Rule::BinlogRowValueOptions,
+        &["", "DEFAULT"],
+    ),
+    ("gtid_mode", Rule::GtidMode, &["ON", "3"]),
+    ("gtid_purged", Rule::GtidPurged, &[]),
+];
+
+/// Reads the assignments behind `SET`.
+pub(super) fn read(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    let mut quotes = false;
+    loop {
+        let variable = variable(reader);
+        reader.eat_punct(b':');
+        let value = if reader.eat_punct(b'=') {
+            value(reader, scene)
+        } else {
+            None
+        };
+        while reader.peek().is_some_and(|token| !token.is_punct(b',')) {
+            reader.next();
+        }
+        if let Some(variable) = &variable {
+            let is = |name: &str| variable.eq_ignore_ascii_case(name);
+            if let Some((name, rule, _)) = SETTINGS.iter().find(|(name, _, harmless)| {
+                is(name)
+                    && !value
+                        .as_ref()
+                        .is_some_and(|value| harmless.contains(&value.as_str()))
+            }) {
+                scene.found(*rule, format!("a SET of {name}"));
+            }
+            // In one statement, in this order.
+            quotes |= is("SQL_QUOTE_SHOW_CREATE");
+            if quotes && is("SQL_MODE") {
+                scene.session.percona = true;
+            }
+        }
+        if !reader.eat_punct(b',') {
+            return;
+        }
+    }
+}
+
+/// The system variable that is set; `None` for a user's, and for what is no variable.
+fn variable(reader: &mut Reader<'_>) -> Option<String> {
+    if reader.eat_punct(b'@') {
+        if !reader.eat_punct(b'@') {
+            reader.next();
+            return None;
+        }
+    } else {
+        let _scoped = ["GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY"]
+            .into_iter()
+            .any(|scope| reader.eat(scope));
+    }
+    let mut name = reader.part()?;
+    while reader.eat_punct(b'.') {
+        name = reader.part()?;
+    }
+    Some(name)
+}
+
+/// A value that is one word, string or number, in capitals; `None` for an expression.
+fn value(reader: &mut Reader<'_>, scene: &Scene<'_>) -> Option<String> {
+    let token = reader.next()?;
+    let bytes = match token.kind {
+        TokenKind::Word | TokenKind::Number => token.text.to_vec(),
+        TokenKind::String => content(token, scene.mode)?,
+        _ => return None,
+    };
+    let alone = reader.peek().is_none_or(|next| next.is_punct(b','));
+    let value = String::from_utf8(bytes).ok().filter(|_| alone)?;
+    Some(value.to_ascii_uppercase())
+}

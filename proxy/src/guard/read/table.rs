@@ -1,0 +1,301 @@
+//! `CREATE` and `ALTER`: tables that tools make, tables without a key, engines whose rows don't replicate; triggers of tools.
+
+use outrigger_protocol::sql::lexer::{Token, TokenKind};
+
+use super::{Name, Reader, Scene};
+use crate::guard::Rule;
+use crate::guard::session::Hint;
+use crate::guard::tools::{self, Shape};
+
+/// Engines whose rows change without the binary log, or are gone after a restart.
+const ENGINES: [&str; 9] = [
+    "BLACKHOLE",
+    "EXAMPLE",
+    "FEDERATED",
+    "HEAP",
+    "MEMORY",
+    "MERGE",
+    "MRG_MYISAM",
+    "NDB",
+    "NDBCLUSTER",
+];
+
+/// What stands behind a table's name.
+#[derive(Debug, Default)]
+struct Definition {
+    like: Option<Name>,
+    /// The text is what SHOW CREATE TABLE gives, from the bracket on.
+    shown: bool,
+    keyed: bool,
+    engine: Option<String>,
+    /// A column is named as Facebook's tool names those of its own.
+    osc_columns: bool,
+    /// All of it was read.
+    whole: bool,
+}
+
+/// Behind `CREATE`.
+pub(super) fn create(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    while let Some(token) = reader.next() {
+        if token.is("TABLE") {
+            return create_table(reader, scene);
+        } else if token.is("TEMPORARY") {
+            // Seen by one session only.
+            return;
+        } else if token.is("TRIGGER") {
+            return create_trigger(reader, scene);
+        } else if token.is("DEFINER") {
+            reader.eat_punct(b'=');
+            reader.next();
+            if reader.eat_punct(b'@') {
+                reader.next();
+            }
+        } else if ["PROCEDURE", "FUNCTION", "EVENT"]
+            .into_iter()
+            .any(|noun| token.is(noun))
+        {
+            return reader.skip_body();
+        } else if [
+            "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER", "ROLE", "SERVER", "LIBRARY",
+        ]
+        .into_iter()
+        .any(|noun| token.is(noun))
+        {
+            return;
+        }
+    }
+}
+
+/// Behind `ALTER`.
+pub(super) fn alter(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    while let Some(token) = reader.next() {
+        if token.is("TABLE") {
+            return alter_table(reader, scene);
+        } else if token.is("INSTANCE") {
+            let (mut disable, mut binlog) = (false, false);
+            while let Some(token) = reader.next() {
+                disable |= token.is("DISABLE");
+                binlog |= token.is("BINLOG");
+            }
+            if disable && binlog {
+                scene.found(Rule::DisableBinlog, "ALTER INSTANCE that disables the binary log");
+            }
+        } else if token.is("EVENT") {
+            return reader.skip_body();
+        }
+    }
+}
+
+fn create_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    reader.eat_if_exists();
+    let Some(name) = reader.name() else {
+        return;
+    };
+    let definition = definition(reader);
+    if let Some(shape) = tools::of_table(&name.name)
+        && (scene.is_selected(&name, &name.name) || scene.is_selected(&name, shape.of))
+    {
+        let (rule, sign) = second_sign(shape, &name, &definition, scene);
+        judge_name(rule, shape, "table", &name, sign, scene);
+    }
+    if !scene.is_selected(&name, &name.name) {
+        return;
+    }
+    judge_engine(definition.engine.as_deref(), &name, scene);
+    if definition.whole && !scene.cut && !definition.keyed && definition.like.is_none() {
+        let seen = format!("a table `{}` without PRIMARY KEY or UNIQUE", name.name);
+        scene.found(Rule::TableWithoutKey, seen);
+    }
+}
+
+/// What else speaks for a tool, and then for which one.
+fn second_sign(
+    shape: Shape<'_>,
+    name: &Name,
+    definition: &Definition,
+    scene: &Scene<'_>,
+) -> (Rule, Option<String>) {
+    let rule = shape.rule;
+    if scene.session.is_program(tools::program(rule)) {
+        let sign = format!("a client that calls itself {}", tools::program(rule));
+        return (rule, Some(sign));
+    }
+    if let Some(like) = &definition.like {
+        let trimmed = like.name.trim_start_matches('_');
+        let meant = shape.of.is_empty() || trimmed.eq_ignore_ascii_case(shape.of);
+        // Of the two that name tables so, only Spirit makes them LIKE.
+        let rule = if rule == Rule::PtOsc { Rule::Spirit } else { rule };
+        return (rule, meant.then(|| format!("made LIKE `{}`", like.name)));
+    }
+    if rule == Rule::PtOsc && scene.session.percona {
+        return (rule, Some("a session set up as Percona Toolkit does".to_owned()));
+    }
+    if rule == Rule::FacebookOsc && definition.osc_columns {
+        return (rule, Some("columns named as the tool names its own".to_owned()));
+    }
+    if rule == Rule::Vitess && tools::is_vitess_in_full(&name.name) {
+        return (rule, Some("with the identifier and time of Vitess".to_owned()));
+    }
+    // A dump of an application's own table has its definition, but not the database's name.
+    if definition.shown && (rule != Rule::PtOsc || name.database.is_some()) {
+        return (
+            rule,
+            Some("with a definition as SHOW CREATE TABLE gives it".to_owned()),
+        );
+    }
+    let before = scene
+        .session
+        .hint
+        .as_ref()
+        .filter(|hint| hint.rule == rule && !hint.name.eq_ignore_ascii_case(&name.name));
+    (
+        rule,
+        before.map(|hint| format!("after one named `{}`", hint.name)),
+    )
+}
+
+/// A name and, with luck, a second sign.
+fn judge_name(
+    rule: Rule,
+    shape: Shape<'_>,
+    noun: &str,
+    name: &Name,
+    sign: Option<String>,
+    scene: &mut Scene<'_>,
+) {
+    if let Some(sign) = sign {
+        scene.found(rule, format!("a {noun} named `{}`, {sign}", name.name));
+    } else {
+        let tool = shape.rule.description().name;
+        scene.found(
+            Rule::ShadowName,
+            format!("a {noun} named `{}`, as {tool} names them", name.name),
+        );
+        scene.session.hint = Some(Hint {
+            rule: shape.rule,
+            name: name.name.clone(),
+        });
+    }
+}
+
+fn judge_engine(engine: Option<&str>, name: &Name, scene: &mut Scene<'_>) {
+    let found = engine.and_then(|engine| ENGINES.iter().find(|known| known.eq_ignore_ascii_case(engine)));
+    if let Some(engine) = found {
+        scene.found(
+            Rule::UnreplicatedEngine,
+            format!("a table `{}` with ENGINE={engine}", name.name),
+        );
+    }
+}
+
+/// Reads a table's definition from behind its name.
+fn definition(reader: &mut Reader<'_>) -> Definition {
+    let mut found = Definition::default();
+    if let Some(open) = reader.peek().filter(|token| token.is_punct(b'(')) {
+        let body = reader.text.get(open.end()..).unwrap_or_default();
+        found.shown = body.starts_with(b"\n  `");
+    }
+    let (mut depth, mut item_begins, mut first) = (0_usize, false, true);
+    let mut typed = "";
+    while let Some(token) = reader.next() {
+        let begins = std::mem::replace(&mut item_begins, false);
+        let was_first = first;
+        first &= token.is_punct(b'(');
+        match token.kind {
+            TokenKind::Punct(b'(') => {
+                depth += 1;
+                item_begins = depth == 1;
+            }
+            TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
+            TokenKind::Punct(b',') => item_begins = depth == 1,
+            TokenKind::Unterminated => return found,
+            TokenKind::QuotedName if begins => found.osc_columns |= is_osc_column(token),
+            TokenKind::Word => {
+                if token.is("LIKE") && was_first {
+                    found.like = reader.name();
+                } else if depth == 0 && token.is("ENGINE") {
+                    found.engine = engine(reader);
+                } else if depth == 1 {
+                    found.osc_columns |= begins && is_osc_column(token);
+                    found.keyed |=
+                        token.is("PRIMARY") || token.is("UNIQUE") || (!begins && token.is("SERIAL"));
+                    // Of a column: its primary key. Of an item: an index.
+                    found.keyed |=
+                        token.is("KEY") && !begins && !matches!(typed, "FOREIGN" | "FULLTEXT" | "SPATIAL");
+                }
+                typed = ["FOREIGN", "FULLTEXT", "SPATIAL"]
+                    .into_iter()
+                    .find(|word| token.is(word))
+                    .unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    found.whole = true;
+    found
+}
+
+/// `_osc_ID_`, `_osc_dml_type_`.
+fn is_osc_column(name: Token<'_>) -> bool {
+    name.name().is_some_and(|name| {
+        name.get(..5)
+            .is_some_and(|head| head.eq_ignore_ascii_case(b"_osc_"))
+    })
+}
+
+/// `[=] engine` behind ENGINE.
+fn engine(reader: &mut Reader<'_>) -> Option<String> {
+    reader.eat_punct(b'=');
+    let token = reader.next()?;
+    let bytes = match token.kind {
+        TokenKind::String => super::content(token, outrigger_protocol::sql::SqlMode::empty())?,
+        _ => token.name()?.into_owned(),
+    };
+    String::from_utf8(bytes).ok()
+}
+
+fn alter_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    let Some(name) = reader.name() else {
+        return;
+    };
+    let (mut depth, mut dropped, mut keyed) = (0_usize, false, false);
+    let mut new_engine = None;
+    while let Some(token) = reader.next() {
+        match token.kind {
+            TokenKind::Punct(b'(') => depth += 1,
+            TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
+            TokenKind::Unterminated => return,
+            TokenKind::Word if token.is("DROP") && reader.eat("PRIMARY") => dropped = true,
+            TokenKind::Word if token.is("PRIMARY") || token.is("UNIQUE") => keyed = true,
+            TokenKind::Word if depth == 0 && token.is("ENGINE") => new_engine = engine(reader),
+            _ => {}
+        }
+    }
+    if !scene.is_selected(&name, &name.name) {
+        return;
+    }
+    judge_engine(new_engine.as_deref(), &name, scene);
+    if dropped && !keyed && !scene.cut {
+        let seen = format!("a table `{}` that loses its PRIMARY KEY", name.name);
+        scene.found(Rule::TableWithoutKey, seen);
+    }
+}
+
+fn create_trigger(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
+    reader.eat_if_exists();
+    if let Some(name) = reader.name() {
+        while let Some(token) = reader.next() {
+            if token.is("ON") {
+                break;
+            }
+        }
+        if let Some(table) = reader.name()
+            && let Some(shape) = tools::of_trigger(&name.name)
+            && scene.is_selected(&table, &table.name)
+        {
+            let sign = tools::speaks_of(shape.of, &table.name).then(|| format!("on `{}`", table.name));
+            judge_name(shape.rule, shape, "trigger", &name, sign, scene);
+        }
+    }
+    reader.skip_body();
+}
