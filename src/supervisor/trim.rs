@@ -8,7 +8,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::retention::{self, Arrivals, Policy};
+use super::retention::{self, Arrivals, Needs, Policy};
 use super::{Error, blocking};
 use crate::http::{TrimAnswer, TrimOrder};
 use crate::status::Observer;
@@ -41,7 +41,7 @@ pub(super) async fn run(
             full: stats.paused,
             crowded: stats.bytes.0 > stats.quota.0 / 2,
         };
-        let decision = retention::decide(policy, state, applied(&observer), &arrivals, now);
+        let decision = retention::decide(policy, state, needs(&observer), &arrivals, now);
         log.set_overdue(decision.overdue);
         let trimmed = log.clone();
         let trimming = move || match decision.through {
@@ -86,8 +86,8 @@ pub(super) fn ordered(observer: &Observer, order: TrimOrder) -> Result<TrimAnswe
         .log()
         .open()
         .ok_or("the log can't be used now: `outrigger status` says why")?;
-    let slowest = applied(observer).collect::<Option<Vec<_>>>();
-    let Some(slowest) = slowest.and_then(|applied| applied.into_iter().min()) else {
+    let needs = needs(observer).collect::<Option<Vec<_>>>();
+    let Some(slowest) = needs.and_then(|needs| needs.iter().map(|task| task.done).min()) else {
         return Err(
             "a task has not said yet what it needs of the log; try again once it has begun".to_owned(),
         );
@@ -110,11 +110,14 @@ pub(super) fn ordered(observer: &Observer, order: TrimOrder) -> Result<TrimAnswe
     })
 }
 
-/// What each task does not need any more; `None` for one that has not said.
-fn applied(observer: &Observer) -> impl Iterator<Item = Option<Offset>> {
+/// What each task needs; `None` for one that has not said.
+fn needs(observer: &Observer) -> impl Iterator<Item = Option<Needs>> {
     observer.tasks().iter().map(|task| {
         let applied = task.status.applied().borrow().clone();
-        applied.position.is_some().then_some(applied.trim_through)
+        applied.position.is_some().then_some(Needs {
+            applied: applied.offset,
+            done: applied.trim_through,
+        })
     })
 }
 
@@ -168,8 +171,12 @@ mod tests {
             max_age: Some(HOUR),
             keep: Duration::MAX,
         };
-        let applied = [Some(Offset(64))].into_iter();
-        let decision = retention::decide(policy, state, applied, &found(&log).await, now);
+        let all = Needs {
+            applied: Offset(64),
+            done: Offset(64),
+        };
+        let tasks = [Some(all)].into_iter();
+        let decision = retention::decide(policy, state, tasks, &found(&log).await, now);
         drop(appender);
         log.close().unwrap();
         decision.through.map(|offset| offset.0)
