@@ -311,6 +311,32 @@ async fn a_target_that_is_the_source() {
     assert_says(&stopped(&mut rig).await, &["target", "same server"]);
 }
 
+/// A statement in whose way something stands on the target is run once that is gone, although its tables look other than before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_statement_that_was_refused_is_run_once_it_can() {
+    let mut rig = Rig::with(
+        "CREATE TABLE app.t (id INT PRIMARY KEY); CREATE TABLE app.t_new (id INT PRIMARY KEY, v INT)",
+    )
+    .await;
+    rig.start();
+    rig.settle().await;
+    let mut target = rig.target_conn().await;
+    run(&mut target, "CREATE TABLE app.t_old (id INT PRIMARY KEY)").await;
+    rig.on_source("RENAME TABLE app.t TO app.t_old, app.t_new TO app.t")
+        .await;
+    rig.on_source("INSERT INTO app.t VALUES (1, 1)").await;
+    let why = stopped(&mut rig).await;
+    assert!(
+        why.contains("t_old") && why.contains("start the task again"),
+        "{why}"
+    );
+    run(&mut target, "DROP TABLE app.t_old").await;
+    rig.sidecar.kill().unwrap();
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_adds_primary_keys() {
     let mut rig = Rig::new(&Plan {

@@ -80,8 +80,15 @@ impl Table {
             format!("{name}=VALUES({name})")
         };
         let mut assign: Vec<String> = written.iter().filter(|i| !in_key(i)).map(assignment).collect();
+        if !assign.is_empty() {
+            assign.extend(kept(&def));
+        }
         if !assign.is_empty() && !def.other_unique_keys.is_empty() {
-            assign.extend(guard(&def));
+            match guard(&def) {
+                Some(guard) => assign.push(guard),
+                // Nothing would tell that it found another row.
+                None => assign.clear(),
+            }
         }
         Self {
             quoted,
@@ -157,6 +164,15 @@ fn into(quoted: &str, def: &TableDef, columns: &[usize]) -> String {
     format!("{quoted}({})VALUES", names(def, columns))
 }
 
+/// Key columns that the server would set although the key did not change: `` `k`=`k` ``.
+fn kept(def: &TableDef) -> impl Iterator<Item = String> {
+    let columns = def.key.iter().flat_map(|key| &key.columns);
+    columns.filter(|i| def.columns[**i].on_update).map(|i| {
+        let name = quote_name(&def.columns[*i].name);
+        format!("{name}={name}")
+    })
+}
+
 /// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, the key becomes NULL, which
 /// is an error: `` `k`=IF(`k`=VALUES(`k`),`k`,NULL) ``.
 fn guard(def: &TableDef) -> Option<String> {
@@ -170,8 +186,10 @@ fn guard(def: &TableDef) -> Option<String> {
         .iter()
         .map(|name| format!("{name}=VALUES({name})"))
         .collect();
-    let first = names.first()?;
-    Some(format!("{first}=IF({},{first},NULL)", same.join(" AND ")))
+    // A generated column can't be set.
+    let at = key.columns.iter().position(|i| !def.columns[*i].generated)?;
+    let set = names.get(at)?;
+    Some(format!("{set}=IF({},{set},NULL)", same.join(" AND ")))
 }
 
 fn ties(def: &TableDef) -> Option<Vec<usize>> {

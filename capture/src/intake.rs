@@ -191,6 +191,8 @@ impl Intake<'_> {
     async fn whole(&mut self, mut piece: Piece, place: &FilePosition) -> Result<(), Error> {
         let defines = self.schema.has_changes();
         if defines {
+            // What ends this before the statement is stored must not store a position behind it.
+            self.passed = None;
             self.settle().await?;
             self.schema
                 .whole(&mut piece, place, self.log, self.appender)

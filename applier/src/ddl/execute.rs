@@ -49,6 +49,14 @@ pub(crate) enum Prepared {
     Run(String),
 }
 
+/// Why a statement was not run, or perhaps not.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: Error,
+    /// True when the server answered: it left nothing of the statement behind.
+    pub(crate) answered: bool,
+}
+
 /// A session on the target for one statement. Its settings are the statement's, so it is never used for anything else.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -121,8 +129,11 @@ impl Session {
     }
 
     /// Runs the statement under its event's settings. The session ends with it.
-    pub(crate) async fn run(mut self, change: &Change, place: &Place) -> Result<(), Error> {
-        self.settle(change).await?;
+    pub(crate) async fn run(mut self, change: &Change, place: &Place) -> Result<(), Refused> {
+        self.settle(change).await.map_err(|error| Refused {
+            error,
+            answered: false,
+        })?;
         fail::fail_point!("ddl-before", |_| outrigger_storage::failpoint::kill());
         let mut outcome = self.conn.query_drop(text(change, false)).await;
         // The account may not set this definer: then it is the definer itself.
@@ -140,7 +151,12 @@ impl Session {
                     "a definition statement ended as on the source"
                 );
             }
-            Err(cause) => return Err(refused(change, place, cause)),
+            Err(cause) => {
+                return Err(Refused {
+                    answered: matches!(cause, mysql_async::Error::Server(_)),
+                    error: refused(change, place, cause),
+                });
+            }
         }
         // It is done, and how the session ends does not matter.
         self.conn.disconnect().await.ok();

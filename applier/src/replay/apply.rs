@@ -403,7 +403,10 @@ impl Apply {
                 self.lanes -= 1;
                 self.most = self.lanes;
                 tracing::warn!(%error, lanes = self.lanes, "one more connection to the target is not to be had; the task goes on without it");
-                self.groups[at].state = State::Waiting;
+                let group = &mut self.groups[at];
+                // The oldest group may have asked for it to be undone: there is nothing to undo.
+                group.after = group.after.min(number - 1);
+                group.state = State::Waiting;
                 Ok(())
             }
             (Err(error), What::Execute) if error.is_conflict() => {
@@ -444,7 +447,8 @@ impl Apply {
         }
         for younger in (1..self.groups.len()).rev() {
             let group = &mut self.groups[younger];
-            if !(group.batch.opens && group.batch.commit.is_some()) && group.state != State::Waiting {
+            let holds = group.lane.is_some() || group.state == State::Running;
+            if !(group.batch.opens && group.batch.commit.is_some()) && holds {
                 return Err(error);
             }
             group.after = group.after.max(group.number - 1);

@@ -158,7 +158,12 @@ impl Lane {
             } else {
                 ended
             };
-            return self.check(batch, &found, ended);
+            self.check(batch, &found, ended)?;
+            // Nothing is wrong with what was answered, and the commit was not.
+            return Err(Error::Unsuitable {
+                side: Side::Target,
+                what: "it ended a group before its commit without an error".to_owned(),
+            });
         }
         self.check(batch, &found, Ok(()))?;
         let rest: Vec<u64> = answers.collect();

@@ -243,6 +243,7 @@ impl Planner {
                 self.group.careful = careful;
             }
             self.context.status.began(begin.commit_micros);
+            self.tables.begin();
             let transaction = Transaction::new(record.offset, begin.clone());
             if self.group.transactions == 0 {
                 self.group.began = Instant::now();

@@ -84,7 +84,7 @@ pub(super) struct Origin<'a> {
     pub(super) folds_names: bool,
 }
 
-/// Table maps kept at most: numbers grow with every definition change and server restart.
+/// So many table maps are kept from one transaction to the next: numbers grow with every definition change and server restart.
 const MAX_MAPS: usize = 4096;
 
 impl Tables {
@@ -97,9 +97,6 @@ impl Tables {
         {
             return;
         }
-        if self.mapped.len() >= MAX_MAPS {
-            self.mapped.clear();
-        }
         let skip_until = skip.table(&map.database, &map.table);
         let exact = skip.is_exact(&map.database, &map.table);
         self.mapped.insert(
@@ -111,6 +108,13 @@ impl Tables {
                 route: None,
             },
         );
+    }
+
+    /// A transaction begins: no table map before it counts for its rows.
+    pub(super) fn begin(&mut self) {
+        if self.mapped.len() >= MAX_MAPS {
+            self.mapped.clear();
+        }
     }
 
     /// Forgets all definitions: a definition statement was applied.

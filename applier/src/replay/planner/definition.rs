@@ -81,8 +81,14 @@ impl Planner {
                 tracing::info!(%place, "a definition statement was applied before a crash")
             }
             Prepared::Run(pending) => {
-                self.store_pending(&pending).await?;
-                session.run(change, place).await?;
+                self.store_pending(Some(&pending)).await?;
+                if let Err(refused) = session.run(change, place).await {
+                    // The server said no, so nothing of it is there: what is mended by hand now is no sign that it was run.
+                    if refused.answered {
+                        self.store_pending(None).await?;
+                    }
+                    return Err(refused.error.into());
+                }
             }
         }
         tracing::info!(%place, statement = change.head(), "a definition statement is applied");
@@ -93,10 +99,10 @@ impl Planner {
         Ok(())
     }
 
-    async fn store_pending(&mut self, pending: &str) -> Result<(), Error> {
+    async fn store_pending(&mut self, pending: Option<&str>) -> Result<(), Error> {
         let mut sql = Vec::new();
         self.metadata
-            .set_ddl_pending(&mut sql, self.context.epoch, Some(pending));
+            .set_ddl_pending(&mut sql, self.context.epoch, pending);
         let (affected, ended) = self.target.run(&sql).await;
         ended.map_err(|cause| Error::server(Side::Target, "noting a definition statement", cause))?;
         if affected == [1] {
