@@ -59,6 +59,12 @@ impl Link {
         (&mut self.conn, &self.watch)
     }
 
+    /// Ends sessions of former connections, where they are this server's: one whose connection broke holds its locks until the
+    /// server notices, which can take hours.
+    pub(crate) async fn end(&mut self, sessions: &[Watch]) -> Result<(), mysql_async::Error> {
+        self.watch.over(Watch::end(&mut self.conn, sessions)).await
+    }
+
     /// Ends the session.
     pub(crate) async fn disconnect(self) -> Result<(), mysql_async::Error> {
         self.watch.over(self.conn.disconnect()).await

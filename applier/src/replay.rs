@@ -44,7 +44,7 @@ pub(crate) async fn run(
     through: Option<Offset>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let planning = Target::connect(&context.config.target, context.config.connect_timeout).await?;
+    let planning = context.connect_target().await?;
     // One step in flight: the planner is never more than one group ahead of what was asked for.
     let (steps, incoming) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);

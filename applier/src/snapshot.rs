@@ -35,6 +35,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::snapshot::rounds::Rounds;
 use crate::status::TaskStatus;
+use crate::target::{Sessions, Target};
 use crate::throttle::Throttle;
 
 /// What a copy works with.
@@ -54,6 +55,17 @@ pub(crate) struct Context {
     pub(crate) careful_through: Offset,
     /// Whatever is sent to the target waits for it.
     pub(crate) throttle: Arc<Throttle>,
+    /// What is open on the target.
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+impl Context {
+    /// One more session on the target.
+    pub(crate) async fn connect_target(&self) -> Result<Target, Error> {
+        self.sessions
+            .connect(&self.config.target, self.config.connect_timeout)
+            .await
+    }
 }
 
 /// What replay must know about a finished copy. It is durable in `copy_progress` before [`run`] returns it.

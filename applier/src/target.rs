@@ -1,6 +1,7 @@
 //! A connection to the target as the task writes through it: session settings, what the server can do, statements sent
 //! many at a time with each one's affected rows.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -8,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use outrigger_protocol::endpoint::Endpoint;
 
 use crate::error::{Error, Side};
-use crate::link::{self, Link};
+use crate::link::{self, Link, Watch};
 
 /// The session under which rows are written, whoever writes them (A5): UTC, no conversions, no checks that the source
 /// has done already, nothing refused that the source could store, errors instead of silent changes.
@@ -26,6 +27,35 @@ pub(crate) struct Capabilities {
     pub(crate) max_allowed_packet: usize,
     /// True when the account may create objects with another account's definer.
     pub(crate) set_any_definer: bool,
+}
+
+/// The sessions that a task's attempt opens on the target, for the next attempt to end.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<Vec<Watch>>);
+
+impl Sessions {
+    /// Connects, and remembers it.
+    pub(crate) async fn connect(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Target, Error> {
+        let mut target = Target::connect(endpoint, timeout).await?;
+        let (_, watch) = target.conn.bare();
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.push(watch.clone());
+        drop(sessions);
+        Ok(target)
+    }
+
+    /// Ends what was opened so far, but `target`: none of it is in use any more.
+    pub(crate) async fn end_others(&self, target: &mut Target) -> Result<(), Error> {
+        let former = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = target.conn.end(&former).await;
+        let (_, watch) = target.conn.bare();
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended {
+            Ok(()) => sessions.push(watch.clone()),
+            Err(_) => sessions.extend(former),
+        }
+        ended.map_err(|cause| Error::server(Side::Target, "ending sessions of former connections", cause))
+    }
 }
 
 /// One session on the target.

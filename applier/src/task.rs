@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::metrics::Metrics;
 use crate::status::{TaskState, TaskStatus};
+use crate::target::Sessions;
 
 /// A task that has not begun.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Task {
         let metrics = Metrics::new(&self.config.name);
         let mut retries = Retries::new(self.config.retry_window);
         let mut careful = Careful::default();
+        let sessions = Arc::new(Sessions::default());
         loop {
             self.status.set_state(TaskState::Preparing);
             let before = self.status.work_done();
@@ -81,6 +83,7 @@ impl Task {
                 metrics: &metrics,
                 offline: self.offline.as_ref(),
                 careful_through: careful.through(),
+                sessions: &sessions,
             };
             let Err(error) = Box::pin(attempt.run(cancel)).await else {
                 return Ok(());

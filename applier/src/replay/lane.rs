@@ -107,7 +107,7 @@ impl Lane {
 
     /// Opens one more.
     pub(super) async fn open(context: &Context, metadata: Metadata) -> Result<Self, Error> {
-        let target = Target::connect(&context.config.target, context.config.connect_timeout).await?;
+        let target = context.connect_target().await?;
         Self::new(target, metadata, context.epoch).await
     }
 

@@ -37,7 +37,7 @@ impl Rounds {
     /// Connects to both sides and reads how far an earlier process came.
     pub(crate) async fn open(context: Context, metadata: Metadata) -> Result<Self, Error> {
         let source = Source::connect(&context.config).await?;
-        let mut target = Target::connect(&context.config.target, context.config.connect_timeout).await?;
+        let mut target = context.connect_target().await?;
         let objects = progress::load(&mut target, &metadata).await?;
         // The checkpoint does not move before the copy is done: it is where the task begins.
         let begin = metadata.load(target.conn()).await?;

@@ -14,7 +14,7 @@ use crate::link::{self, Link};
 use crate::metrics::Metrics;
 use crate::snapshot::{self, Context, CopyOutcome, progress};
 use crate::status::{Applied, TaskState, TaskStatus};
-use crate::target::Target;
+use crate::target::{Sessions, Target};
 use crate::throttle::Throttle;
 use crate::{coverage, replay, xa};
 
@@ -33,6 +33,8 @@ pub(super) struct Attempt<'a> {
     pub(super) offline: Option<&'a Offline>,
     /// Transactions up to here are replayed row by row.
     pub(super) careful_through: Offset,
+    /// What attempts opened on the target.
+    pub(super) sessions: &'a Arc<Sessions>,
 }
 
 impl Attempt<'_> {
@@ -40,7 +42,11 @@ impl Attempt<'_> {
     pub(super) async fn run(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let config = self.config;
         let metadata = Metadata::new(&config.metadata_database, &config.name);
-        let mut target = Target::connect(&config.target, config.connect_timeout).await?;
+        let mut target = self
+            .sessions
+            .connect(&config.target, config.connect_timeout)
+            .await?;
+        self.sessions.end_others(&mut target).await?;
         bystander::refuse(&mut target, &config.selection).await?;
         metadata.prepare(&mut target).await?;
         if self.checkpoint(&metadata, &mut target, cancel).await?.is_none() {
@@ -70,6 +76,7 @@ impl Attempt<'_> {
             epoch: from.epoch,
             careful_through: self.careful_through,
             throttle: Arc::new(Throttle::new(&config.limits)),
+            sessions: Arc::clone(self.sessions),
         };
         let copied = match from.exact_after {
             Some(exact_after) => CopyOutcome {
@@ -80,7 +87,7 @@ impl Attempt<'_> {
                 let copied = snapshot::run(context.clone(), metadata.clone(), cancel.clone()).await?;
                 let Some(copied) = copied else { return Ok(()) };
                 // The copy may have taken longer than a server keeps an idle session.
-                target = Target::connect(&config.target, config.connect_timeout).await?;
+                target = context.connect_target().await?;
                 self.store_exact_after(&metadata, &mut target, from.epoch, copied.exact_after)
                     .await?;
                 copied
