@@ -25,7 +25,14 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             } else {
                 "binlog files and offsets"
             };
-            format!("MySQL {}, positions by {gtids}", info.version)
+            let durable = match info.durable {
+                true => "",
+                false => {
+                    "; it does not sync each commit to disk (sync_binlog, innodb_flush_log_at_trx_commit): a crash of its host can take back \
+                     transactions that the targets have already"
+                }
+            };
+            format!("MySQL {}, positions by {gtids}{durable}", info.version)
         });
     let mut findings = vec![Finding {
         subject: format!("source {}", source.address),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger::demo::server::Server;
+use outrigger_storage::View;
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Plan, Rig, connect, free_port, run};
@@ -256,6 +257,76 @@ async fn purged_binlogs_are_named() {
     let why = capture_stopped(&mut rig).await;
     assert!(
         why.contains("purged") && why.contains(&format!(":{last}")) && why.contains("copy"),
+        "{why}"
+    );
+}
+
+/// Without GTIDs the log's position is a file and an offset: an idle source that rotates and purges must not leave it behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_gtids_the_files_of_an_idle_source_may_go() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLE).await;
+    rig.start();
+    rig.settle().await;
+    let mut source = rig.source_conn().await;
+    run(&mut source, "FLUSH BINARY LOGS;\nFLUSH BINARY LOGS").await;
+    let status: Option<(String, u64, String, String, String)> =
+        source.query_first("SHOW BINARY LOG STATUS").await.unwrap();
+    let last = status.unwrap().0;
+    until("the log's position is in the newest file", async || {
+        let info = View::open(&rig.path("sidecar/log")).unwrap().info().unwrap();
+        info.position
+            .is_some_and(|position| position.file.file == last)
+            .then_some(())
+    })
+    .await;
+    run(&mut source, &format!("PURGE BINARY LOGS TO '{last}'")).await;
+    rig.sidecar.kill().unwrap();
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('after')").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+/// C5: GTIDs that a crash took back (`sync_binlog` other than 1, or an older snapshot that is started) and that were given to other
+/// transactions since, look like those that the log has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_gave_gtids_twice_is_told_by_its_files() {
+    let mut rig = Rig::with(TABLE).await;
+    rig.start();
+    rig.settle().await;
+    rig.source.stop().unwrap();
+    let copy = |from: &str, to: &str| {
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(rig.path(from))
+            .arg(rig.path(to))
+            .status();
+        assert!(copied.unwrap().success());
+    };
+    copy("source/data", "snapshot");
+    rig.source.launch().unwrap();
+    rig.on_source(
+        "INSERT INTO app.t (v) VALUES (REPEAT('lost', 1000));\nINSERT INTO app.t (v) VALUES ('lost, too')",
+    )
+    .await;
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.source.kill().unwrap();
+    std::fs::remove_dir_all(rig.path("source/data")).unwrap();
+    std::fs::rename(rig.path("snapshot"), rig.path("source/data")).unwrap();
+    rig.source.launch().unwrap();
+    for _ in 0..5 {
+        rig.on_source("INSERT INTO app.t (v) VALUES ('other')").await;
+    }
+    rig.sidecar.start().unwrap();
+    let why = capture_stopped(&mut rig).await;
+    assert!(
+        why.contains("where that file ends at") && why.contains("lost transactions"),
         "{why}"
     );
 }

@@ -115,7 +115,9 @@ impl Capturer {
         let mut connection = Connection::open(&self.config.source, self.config.connect_timeout).await?;
         let (info, _status) = check::inspect(&mut connection, &self.config).await?;
         self.recognize(&connection, &info, &position)?;
-        check::prove_continuity(&mut connection, &info, &position).await?;
+        let before = self.log.server()?;
+        let same = before.as_ref().is_some_and(|before| *before == info.server_uuid);
+        check::prove_continuity(&mut connection, &info, &position, same).await?;
         let replica = Replica {
             server_id: self.server_id(info.server_id),
             uuid: self.log.id().to_string(),
@@ -134,7 +136,11 @@ impl Capturer {
         let gtids = position.gtids.as_ref().filter(|_| info.gtids);
         let checksum = connection.dump(&replica, gtids, &position.file).await?;
         info!(source = %self.config.source.address, version = info.version, %position, "streaming the source's binlog");
-        self.log.set_server(&info.server_uuid)?;
+        // A log that knows of no server began here.
+        let arrives = !same && before.is_some();
+        if !arrives {
+            self.log.set_server(&info.server_uuid)?;
+        }
         self.metrics.connects.increment(1);
         self.metrics.streaming.set(1.0);
         let acknowledger = connection.acknowledger();
@@ -159,6 +165,7 @@ impl Capturer {
             events: 0,
             passed: None,
             batch: Batch::default(),
+            arriving: arrives.then(|| info.server_uuid.clone()),
         };
         tokio::select! {
             // Whichever ends first ended by an error, and the connection is given up: nothing is lost by dropping the other.

@@ -28,6 +28,9 @@ pub struct SourceInfo {
     pub row_image: String,
     /// `binlog_row_metadata`: `MINIMAL`, `FULL`; empty on servers without it.
     pub row_metadata: String,
+    /// True when a commit is on the source's disk, in its binlog and its engine, before anyone sees it (`sync_binlog = 1` and
+    /// `innodb_flush_log_at_trx_commit = 1`).
+    pub durable: bool,
     /// Databases that `binlog-do-db` and `binlog-ignore-db` name; such filters keep changes out of the binlog.
     pub binlog_filters: Vec<String>,
 }
@@ -165,6 +168,9 @@ pub(crate) async fn inspect(
         checksum: variables.get("binlog_checksum").eq_ignore_ascii_case("CRC32"),
         row_image: variables.get(ROW_IMAGE).to_owned(),
         row_metadata: variables.get("binlog_row_metadata").to_owned(),
+        durable: ["sync_binlog", "innodb_flush_log_at_trx_commit"]
+            .iter()
+            .all(|name| variables.get(name) == "1"),
         binlog_filters: status.filters.clone(),
     };
     Ok((info, status))
@@ -219,7 +225,7 @@ impl Variables {
     async fn read(connection: &mut Connection) -> Result<Self, Error> {
         const SQL: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'server_id', 'server_uuid', 'gtid_mode', \
                            'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'binlog_checksum', \
-                           'binlog_row_metadata')";
+                           'binlog_row_metadata', 'sync_binlog', 'innodb_flush_log_at_trx_commit')";
         let rows = connection.query(SQL, "reading its variables").await?;
         Ok(Self(
             rows.into_iter().map(|row| (row.text(0), row.text(1))).collect(),
@@ -295,11 +301,13 @@ fn is_denied<T>(outcome: &Result<T, Error>) -> bool {
     )
 }
 
-/// Proves that the source can send everything after `position` and nothing that is missing is passed over (C5).
+/// Proves that the source can send everything after `position` and nothing that is missing is passed over (C5). `same`: the file in
+/// `position` is this server's.
 pub(crate) async fn prove_continuity(
     connection: &mut Connection,
     info: &SourceInfo,
     position: &SourcePosition,
+    same: bool,
 ) -> Result<(), Error> {
     match &position.gtids {
         Some(ours) if info.gtids => {
@@ -322,21 +330,43 @@ pub(crate) async fn prove_continuity(
                     missing: gtids_in_words(&missing),
                 });
             }
-            Ok(())
+            match same {
+                true => prove_end(connection, &position.file).await,
+                false => Ok(()),
+            }
         }
         _ => prove_file(connection, &position.file).await,
     }
 }
 
-/// Without GTIDs: our file must be there, and at least as long as we have read it.
-async fn prove_file(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
+/// With GTIDs: a server that lost the end of its binlog (a crash without `sync_binlog = 1`, a restored snapshot) gives the lost
+/// GTIDs to others. Once it has, its set tells nothing any more, but the file does that was longer when we read it.
+async fn prove_end(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
+    let files = binlog_files(connection).await?;
+    match judge_file(&files, ours) {
+        FileVerdict::History(extra) if files.iter().any(|file| file.file == ours.file) => {
+            Err(Error::History {
+                address: connection.address().clone(),
+                extra,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn binlog_files(connection: &mut Connection) -> Result<Vec<FilePosition>, Error> {
     let rows = connection
         .query("SHOW BINARY LOGS", "listing its binlog files")
         .await?;
-    let files: Vec<FilePosition> = rows
+    let files = rows
         .iter()
-        .map(|row| FilePosition::new(row.text(0), row.text(1).parse().unwrap_or(0)))
-        .collect();
+        .map(|row| FilePosition::new(row.text(0), row.text(1).parse().unwrap_or(0)));
+    Ok(files.collect())
+}
+
+/// Without GTIDs: our file must be there, and at least as long as we have read it.
+async fn prove_file(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
+    let files = binlog_files(connection).await?;
     match judge_file(&files, ours) {
         FileVerdict::There => Ok(()),
         FileVerdict::Purged(missing) => Err(Error::Purged {

@@ -188,6 +188,18 @@ pub enum Error {
         /// What the log has beyond the source, in words.
         extra: String,
     },
+    /// A connection led to another server than the one whose binlog is read.
+    #[error(
+        "source {address}: leads to server {found} now, the binlog is read from {wanted}; an address behind which servers take turns          must lead all of Outrigger's connections to the same one"
+    )]
+    OtherServer {
+        /// Where.
+        address: Address,
+        /// The `server_uuid` found there.
+        found: String,
+        /// The one whose binlog is read.
+        wanted: String,
+    },
     /// The server refused to send its binlog.
     #[error("source {address}: refuses to send its binlog from {position} (error {code}: {message})")]
     Dump {
@@ -257,7 +269,9 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } => true,
+            Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::OtherServer { .. } => {
+                true
+            }
             Self::Server { code, .. } => matches!(
                 code,
                 // too many connections, server shutdown, query interrupted, lock wait timeout, deadlock, out of

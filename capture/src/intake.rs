@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use outrigger_protocol::position::FilePosition;
+use outrigger_protocol::position::{FilePosition, SourcePosition};
 use outrigger_storage::{Appender, Log, Piece};
 
 use crate::connection::Connection;
@@ -59,6 +59,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) passed: Option<Instant>,
     /// What is to be appended.
     pub(crate) batch: Batch,
+    /// The `server_uuid` of a source that is another than the one before, until the log has a place in its binlog.
+    pub(crate) arriving: Option<String>,
 }
 
 /// What came and is not in the log yet.
@@ -120,10 +122,35 @@ impl Intake<'_> {
                     }
                     self.schema.forget();
                     self.schema.passed(&place, self.appender).await?;
+                    self.arrive()?;
+                    self.note_rotation(&place);
                     self.cover_passed().await?;
                     self.reached(place);
                 }
             }
+        }
+    }
+
+    /// Every stream begins with the name of its file: before anything of another server is appended, the log's position is moved to
+    /// that server's binlog, and only then the log is told whose it is. So its server and its file always belong together.
+    fn arrive(&mut self) -> Result<(), Error> {
+        if let (Some(_), Some(position)) = (&self.arriving, self.assembler.between()) {
+            self.appender.pass(&position)?;
+            self.progress.position = Some(position);
+            if let Some(server) = self.arriving.take() {
+                self.log.set_server(&server)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Without GTIDs the position is a file: it must not stay in one that an idle source has left, and will purge.
+    fn note_rotation(&mut self, place: &FilePosition) {
+        let left = |position: &SourcePosition| {
+            position.gtids.is_none() && position.file.file != place.file && position.file < *place
+        };
+        if self.passed.is_none() && self.log.position().as_ref().is_some_and(left) {
+            self.passed = Some(Instant::now());
         }
     }
 

@@ -100,8 +100,13 @@ impl History {
                 Schema::Late(Some(reading)) if reading.server == server => {
                     history.waiting.insert(name.clone(), reading);
                 }
-                Schema::Late(_) => {
+                Schema::Late(Some(_)) => {
                     history.unread.insert(name.clone());
+                }
+                Schema::Late(None) => {
+                    // Whether its statements were followed since nobody can tell: nothing is known of it.
+                    history.tables.remove(&name);
+                    continue;
                 }
                 Schema::Absent => {
                     history.absent.insert(name.clone());
@@ -112,6 +117,24 @@ impl History {
         }
         history.find_next();
         history
+    }
+
+    /// Leaves out the tables whose statements are not followed, from `from` on; the versions to store. Whatever happens to them from
+    /// then on, nothing is known of them until they are followed and read again.
+    pub(crate) fn unfollow(&mut self, follows: impl Fn(&Name) -> bool, from: Offset) -> Vec<SchemaVersion> {
+        let mut versions = Vec::new();
+        self.tables.retain(|name, _| {
+            if follows(name) {
+                return true;
+            }
+            self.absent.remove(name);
+            self.waiting.remove(name);
+            self.unread.remove(name);
+            versions.push(version(name.clone(), from, Schema::Late(None)));
+            false
+        });
+        self.find_next();
+        versions
     }
 
     /// Tables of `listed` that the log knows nothing of, which are known from `from` on, and those that were not read.

@@ -30,6 +30,12 @@ pub(super) async fn prepare(
             gtid_mode = info.gtid_mode,
             "source is ready"
         );
+        if !info.durable {
+            warn!(
+                "the source does not sync each commit to disk (sync_binlog = 1 and innodb_flush_log_at_trx_commit = 1 would): a crash of its \
+                 host can take back transactions that the targets have already; capture then stops and says so"
+            );
+        }
         if !info.binlog_filters.is_empty() {
             warn!(
                 "the source keeps some databases out of its binlog (binlog-do-db, binlog-ignore-db: {}); changes there are \

@@ -1,6 +1,7 @@
 //! Streams over a wire into a real log: large events in chunks of any size, damaged, cut off, and gone on with.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use outrigger_protocol::binlog::{CHECKSUM_LEN, ChecksumAlg, EventHeader, EventKind, HEADER_LEN};
 use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
@@ -13,6 +14,8 @@ use proptest::sample::Index;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::Selection;
+use crate::filter::Filter;
 use crate::schema::Looker;
 use crate::wire::Wire;
 
@@ -69,6 +72,16 @@ impl Binlog {
         events
     }
 
+    /// A statement by itself.
+    fn statement(&mut self, database: &str, sql: &str) -> Vec<Vec<u8>> {
+        let mut body = vec![0; 13];
+        body[8] = u8::try_from(database.len()).expect("short");
+        for part in [database.as_bytes(), &[0], sql.as_bytes()] {
+            body.extend_from_slice(part);
+        }
+        vec![self.gtid(), self.event(EventKind::QUERY, &body)]
+    }
+
     /// One that is compressed, to so many bytes.
     fn compressed(&mut self, size: usize) -> Vec<Vec<u8>> {
         vec![
@@ -100,10 +113,23 @@ fn packets(events: &[Vec<u8>]) -> Vec<u8> {
 
 /// Streams what arrives, in writes of at most `chunk`, until the connection ends; says why it did.
 async fn stream(log: &Log, sent: Vec<u8>, chunk: usize) -> Error {
+    stream_selected(log, sent, chunk, None).await
+}
+
+/// The same, leaving out what `selection` does not want. Definitions are looked for where nobody answers.
+async fn stream_selected(
+    log: &Log,
+    sent: Vec<u8>,
+    chunk: usize,
+    selection: Option<Arc<dyn Selection>>,
+) -> Error {
     let (near, mut far) = tokio::io::duplex(chunk);
     let feeding = tokio::spawn(async move { far.write_all(&sent).await });
     let endpoint = Endpoint {
-        address: address(),
+        address: Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+        },
         user: String::new(),
         password: Secret::default(),
         tls: TlsMode::Disabled,
@@ -116,7 +142,7 @@ async fn stream(log: &Log, sent: Vec<u8>, chunk: usize) -> Error {
     let mut outages = Outages::new(PATIENCE);
     let position = log.position().expect("a start");
     let mut intake = Intake {
-        assembler: Assembler::new(position, true, ChecksumAlg::Crc32),
+        assembler: Assembler::new(position, true, ChecksumAlg::Crc32).filtered(selection.map(Filter::new)),
         connection: Connection::streaming(Wire::over(address(), Box::new(near)), PATIENCE),
         appender: &mut appender,
         schema: Recorder::idle(&mut looker),
@@ -129,6 +155,7 @@ async fn stream(log: &Log, sent: Vec<u8>, chunk: usize) -> Error {
         events: 0,
         passed: None,
         batch: Batch::default(),
+        arriving: None,
     };
     let Err(error) = intake.run().await;
     drop(intake);
@@ -185,6 +212,47 @@ fn history(compressed: usize, rows: usize) -> Vec<Vec<Vec<u8>>> {
         binlog.plain(&[5000, rows, 300]),
         binlog.plain(&[20]),
     ]
+}
+
+/// Selects database `d`.
+#[derive(Debug)]
+struct Mine;
+
+impl Selection for Mine {
+    fn table(&self, database: &str, _table: &str) -> bool {
+        self.database(database)
+    }
+
+    fn database(&self, database: &str) -> bool {
+        database == "d"
+    }
+}
+
+/// C2: where looking at a table breaks the attempt off, the position that is stored for what nobody wanted before it must not cover
+/// the statement, which comes again.
+#[test]
+fn a_definition_statement_that_was_not_appended_is_not_passed() {
+    let (runtime, dir) = (runtime(), tempfile::tempdir().expect("a folder"));
+    runtime.block_on(async {
+        let log = open(dir.path());
+        let mut binlog = Binlog {
+            offset: 4,
+            transactions: 0,
+        };
+        let unwanted = binlog.statement("other", "CREATE TABLE t (x INT)");
+        let end = binlog.offset;
+        let wanted = binlog.statement("d", "ALTER TABLE t ADD y INT");
+        let sent = packets(&[unwanted, wanted].concat());
+        let error = stream_selected(&log, sent, 1000, Some(Arc::new(Mine))).await;
+        assert!(matches!(error, Error::Connect { .. }), "{error}");
+        log.close().expect("closed");
+        let log = open(dir.path());
+        let position = log.position().expect("one");
+        assert!(position.file.offset <= end, "{position}");
+        let gtids = position.gtids.as_ref().expect("GTIDs").to_string();
+        assert!(gtids.is_empty() || gtids.ends_with(":1"), "{position}");
+        assert_eq!(held(&log).0.len(), 0);
+    });
 }
 
 proptest! {

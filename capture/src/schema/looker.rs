@@ -23,6 +23,9 @@ const SYSTEM: [&str; 4] = ["mysql", "information_schema", "performance_schema", 
 /// How often in a row a look may fail before capture goes on without it.
 const ATTEMPTS: u32 = 3;
 
+/// How many seconds the second connection may wait for its next look: as long as the server allows.
+const IDLE: u32 = 31_536_000;
+
 /// A look's answer for one table.
 type Found = (Name, Option<Arc<Reading>>);
 
@@ -112,11 +115,20 @@ impl Looker {
     async fn connection(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
             let mut connection = Connection::open(&self.endpoint, self.patience).await?;
+            let found = connection.scalar("SELECT @@server_uuid", DOING).await?;
+            if found != self.server {
+                return Err(Error::OtherServer {
+                    address: connection.address().clone(),
+                    found,
+                    wanted: self.server.clone(),
+                });
+            }
             let wait = (self.patience.as_secs() / 2).clamp(1, 30);
             connection
                 .query(
                     &format!(
-                        "SET NAMES utf8mb4, SESSION sql_mode = '', SESSION sql_quote_show_create = 1, SESSION lock_wait_timeout = {wait}"
+                        "SET NAMES utf8mb4, SESSION sql_mode = '', SESSION sql_quote_show_create = 1, SESSION lock_wait_timeout = {wait}, \
+                         SESSION wait_timeout = {IDLE}"
                     ),
                     DOING,
                 )

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_protocol::binlog::{Body, ChecksumAlg, Event};
 use outrigger_protocol::position::{FilePosition, SourcePosition};
-use outrigger_storage::{Appender, Log, Piece, SchemaVersion};
+use outrigger_storage::{Appender, Log, Offset, Piece, SchemaVersion};
 
 use super::{Change, History, Looker, Name, changes};
 use crate::Error;
@@ -60,9 +60,12 @@ impl<'a> Recorder<'a> {
             let history = History::load(versions, &server);
             failed.map_or(Ok(history), Err)
         };
-        let history = tokio::task::spawn_blocking(load)
+        let mut history = tokio::task::spawn_blocking(load)
             .await
             .unwrap_or(Err(outrigger_storage::Error::Closed))?;
+        let from = last(appender);
+        let unfollowed = history.unfollow(|name| looker.wants(name), from);
+        appender.put_schemas(unfollowed).await?;
         let mut recorder = Self {
             looker,
             history,
@@ -174,8 +177,7 @@ impl<'a> Recorder<'a> {
                     return Ok(());
                 };
                 self.begin = None;
-                let last = outrigger_storage::Offset(appender.next().0.saturating_sub(1));
-                self.history.unknown(listed, last)
+                self.history.unknown(listed, last(appender))
             }
         };
         for chunk in unread.chunks(CHUNK) {
@@ -186,6 +188,11 @@ impl<'a> Recorder<'a> {
         self.looked = Instant::now();
         Ok(())
     }
+}
+
+/// The newest transaction's offset.
+fn last(appender: &Appender) -> Offset {
+    Offset(appender.next().0.saturating_sub(1))
 }
 
 /// A change as far as it concerns wanted tables.

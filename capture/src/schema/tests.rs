@@ -73,6 +73,12 @@ impl Log {
         }
     }
 
+    fn stored(&self) -> Vec<SchemaVersion> {
+        let all = self.versions.iter();
+        all.map(|((name, offset), schema)| version(name.clone(), *offset, schema.clone()))
+            .collect()
+    }
+
     fn newest(&self, name: &Name) -> Option<SchemaVersion> {
         let found = self.versions.iter().rfind(|((table, _), _)| table == name);
         found.map(|((name, offset), schema)| version(name.clone(), *offset, schema.clone()))
@@ -232,6 +238,50 @@ fn what_was_not_proven_is_taken_up_again_on_the_same_server_only() {
     assert_eq!(offsets, [3, 9]);
     assert_eq!(other.passed(&place(20)).len(), 1);
     assert_eq!(other.unread(), [name("b")]);
+}
+
+/// A table that nobody selects any more may be altered, dropped or made anew without a word: what was known of it ends there.
+#[test]
+fn a_table_that_was_not_followed_for_a_while_is_read_anew() {
+    let mut log = Log::default();
+    for (offset, table) in [(1, "a"), (2, "b"), (3, "gone")] {
+        log.run(offset, offset, &format!("CREATE TABLE {table} (x INT)"), |_| {
+            reading(Some(definition(table, "old")), offset, offset)
+        });
+    }
+    log.run(4, 4, "DROP TABLE gone", nothing);
+    let restarted = |log: &Log| History::load(log.stored(), "one");
+    let mut history = restarted(&log);
+    let versions = history.unfollow(|table| *table == name("b"), Offset(4));
+    log.store(versions);
+    let known = ["a", "b", "gone"].map(|table| log.is(table, 5));
+    assert_eq!(known, ["late", "b old", "late"]);
+    assert_eq!(log.is("a", 3), "a old");
+    assert!(!history.has_unread(), "nobody asks for what nobody wants");
+    // Said once.
+    assert_eq!(
+        restarted(&log).unfollow(|table| *table == name("b"), Offset(5)),
+        []
+    );
+    // Selected again, and altered or made anew meanwhile.
+    let mut history = restarted(&log);
+    let listed = ["a", "b", "gone"].map(name).to_vec();
+    assert_eq!(history.unknown(listed, Offset(9)), [name("a"), name("gone")]);
+    let found = [("a", "new"), ("gone", "back")];
+    let found =
+        found.map(|(table, column)| (name(table), reading(Some(definition(table, column)), 900, 900)));
+    let versions = history.read(found.to_vec());
+    log.store(versions);
+    log.history = history;
+    log.passed(900);
+    let known = ["a", "gone"].map(|table| (log.is(table, 8), log.is(table, 9)));
+    assert_eq!(
+        known,
+        [
+            ("late".to_owned(), "a new".to_owned()),
+            ("late".to_owned(), "gone back".to_owned())
+        ]
+    );
 }
 
 #[test]
