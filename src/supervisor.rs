@@ -269,6 +269,7 @@ async fn bind(
     let observed = ObservedProxy {
         listen: proxy.local_addresses().iter().map(ToString::to_string).collect(),
         guard: policy,
+        metrics: proxy.metrics(),
         ended: Ending::default(),
     };
     Ok(Some((proxy, observed)))
@@ -281,10 +282,14 @@ async fn listen(
 ) -> Result<http::Server, Error> {
     let (observer, recorder) = (Arc::clone(observer), recorder.clone());
     let trimming = Arc::clone(&observer);
+    let proxy = observer.proxy().map(|proxy| Arc::clone(&proxy.metrics));
     let pages = Pages {
         trim: Arc::new(move |order| trim::ordered(&trimming, order)),
         status: Arc::new(move || observer.document()),
-        metrics: Arc::new(move || recorder.render()),
+        metrics: Arc::new(move || {
+            let proxy = proxy.as_ref().map(|metrics| metrics.exposition());
+            recorder.render() + &proxy.unwrap_or_default()
+        }),
     };
     let server = http::Server::bind(address, pages)
         .await

@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod divergence;
 mod guard;
+mod insight;
 mod large;
 mod layout;
 mod limits;

@@ -17,6 +17,7 @@ use crate::bridge::{Act, Bridge, Link, Payload};
 use crate::config::SslMode;
 use crate::greeting;
 use crate::guard::Session;
+use crate::metrics::Origin;
 use crate::phase::Phase;
 use crate::session::{Shared, close, early, farewell, shutdown, too_slow};
 use crate::stream::Stream;
@@ -115,6 +116,9 @@ pub(crate) async fn meet(client: Stream, shared: &Shared, cancel: &CancellationT
     };
     let mut client = Wire::new(client);
     if greeting::is_refusal(&greeted.payload) {
+        if let Ok(error) = ErrPacket::parse(&greeted.payload) {
+            shared.metrics.error(Origin::Source, error.code);
+        }
         limits.bound(client.send(&greeted.payload)).await.ok();
         farewell(client.into_stream(), None).await;
         return None;
@@ -406,6 +410,11 @@ where
             }
             Act::Refuse(_) => Ok(()),
         };
+        if let Act::Over(payload, None) = &act
+            && let Ok(error) = ErrPacket::parse(payload)
+        {
+            shared.metrics.error(Origin::Source, error.code);
+        }
         match (sent, act) {
             (Err(gone), _) => return gone,
             (Ok(()), Act::Over(_, status)) => return Outcome::Over(status),

@@ -8,8 +8,10 @@
 //! - `session` leads one connection: handshake, relay, farewell. `relay` moves the bytes.
 //! - `handshake` passes the packets up to the end of authentication, with TLS on either side; `bridge` is the pure machine that says
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
+//! - `account` notes what becomes of a session's commands, for the metrics.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
+mod account;
 mod bridge;
 mod certificate;
 mod config;

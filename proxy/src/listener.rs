@@ -90,6 +90,11 @@ impl Proxy {
         self
     }
 
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.metrics)
+    }
+
     /// Where it listens, in the configuration's order; port 0 is replaced by the port that was taken.
     pub fn local_addresses(&self) -> Vec<ListenAddress> {
         self.listeners

@@ -1,9 +1,19 @@
 //! What the proxy counts.
 
+mod errors;
+mod latency;
+
+use std::time::Duration;
+
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 use outrigger_protocol::command::CommandByte;
 
+use self::errors::Errors;
+pub(crate) use self::errors::Origin;
+use self::latency::Latencies;
+
 /// Handles of the proxy's metrics, made once under the recorder that is then installed.
+#[derive(Debug)]
 pub struct Metrics {
     connections: Gauge,
     accepted: Counter,
@@ -17,6 +27,8 @@ pub struct Metrics {
     tls_failures: Counter,
     certificate_loads: Counter,
     certificate_failures: Counter,
+    latencies: Latencies,
+    errors: Errors,
 }
 
 impl Metrics {
@@ -70,7 +82,22 @@ impl Metrics {
             tls_failures: counter!("outrigger_proxy_tls_failures_total"),
             certificate_loads: counter!("outrigger_proxy_certificate_reloads_total", "outcome" => "loaded"),
             certificate_failures: counter!("outrigger_proxy_certificate_reloads_total", "outcome" => "failed"),
+            latencies: Latencies::default(),
+            errors: Errors::default(),
         }
+    }
+
+    /// What is counted without the recorder, in Prometheus' text format: how long commands take, and errors by number.
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        self.latencies.write(&mut text);
+        self.errors.write(&mut text);
+        text
+    }
+
+    /// Errors that clients got.
+    pub fn errors(&self) -> u64 {
+        self.errors.total()
     }
 
     /// A client connected; it is counted as open until the returned value is dropped.
@@ -115,6 +142,16 @@ impl Metrics {
     pub(crate) fn command(&self, command: Option<CommandByte>) {
         let counter = command.and_then(|command| self.commands.get(usize::from(command.byte())));
         counter.unwrap_or(&self.unknown_commands).increment(1);
+    }
+
+    /// A command's reply has ended, so long after the command's head came.
+    pub(crate) fn took(&self, command: CommandByte, time: Duration) {
+        self.latencies.record(command, time);
+    }
+
+    /// A client gets this error.
+    pub(crate) fn error(&self, origin: Origin, code: u16) {
+        self.errors.count(origin, code);
     }
 }
 

@@ -38,6 +38,21 @@ pub(crate) enum FromClient {
     Unknown,
 }
 
+/// What a payload of the source's was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromServer {
+    /// A part of a reply, not its last.
+    Part,
+    /// The same, a row.
+    Row,
+    /// The last of a reply; the error's number if it is one.
+    End(Option<u16>),
+    /// An error that answers nothing: the source's farewell.
+    Farewell(u16),
+    /// Nothing is known any more.
+    Unknown,
+}
+
 #[derive(Debug)]
 enum Outstanding {
     /// The source owes a reply, of which this much is still to come.
@@ -162,29 +177,33 @@ impl Phase {
         self.status = status;
     }
 
-    /// The command that just began goes to the source. COM_CHANGE_USER never does as it is: it is an authentication.
-    pub(crate) fn passed(&mut self, command: Option<CommandByte>) {
+    /// The command that just began goes to the source. COM_CHANGE_USER never does as it is: it is an authentication. True when the source
+    /// owes a reply to it.
+    pub(crate) fn passed(&mut self, command: Option<CommandByte>) -> bool {
         let reply = match command {
             Some(CommandByte::Quit) => {
                 self.quitting = true;
-                return;
+                return false;
             }
-            Some(CommandByte::StmtSendLongData | CommandByte::StmtClose) => return,
+            Some(CommandByte::StmtSendLongData | CommandByte::StmtClose) => return false,
             Some(CommandByte::Query) => Reply::Result { file: true },
             Some(CommandByte::StmtExecute | CommandByte::ProcessInfo) => Reply::Result { file: false },
             Some(CommandByte::FieldList | CommandByte::StmtFetch) => Reply::Rows { more: false },
             Some(CommandByte::StmtPrepare) => Reply::Prepared,
             Some(CommandByte::Statistics) => Reply::One,
             Some(CommandByte::BinlogDump | CommandByte::BinlogDumpGtid) => {
-                return self.lose(Lost::Replication);
+                self.lose(Lost::Replication);
+                return false;
             }
             Some(CommandByte::ChangeUser | CommandByte::Clone | CommandByte::SubscribeGroupReplication)
             | None => {
-                return self.lose(Lost::Unknown);
+                self.lose(Lost::Unknown);
+                return false;
             }
             Some(_) => Reply::Outcome,
         };
         self.outstanding.push_back(Outstanding::Reply(reply));
+        true
     }
 
     /// The command that just began does not go to the source: the client is owed this error, after the replies before it.
@@ -213,29 +232,45 @@ impl Phase {
     }
 
     /// A payload of the source's ended.
-    pub(crate) fn server_payload(&mut self, packet: Packet<'_>) {
+    pub(crate) fn server_payload(&mut self, packet: Packet<'_>) -> FromServer {
         if self.lost.is_some() {
-            return;
+            return FromServer::Unknown;
         }
         let Some(Outstanding::Reply(reply)) = self.outstanding.front_mut() else {
             // Nobody asked. An error is the source's farewell (a KILL, a time limit); the end of the connection follows.
-            if packet.head.first() != Some(&ERR) {
-                self.lose(Lost::Unknown);
+            if let Some(code) = error_code(packet.head) {
+                return FromServer::Farewell(code);
             }
-            return;
+            self.lose(Lost::Unknown);
+            return FromServer::Unknown;
         };
         match reply.take(packet, self.capabilities, &mut self.status) {
-            Taken::More => {}
+            Taken::More => FromServer::Part,
+            Taken::Row => FromServer::Row,
             Taken::Done => {
+                let error = error_code(packet.head);
                 self.outstanding.pop_front();
-                self.answered = (self.answered.0 + 1, packet.head.first() == Some(&ERR));
+                self.answered = (self.answered.0 + 1, error.is_some());
+                FromServer::End(error)
             }
-            Taken::Unknown => self.lose(Lost::Unknown),
+            Taken::Unknown => {
+                self.lose(Lost::Unknown);
+                FromServer::Unknown
+            }
         }
     }
 
     fn lose(&mut self, why: Lost) {
         self.lost = Some(why);
+    }
+}
+
+/// The number of the error that a payload is, if it is one; 0 if it is cut off before that.
+fn error_code(head: &[u8]) -> Option<u16> {
+    match head {
+        [ERR, low, high, ..] => Some(u16::from_le_bytes([*low, *high])),
+        [ERR, ..] => Some(0),
+        _ => None,
     }
 }
 

@@ -14,10 +14,11 @@ use outrigger_protocol::sql::SqlMode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
+use crate::account::Account;
 use crate::framing::{Event, Follower};
 use crate::guard::{Command, Guard, Session, Verdict};
-use crate::metrics::Metrics;
-use crate::phase::{FromClient, Packet, Phase};
+use crate::metrics::{Metrics, Origin};
+use crate::phase::{FromClient, FromServer, Packet, Phase};
 use crate::pipe::Pipe;
 use crate::stream::Stream;
 use crate::wire::Wire;
@@ -58,6 +59,7 @@ pub(crate) struct Relay {
     guard: Arc<dyn Guard>,
     /// What the guard knows of the session.
     session: Session,
+    account: Account,
     metrics: Arc<Metrics>,
     /// Towards the source.
     up: Pipe,
@@ -98,6 +100,7 @@ impl Relay {
             phase,
             guard,
             session,
+            account: Account::new(Arc::clone(&metrics)),
             metrics,
             up: Pipe::with(b""),
             up_follower: Follower::new(),
@@ -337,7 +340,10 @@ impl Relay {
                 Some(Event::Begin) => {
                     self.last_seq = self.up_follower.seq();
                     self.custody = match self.phase.client_payload(packet(&self.up_follower)) {
-                        FromClient::Command(kind) => Custody::Awaiting(kind),
+                        FromClient::Command(kind) => {
+                            self.account.begun();
+                            Custody::Awaiting(kind)
+                        }
                         FromClient::Answer | FromClient::Unknown => Custody::Passing,
                     };
                 }
@@ -383,19 +389,23 @@ impl Relay {
         };
         match self.guard.judge(&command, &mut self.session) {
             Verdict::More if more => return false,
-            Verdict::Pass | Verdict::More if leads => self.custody = Custody::Leading,
+            Verdict::Pass | Verdict::More if leads => {
+                self.account.judged(kind, false);
+                self.custody = Custody::Leading;
+            }
             Verdict::Pass | Verdict::More => {
-                self.phase.passed(kind);
+                let owed = self.phase.passed(kind);
+                self.account.judged(kind, owed);
                 self.session.sent(self.phase.asked());
                 self.custody = Custody::Passing;
             }
             Verdict::Refuse(error) => {
                 self.phase.refused(error);
+                self.account.judged(kind, true);
                 self.session.refused();
                 self.custody = Custody::Dropping;
             }
         }
-        self.metrics.command(kind);
         self.settle();
         true
     }
@@ -412,6 +422,7 @@ impl Relay {
                     && self.down.sendable().is_empty()
                     && let Some(error) = self.phase.take_error()
                 {
+                    self.account.answered(Origin::Proxy, Some(error.code));
                     put(&mut self.own, &error.encode(), 1);
                 }
                 return;
@@ -425,7 +436,11 @@ impl Relay {
                 None => return,
                 Some(Event::Begin) => self.last_seq = self.down_follower.seq(),
                 Some(Event::End) => {
-                    self.phase.server_payload(packet(&self.down_follower));
+                    match self.phase.server_payload(packet(&self.down_follower)) {
+                        FromServer::Part | FromServer::Row | FromServer::Unknown => {}
+                        FromServer::End(error) => self.account.answered(Origin::Source, error),
+                        FromServer::Farewell(code) => self.account.farewell(code),
+                    }
                     if self.session.is_waiting() {
                         let (turn, failed) = self.phase.answered();
                         self.session.answered(turn, failed);

@@ -58,6 +58,8 @@ pub struct ObservedProxy {
     pub listen: Vec<String>,
     /// What it refuses, and how often it did.
     pub guard: Arc<Policy>,
+    /// What it counts.
+    pub metrics: Arc<outrigger_proxy::Metrics>,
     /// How it ended, told by the supervisor.
     pub ended: Ending,
 }

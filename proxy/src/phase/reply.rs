@@ -61,6 +61,8 @@ pub(super) enum Then {
 pub(super) enum Taken {
     /// There is more to come.
     More,
+    /// It was a row; there is more to come.
+    Row,
     /// It was the last one.
     Done,
     /// It does not belong here.
@@ -109,8 +111,9 @@ impl Reply {
         };
         match next {
             Some(Step::Go(reply)) => {
+                let row = matches!(self, Self::Rows { .. });
                 *self = reply;
-                Taken::More
+                if row { Taken::Row } else { Taken::More }
             }
             Some(Step::Next(new)) => {
                 *status = new;

@@ -42,13 +42,13 @@ impl Talk {
         );
     }
 
-    fn server(&mut self, payload: &[u8]) {
+    fn server(&mut self, payload: &[u8]) -> FromServer {
         let head = &payload[..payload.len().min(crate::framing::HEAD)];
         self.0.server_payload(Packet {
             head,
             size: payload.len(),
             seq: 1,
-        });
+        })
     }
 
     /// The session is busy until the last of these payloads.
@@ -118,6 +118,29 @@ fn rows_with_and_without_eof_packets() {
     talk.ask(CommandByte::Query);
     talk.answer(&[vec![2], definition(), definition(), row(), row(), ok_end(IDLE)]);
     assert!(talk.quiet());
+}
+
+#[test]
+fn rows_ends_and_errors_are_told() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    let told: Vec<_> = [vec![1], definition(), row(), row(), ok_end(MORE), ok(IDLE)]
+        .iter()
+        .map(|payload| talk.server(payload))
+        .collect();
+    let expected = [
+        FromServer::Part,
+        FromServer::Part,
+        FromServer::Row,
+        FromServer::Row,
+        FromServer::Part,
+        FromServer::End(None),
+    ];
+    assert_eq!(told, expected);
+    talk.ask(CommandByte::StmtExecute);
+    assert_eq!(talk.server(&err()), FromServer::End(Some(1064)));
+    assert_eq!(talk.server(&err()), FromServer::Farewell(1064));
+    assert_eq!(talk.server(&row()), FromServer::Unknown);
 }
 
 #[test]

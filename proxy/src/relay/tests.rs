@@ -109,6 +109,15 @@ async fn a_refused_command_never_arrives_and_is_answered_in_its_turn() {
     .await;
     let (yes, no) = (packets(&[&ok()], 1), packets(&[&error], 1));
     assert_eq!(heard, [&yes[..], &no, &yes, &no, &yes].concat());
+    let counted = relay.metrics.exposition();
+    assert!(
+        counted.contains("outrigger_proxy_command_seconds_count{command=\"query\"} 5\n"),
+        "{counted}"
+    );
+    assert!(
+        counted.contains("errors_total{code=\"1235\",from=\"proxy\"} 2\n"),
+        "{counted}"
+    );
     assert_eq!(relay.flow(true).await, End::Quiet);
     assert_eq!(relay.into_parts().2, Some(1));
 }
