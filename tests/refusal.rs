@@ -338,6 +338,45 @@ async fn a_definition_statement_that_was_refused_is_run_once_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_of_engines_without_transactions() {
+    let mut rig = Rig::new(&Plan::default()).await;
+    rig.on_source(
+        "CREATE TABLE app.old (id INT PRIMARY KEY) ENGINE = MyISAM;
+         CREATE TABLE app.t (id INT PRIMARY KEY);
+         INSERT INTO app.old VALUES (1)",
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    assert_says(
+        &stopped(&mut rig).await,
+        &["source", "`app`.`old` (MyISAM)", "ENGINE = InnoDB", "exclude"],
+    );
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.on_source("ALTER TABLE app.old ENGINE = InnoDB").await;
+    rig.start();
+    // One that comes later takes no row before it is converted.
+    rig.on_source(
+        "CREATE TABLE app.later (id INT PRIMARY KEY, v INT) ENGINE = MyISAM;\nINSERT INTO app.later VALUES (1, 1)",
+    )
+    .await;
+    assert_says(
+        &stopped(&mut rig).await,
+        &["target", "MyISAM", "ALTER TABLE `app`.`later` ENGINE = InnoDB"],
+    );
+    rig.sidecar.stop(PATIENCE).unwrap();
+    run(
+        &mut rig.target_conn().await,
+        "ALTER TABLE app.later ENGINE = InnoDB",
+    )
+    .await;
+    rig.start();
+    rig.on_source("UPDATE app.later SET v = 2;\nINSERT INTO app.old VALUES (2)")
+        .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_adds_primary_keys() {
     let mut rig = Rig::new(&Plan {
         target: &["--sql-generate-invisible-primary-key=ON"],

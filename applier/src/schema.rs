@@ -4,6 +4,7 @@
 //! second time on what the source's own have done.
 
 pub(crate) mod create;
+pub(crate) mod engine;
 mod visible;
 
 use mysql_async::Row;

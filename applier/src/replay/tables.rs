@@ -18,6 +18,7 @@ use crate::config::Selection;
 use crate::definition::{self, TableDef};
 use crate::error::{Error, Place, Side};
 use crate::literal::quote_name;
+use crate::schema::engine;
 use crate::snapshot::SkipUntil;
 use crate::statement::{Image, Table};
 use crate::target::Target;
@@ -177,6 +178,7 @@ async fn load(
     (database, table): &(String, String),
     place: &Place,
 ) -> Result<TableDef, Error> {
+    engine::refuse_on_target(target.conn(), database, table).await?;
     definition::load(target.conn(), Side::Target, database, table)
         .await?
         .ok_or_else(|| Error::Definition {

@@ -8,7 +8,7 @@ use crate::config::OnExistingTables;
 use crate::definition;
 use crate::error::{Error, Side};
 use crate::foreign::Ties;
-use crate::schema::{Found, ObjectKey, Space, create};
+use crate::schema::{Found, ObjectKey, Space, create, engine};
 use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress::{self, ObjectState, State};
 use crate::snapshot::rounds::Rounds;
@@ -169,6 +169,7 @@ async fn read(
         }
         if let (true, true, Found::Table { definition, .. }) = (kept, exists, &found) {
             let conn = rounds.target.conn();
+            engine::refuse_on_target(conn, &key.database, &key.name).await?;
             let theirs = definition::load(conn, Side::Target, &key.database, &key.name).await?;
             if let Some(why) = theirs.and_then(|theirs| definition.unlike(&theirs)) {
                 unlike.push(format!("{} ({why})", key.quoted()));
