@@ -8,6 +8,7 @@ mod config;
 mod log;
 mod replay;
 mod run;
+mod sessions;
 mod status;
 mod time;
 
@@ -41,6 +42,8 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Show what a running sidecar is doing.
     Status(status::StatusArgs),
+    /// Show who is connected to a running sidecar's proxy.
+    Sessions(status::StatusArgs),
     /// Connect to the source and to every target, and say what is missing.
     Check(ConfigArg),
     /// Look into the change log of a sidecar that runs or not, or trim it.
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args.config, &bars),
         Command::Replay(args) => replay::replay(args),
         Command::Status(args) => status::status(args),
+        Command::Sessions(args) => sessions::sessions(args),
         Command::Check(args) => check::check(&args.config),
         Command::Log(command) => log::log(command, &bars),
         Command::Config(command) => config::config(command),

@@ -1,4 +1,4 @@
-//! Status, health and metrics over HTTP: `/api/v1/status` (JSON), `/healthz` (200 or 503 with reasons), `/metrics` (Prometheus).
+//! Status, health and metrics over HTTP: `/api/v1/status` and `/api/v1/sessions` (JSON), `/healthz` (200 or 503 with reasons), `/metrics` (Prometheus).
 //! One order: `POST /api/v1/log/trim` gives back what every task has applied, and nothing else.
 //!
 //! No secrets in any answer (W1). What is served comes in as functions, so that a test brings its own.
@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::status::Document;
+use crate::status::{Document, Sessions};
 
 /// Where the answers come from.
 #[derive(Clone)]
 pub struct Pages {
     /// The status, now.
     pub status: Arc<dyn Fn() -> Document + Send + Sync>,
+    /// Who is connected to the proxy, now.
+    pub sessions: Arc<dyn Fn() -> Sessions + Send + Sync>,
     /// All metrics, now, in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Trims the log; an error is a sentence for whoever asked. Blocks for the disk.
@@ -89,6 +91,7 @@ fn router(pages: Pages) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/sessions", get(sessions))
         .route("/api/v1/log/trim", post(trim))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
@@ -96,11 +99,15 @@ fn router(pages: Pages) -> Router {
 }
 
 async fn index() -> &'static str {
-    "Outrigger\n/api/v1/status\n/healthz\n/metrics\n"
+    "Outrigger\n/api/v1/status\n/api/v1/sessions\n/healthz\n/metrics\n"
 }
 
 async fn status(State(pages): State<Pages>) -> Json<Document> {
     Json((pages.status)())
+}
+
+async fn sessions(State(pages): State<Pages>) -> Json<Sessions> {
+    Json((pages.sessions)())
 }
 
 async fn trim(State(pages): State<Pages>, Json(order): Json<TrimOrder>) -> Response {
@@ -174,6 +181,7 @@ mod tests {
     async fn ask(phase: Phase, path: &str) -> (u16, String) {
         let pages = Pages {
             status: Arc::new(move || document(phase.clone())),
+            sessions: Arc::new(Sessions::default),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             trim: Arc::new(|order| Err(format!("not through {order:?}"))),
         };

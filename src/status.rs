@@ -7,13 +7,15 @@ mod log;
 mod observer;
 mod rate;
 mod render;
+mod sessions;
 
 pub use document::{
     DivergedTable, DivergencesPart, Document, GuardPart, LastDivergence, LimitsPart, LogPart, Phase,
-    ProxyPart, SourcePart, TablePart, TaskPart,
+    ProxyPart, SourcePart, TablePart, TaskPart, TrafficPart,
 };
 pub use ending::Ending;
 pub use log::ObservedLog;
 pub use observer::{ObservedProxy, ObservedTask, Observer};
 pub use rate::Window;
 pub use render::render;
+pub use sessions::{SessionPart, Sessions, render_sessions};

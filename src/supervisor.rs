@@ -270,6 +270,7 @@ async fn bind(
         listen: proxy.local_addresses().iter().map(ToString::to_string).collect(),
         guard: policy,
         metrics: proxy.metrics(),
+        roster: proxy.roster(),
         ended: Ending::default(),
     };
     Ok(Some((proxy, observed)))
@@ -281,11 +282,12 @@ async fn listen(
     recorder: &Recorder,
 ) -> Result<http::Server, Error> {
     let (observer, recorder) = (Arc::clone(observer), recorder.clone());
-    let trimming = Arc::clone(&observer);
+    let (trimming, listing) = (Arc::clone(&observer), Arc::clone(&observer));
     let proxy = observer.proxy().map(|proxy| Arc::clone(&proxy.metrics));
     let pages = Pages {
         trim: Arc::new(move |order| trim::ordered(&trimming, order)),
         status: Arc::new(move || observer.document()),
+        sessions: Arc::new(move || listing.sessions()),
         metrics: Arc::new(move || {
             let proxy = proxy.as_ref().map(|metrics| metrics.exposition());
             recorder.render() + &proxy.unwrap_or_default()

@@ -1,9 +1,12 @@
-//! What the proxy tells about the traffic through it: metrics.
+//! What the proxy tells about the traffic through it: metrics, who is connected.
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
+use std::time::Instant;
 
-use crate::support::Rig;
+use mysql_async::{ChangeUserOpts, Conn, OptsBuilder};
+use outrigger::status::{SessionPart, Sessions};
+
+use crate::support::{PATIENCE, Rig};
 
 fn options(rig: &Rig) -> OptsBuilder {
     OptsBuilder::default()
@@ -79,4 +82,97 @@ async fn commands_are_timed_and_errors_counted() {
     assert_eq!(errors(1235, "proxy"), Some(1.0));
     assert_eq!(errors(1045, "source"), Some(1.0));
     assert_eq!(errors(1235, "source"), None);
+}
+
+/// Who is connected, as `outrigger sessions` tells.
+fn sessions(rig: &Rig, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .arg("sessions")
+        .arg("--config")
+        .arg(rig.sidecar.config())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn find(rig: &Rig, id: u32) -> Option<SessionPart> {
+    let list: Sessions = serde_json::from_str(&sessions(rig, &["--json"])).unwrap();
+    list.sessions
+        .into_iter()
+        .find(|session| session.source_id == Some(id))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_lists_who_is_connected() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY);\nCREATE DATABASE other").await;
+    rig.start();
+    assert_eq!(sessions(&rig, &[]), "nobody is connected\n");
+    let mut conn = through(&rig).await;
+    let id: u32 = conn.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+    let found = find(&rig, id).unwrap();
+    assert_eq!(
+        (
+            found.user.as_deref(),
+            found.database.as_deref(),
+            found.state.as_str()
+        ),
+        (Some("app"), Some("app"), "idle")
+    );
+    assert!(
+        found.client.starts_with("127.0.0.1:") && !found.tls && !found.in_transaction,
+        "{found:?}"
+    );
+    assert_eq!(found.listener, format!("127.0.0.1:{}", rig.proxy));
+    assert!(found.received_bytes > 0 && found.sent_bytes > 0);
+
+    conn.query_drop("USE other").await.unwrap();
+    conn.query_drop("USE nowhere").await.unwrap_err();
+    conn.query_drop("BEGIN").await.unwrap();
+    let found = find(&rig, id).unwrap();
+    assert_eq!(
+        (found.database.as_deref(), found.in_transaction),
+        (Some("other"), true)
+    );
+    conn.query_drop("COMMIT").await.unwrap();
+    assert!(!find(&rig, id).unwrap().in_transaction);
+
+    // A command is seen while it runs.
+    let running = tokio::spawn(async move {
+        // A sleep that is killed says so, or that it was interrupted.
+        conn.query_drop("DO SLEEP(600)").await.ok();
+        conn
+    });
+    let until = Instant::now() + PATIENCE;
+    let found = loop {
+        let found = find(&rig, id).unwrap();
+        if found.command.is_some() {
+            break found;
+        }
+        assert!(Instant::now() < until, "{found:?}");
+    };
+    assert_eq!(found.command.as_deref(), Some("query"));
+    assert!(sessions(&rig, &[]).contains("query"));
+    let mut admin = rig.source_conn().await;
+    admin.query_drop(format!("KILL QUERY {id}")).await.unwrap();
+    let mut conn = running.await.unwrap();
+
+    // Another account, then nobody.
+    rig.on_source("CREATE USER second@'%' IDENTIFIED BY 'second'")
+        .await;
+    let second = ChangeUserOpts::default()
+        .with_user(Some("second".to_owned()))
+        .with_pass(Some("second".to_owned()))
+        .with_db_name(None);
+    conn.change_user(second).await.unwrap();
+    let found = find(&rig, id).unwrap();
+    assert_eq!((found.user.as_deref(), found.database), (Some("second"), None));
+    let text = rig.sidecar.status().unwrap().to_string();
+    assert!(text.contains("\"connections\":1"), "{text}");
+    conn.disconnect().await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    while find(&rig, id).is_some() {
+        assert!(Instant::now() < until, "it is still listed");
+    }
 }

@@ -130,6 +130,11 @@ impl Bridge {
         }
     }
 
+    /// What holds between client and source.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
     /// The client's response to the greeting, as the source must get it. `capabilities` are those that hold between the two.
     pub(crate) fn response(&mut self, payload: Payload, capabilities: Capabilities) -> Payload {
         self.capabilities = capabilities;

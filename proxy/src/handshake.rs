@@ -6,7 +6,9 @@
 use std::io;
 use std::time::Duration;
 
-use outrigger_protocol::handshake::{Capabilities, StatusFlags, is_tls_request};
+use outrigger_protocol::handshake::{
+    Capabilities, ChangeUser, HandshakeResponse, StatusFlags, is_tls_request,
+};
 use outrigger_protocol::reply::ErrPacket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,6 +21,7 @@ use crate::greeting;
 use crate::guard::Session;
 use crate::metrics::Origin;
 use crate::phase::Phase;
+use crate::roster::Record;
 use crate::session::{Shared, close, early, farewell, shutdown, too_slow};
 use crate::stream::Stream;
 use crate::upstream::Greeted;
@@ -84,7 +87,12 @@ impl Limits<'_> {
 }
 
 /// Connects upstream and leads the handshake. `None` when that failed; the client was told.
-pub(crate) async fn meet(client: Stream, shared: &Shared, cancel: &CancellationToken) -> Option<Met> {
+pub(crate) async fn meet(
+    client: Stream,
+    shared: &Shared,
+    record: &Record,
+    cancel: &CancellationToken,
+) -> Option<Met> {
     let connect_timeout = shared.config.connect_timeout;
     let reached = tokio::select! {
         // Whatever is half done is dropped, and with it closed.
@@ -126,6 +134,7 @@ pub(crate) async fn meet(client: Stream, shared: &Shared, cancel: &CancellationT
     if greeting::offer(&mut greeted.payload, shared.certificate.is_some()).is_err() {
         return None;
     }
+    record.greeted(greeted.connection_id);
     let (client, response, capabilities) = match greet(client, &greeted.payload, shared, &limits).await {
         Ok(answered) => answered,
         Err(left) => {
@@ -134,6 +143,9 @@ pub(crate) async fn meet(client: Stream, shared: &Shared, cancel: &CancellationT
             return None;
         }
     };
+    if let Ok(parsed) = HandshakeResponse::parse(&response) {
+        record.responded(parsed.user, client.stream().link() == Link::Tls);
+    }
     authenticate(client, greeted, (response, capabilities), shared, &limits).await
 }
 
@@ -364,16 +376,24 @@ pub(crate) async fn change_user(
     client: &mut Wire<&mut Stream>,
     upstream: &mut Wire<&mut Stream>,
     bridge: &mut Bridge,
-    shared: &Shared,
+    (shared, record): (&Shared, &Record),
 ) -> Outcome {
-    let command = match client.receive().await {
-        Ok(command) => bridge.change_user(command),
+    let (command, user) = match client.receive().await {
+        Ok(command) => {
+            let asked = ChangeUser::parse(&command, bridge.capabilities());
+            let user = asked.map(|asked| asked.user.to_vec()).unwrap_or_default();
+            (bridge.change_user(command), user)
+        }
         Err(cause) => return wrong_packet(&cause).map_or(Outcome::ClientGone, Outcome::Refused),
     };
     if upstream.send(&command).await.is_err() {
         return Outcome::UpstreamGone;
     }
-    exchange(client, upstream, bridge, shared).await
+    let outcome = exchange(client, upstream, bridge, shared).await;
+    if let Outcome::Over(Some(_)) = outcome {
+        record.changed_user(&user);
+    }
+    outcome
 }
 
 /// Passes packets as the bridge says until authentication is over.

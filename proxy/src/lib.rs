@@ -8,7 +8,7 @@
 //! - `session` leads one connection: handshake, relay, farewell. `relay` moves the bytes.
 //! - `handshake` passes the packets up to the end of authentication, with TLS on either side; `bridge` is the pure machine that says
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
-//! - `account` notes what becomes of a session's commands, for the metrics.
+//! - `account` notes what becomes of a session's commands: for the metrics, and for the [`Roster`], who is connected.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
 mod account;
@@ -25,6 +25,7 @@ mod metrics;
 mod phase;
 mod pipe;
 mod relay;
+mod roster;
 mod session;
 mod stream;
 mod upstream;
@@ -34,3 +35,4 @@ pub use config::{Config, ListenAddress, SslMode, TlsConfig};
 pub use error::Error;
 pub use listener::Proxy;
 pub use metrics::Metrics;
+pub use roster::{Activity, Connected, Roster, Seen};

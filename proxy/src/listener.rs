@@ -20,6 +20,7 @@ use crate::config::{Config, ListenAddress};
 use crate::error::Error;
 use crate::guard::{Guard, PassAll};
 use crate::metrics::Metrics;
+use crate::roster::{Entry, Roster};
 use crate::session::{self, Shared};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
@@ -72,6 +73,7 @@ impl Proxy {
                 key,
                 guard: Arc::new(PassAll),
                 metrics,
+                roster: Roster::new(),
             },
         })
     }
@@ -93,6 +95,11 @@ impl Proxy {
     /// What it counts.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.shared.metrics)
+    }
+
+    /// Who is connected.
+    pub fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.shared.roster)
     }
 
     /// Where it listens, in the configuration's order; port 0 is replaced by the port that was taken.
@@ -217,6 +224,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 /// Accepts at one address and owns the sessions that begin there.
 async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>, cancel: CancellationToken) {
     let mut sessions = JoinSet::new();
+    let name: Arc<str> = Arc::from(listener.address().to_string());
     info!(address = %listener.address(), upstream = %shared.upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
@@ -232,7 +240,8 @@ async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>,
             Ok((client, peer)) => match Arc::clone(&permits).try_acquire_owned() {
                 Ok(permit) => {
                     let span = info_span!("connection", client = %peer);
-                    let session = hold(client, permit, Arc::clone(&shared), cancel.child_token());
+                    let entry = shared.roster.enter(peer, Arc::clone(&name));
+                    let session = hold(client, (entry, permit), Arc::clone(&shared), cancel.child_token());
                     sessions.spawn(session.instrument(span));
                 }
                 Err(_none_left) => refuse(client, &shared.metrics),
@@ -250,11 +259,16 @@ async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>,
     }
 }
 
-/// One session with its permit and its place in the metrics.
-async fn hold(client: Stream, permit: OwnedSemaphorePermit, shared: Arc<Shared>, cancel: CancellationToken) {
+/// One session with its place in the roster, its permit and its place in the metrics.
+async fn hold(
+    client: Stream,
+    (entry, permit): (Entry, OwnedSemaphorePermit),
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+) {
     let open = shared.metrics.open();
-    session::lead(client, &shared, &cancel).await;
-    drop((open, permit));
+    session::lead(client, &shared, &entry, &cancel).await;
+    drop((open, entry, permit));
 }
 
 fn report(ended: Result<(), JoinError>) {

@@ -95,6 +95,11 @@ impl Metrics {
         text
     }
 
+    /// Commands that were answered.
+    pub fn commands(&self) -> u64 {
+        self.latencies.count()
+    }
+
     /// Errors that clients got.
     pub fn errors(&self) -> u64 {
         self.errors.total()

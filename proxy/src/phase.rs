@@ -132,14 +132,14 @@ impl Phase {
         match self.lost {
             Some(Lost::Replication) => true,
             Some(Lost::Unknown) => false,
-            None => {
-                self.outstanding.is_empty()
-                    && !self.quitting
-                    && !self
-                        .status
-                        .intersects(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY)
-            }
+            None => self.outstanding.is_empty() && !self.quitting && !self.is_in_transaction(),
         }
+    }
+
+    /// True when a transaction is open, as of the last reply.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.status
+            .intersects(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY)
     }
 
     /// True when no command waits for a reply.

@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::account::Account;
 use crate::framing::{Event, Follower};
 use crate::guard::{Command, Guard, Session, Verdict};
-use crate::metrics::{Metrics, Origin};
+use crate::metrics::Origin;
 use crate::phase::{FromClient, FromServer, Packet, Phase};
 use crate::pipe::Pipe;
 use crate::stream::Stream;
@@ -60,7 +60,6 @@ pub(crate) struct Relay {
     /// What the guard knows of the session.
     session: Session,
     account: Account,
-    metrics: Arc<Metrics>,
     /// Towards the source.
     up: Pipe,
     up_follower: Follower,
@@ -92,16 +91,16 @@ impl Relay {
         upstream: Stream,
         phase: Phase,
         (guard, session): (Arc<dyn Guard>, Session),
-        metrics: Arc<Metrics>,
+        account: Account,
     ) -> Self {
+        account.uses(session.default_database());
         Self {
             client,
             upstream,
             phase,
             guard,
             session,
-            account: Account::new(Arc::clone(&metrics)),
-            metrics,
+            account,
             up: Pipe::with(b""),
             up_follower: Follower::new(),
             custody: Custody::Undecided,
@@ -140,7 +139,10 @@ impl Relay {
         self.up = Pipe::with(ahead);
         if let Some(status) = status {
             self.phase.restarted(status);
+            self.account.uses(self.session.default_database());
         }
+        self.account
+            .answered(Origin::Source, None, self.phase.is_in_transaction());
     }
 
     /// The connections, and the sequence number with which an error of ours would now be understood; `None` in the middle of a packet or
@@ -188,7 +190,7 @@ impl Relay {
             }
             if !self.unfollowed && self.phase.is_lost() {
                 self.unfollowed = true;
-                self.metrics.unfollowed();
+                self.account.lost();
                 debug!("the session's packets can't be followed any more; bytes go on");
             }
             if self.upstream_closed
@@ -225,7 +227,7 @@ impl Relay {
                 true
             }
             Some(count) => {
-                self.metrics.read_from_client(count);
+                self.account.read_from_client(count);
                 true
             }
         }
@@ -242,7 +244,7 @@ impl Relay {
                 true
             }
             Some(count) => {
-                self.metrics.read_from_upstream(count);
+                self.account.read_from_upstream(count);
                 true
             }
         }
@@ -390,7 +392,7 @@ impl Relay {
         match self.guard.judge(&command, &mut self.session) {
             Verdict::More if more => return false,
             Verdict::Pass | Verdict::More if leads => {
-                self.account.judged(kind, false);
+                self.account.judged(kind, true);
                 self.custody = Custody::Leading;
             }
             Verdict::Pass | Verdict::More => {
@@ -422,7 +424,8 @@ impl Relay {
                     && self.down.sendable().is_empty()
                     && let Some(error) = self.phase.take_error()
                 {
-                    self.account.answered(Origin::Proxy, Some(error.code));
+                    let open = self.phase.is_in_transaction();
+                    self.account.answered(Origin::Proxy, Some(error.code), open);
                     put(&mut self.own, &error.encode(), 1);
                 }
                 return;
@@ -438,12 +441,16 @@ impl Relay {
                 Some(Event::End) => {
                     match self.phase.server_payload(packet(&self.down_follower)) {
                         FromServer::Part | FromServer::Row | FromServer::Unknown => {}
-                        FromServer::End(error) => self.account.answered(Origin::Source, error),
+                        FromServer::End(error) => {
+                            let open = self.phase.is_in_transaction();
+                            self.account.answered(Origin::Source, error, open);
+                        }
                         FromServer::Farewell(code) => self.account.farewell(code),
                     }
                     if self.session.is_waiting() {
                         let (turn, failed) = self.phase.answered();
                         self.session.answered(turn, failed);
+                        self.account.uses(self.session.default_database());
                     }
                 }
             }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::account::Account;
 use crate::bridge::Bridge;
 use crate::certificate::Certificate;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::guard::Guard;
 use crate::handshake::{self, Limits, Outcome};
 use crate::metrics::Metrics;
 use crate::relay::{End, Relay};
+use crate::roster::{Record, Roster};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 
@@ -38,11 +40,12 @@ pub(crate) struct Shared {
     pub(crate) key: Option<KeyPair>,
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) roster: Arc<Roster>,
 }
 
 /// Leads one connection until it is over. Once `cancel` is cancelled it ends within the drain timeout and the farewell.
-pub(crate) async fn lead(client: Stream, shared: &Shared, cancel: &CancellationToken) {
-    let Some(met) = handshake::meet(client, shared, cancel).await else {
+pub(crate) async fn lead(client: Stream, shared: &Shared, record: &Arc<Record>, cancel: &CancellationToken) {
+    let Some(met) = handshake::meet(client, shared, record, cancel).await else {
         return;
     };
     let mut relay = Relay::new(
@@ -50,9 +53,9 @@ pub(crate) async fn lead(client: Stream, shared: &Shared, cancel: &CancellationT
         met.upstream,
         met.phase,
         (Arc::clone(&shared.guard), met.session),
-        Arc::clone(&shared.metrics),
+        Account::new(Arc::clone(&shared.metrics), Arc::clone(record)),
     );
-    let last = relay_until_end(&mut relay, met.bridge, shared, cancel).await;
+    let last = relay_until_end(&mut relay, met.bridge, (shared, record), cancel).await;
     debug!(?last, "relay ended");
     let quiet = relay.is_quiet();
     let (mut client, mut upstream, seq) = relay.into_parts();
@@ -97,7 +100,7 @@ enum Last {
 async fn relay_until_end(
     relay: &mut Relay,
     mut bridge: Bridge,
-    shared: &Shared,
+    (shared, record): (&Shared, &Record),
     cancel: &CancellationToken,
 ) -> Last {
     let mut deadline = None;
@@ -120,7 +123,7 @@ async fn relay_until_end(
             End::Upstream => return Last::Upstream,
             End::Quiet => return Last::Shutdown,
             End::ChangeUser => {
-                if let Err(last) = change_user(relay, &mut bridge, shared).await {
+                if let Err(last) = change_user(relay, &mut bridge, shared, record).await {
                     return last;
                 }
             }
@@ -129,10 +132,15 @@ async fn relay_until_end(
 }
 
 /// Leads an authentication in the middle of a session; it has the handshake's time, whether the proxy stops or not.
-async fn change_user(relay: &mut Relay, bridge: &mut Bridge, shared: &Shared) -> Result<(), Last> {
+async fn change_user(
+    relay: &mut Relay,
+    bridge: &mut Bridge,
+    shared: &Shared,
+    record: &Record,
+) -> Result<(), Last> {
     let (mut client, mut upstream) = relay.lend();
     let limits = Limits::new(shared.config.handshake_timeout);
-    let leading = handshake::change_user(&mut client, &mut upstream, bridge, shared);
+    let leading = handshake::change_user(&mut client, &mut upstream, bridge, (shared, record));
     let outcome = limits.hold(leading).await;
     shared.metrics.read_from_client(client.take_received());
     shared.metrics.read_from_upstream(upstream.take_received());

@@ -32,6 +32,8 @@ pub(crate) struct Greeted {
     /// Its first payload, as it came: a greeting or an error.
     pub(crate) payload: Payload,
     pub(crate) nonce: Vec<u8>,
+    /// The source's number for the session; 0 where it did not greet.
+    pub(crate) connection_id: u32,
     /// The session is to go over to TLS.
     pub(crate) tls: bool,
 }
@@ -79,6 +81,7 @@ impl Upstream {
                 wire,
                 payload,
                 nonce: Vec::new(),
+                connection_id: 0,
                 tls: false,
             });
         }
@@ -95,6 +98,7 @@ impl Upstream {
             wire,
             payload,
             nonce: greeted.auth_data,
+            connection_id: greeted.connection_id,
             tls,
         })
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use serde::de::DeserializeOwned;
 
 use super::{ConfigArg, print};
 use crate::config;
@@ -23,15 +24,21 @@ pub(super) struct StatusArgs {
     url: Option<String>,
     /// Print the document as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl StatusArgs {
+    /// Where to ask.
+    pub(super) fn base(&self) -> anyhow::Result<String> {
+        Ok(match &self.url {
+            Some(url) => base_url(url),
+            None => local_url(config::http_address(&self.config.config)?),
+        })
+    }
 }
 
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<()> {
-    let base = match &args.url {
-        Some(url) => base_url(url),
-        None => local_url(config::http_address(&args.config.config)?),
-    };
-    let document = fetch(&base)?;
+    let document = fetch(&args.base()?)?;
     if args.json {
         let json = serde_json::to_string_pretty(&document).context("the status cannot be written as JSON")?;
         return print(&(json + "\n"));
@@ -59,11 +66,16 @@ pub(super) fn local_url(mut address: std::net::SocketAddr) -> String {
 }
 
 pub(super) fn fetch(base: &str) -> anyhow::Result<Document> {
+    ask(base, "/api/v1/status")
+}
+
+/// What a running sidecar answers at `path`.
+pub(super) fn ask<T: DeserializeOwned>(base: &str, path: &str) -> anyhow::Result<T> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .build()
         .into();
-    let mut answer = agent.get(format!("{base}/api/v1/status")).call().map_err(|error| {
+    let mut answer = agent.get(format!("{base}{path}")).call().map_err(|error| {
         anyhow::anyhow!(
             "nothing that knows its status answers at {base} ({error}); is `outrigger run` running there? \
              --url or [http] listen says where to ask"

@@ -128,9 +128,27 @@ pub struct ProxyPart {
     /// The guard's rules that caught something since the sidecar started.
     #[serde(default)]
     pub guard: Vec<GuardPart>,
+    /// What passes through it.
+    #[serde(default)]
+    pub traffic: TrafficPart,
     /// What it is doing.
     #[serde(flatten)]
     pub phase: Phase,
+}
+
+/// What passes through the proxy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrafficPart {
+    /// Clients connected.
+    pub connections: usize,
+    /// How many of them have a transaction open.
+    pub in_transaction: usize,
+    /// Commands per second, over the last ten.
+    pub commands_per_second: f64,
+    /// Commands answered since the sidecar started.
+    pub commands: u64,
+    /// Errors that clients got since then.
+    pub errors: u64,
 }
 
 /// What one rule of the guard caught.

@@ -13,11 +13,12 @@ use outrigger_proxy::guard::{Hits, Policy};
 
 use super::document::{
     DivergedTable, DivergencesPart, Document, GuardPart, LastDivergence, LimitsPart, LogPart, Phase,
-    ProxyPart, SourcePart, TablePart, TaskPart,
+    ProxyPart, SourcePart, TablePart, TaskPart, TrafficPart,
 };
 use super::ending::Ending;
 use super::log::{ObservedLog, waiting};
 use super::rate::Window;
+use super::sessions::{SessionPart, Sessions};
 use crate::telemetry::process;
 
 /// Everything that a sidecar's status is made from.
@@ -60,6 +61,8 @@ pub struct ObservedProxy {
     pub guard: Arc<Policy>,
     /// What it counts.
     pub metrics: Arc<outrigger_proxy::Metrics>,
+    /// Who is connected.
+    pub roster: Arc<outrigger_proxy::Roster>,
     /// How it ended, told by the supervisor.
     pub ended: Ending,
 }
@@ -68,6 +71,7 @@ pub struct ObservedProxy {
 struct Rates {
     captured_transactions: Window,
     captured_bytes: Window,
+    commands: Window,
     tasks: Vec<TaskRates>,
 }
 
@@ -85,6 +89,17 @@ fn guard_part(hits: Hits) -> GuardPart {
         rule: hits.rule.description().name.to_owned(),
         refused: hits.refused,
         warned: hits.warned,
+    }
+}
+
+fn traffic(proxy: &ObservedProxy, rates: &Rates) -> TrafficPart {
+    let connected = proxy.roster.count();
+    TrafficPart {
+        connections: connected.sessions,
+        in_transaction: connected.in_transaction,
+        commands_per_second: rates.commands.per_second(),
+        commands: proxy.metrics.commands(),
+        errors: proxy.metrics.errors(),
     }
 }
 
@@ -145,6 +160,9 @@ impl Observer {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.captured_transactions.push(now, capture.transactions);
         rates.captured_bytes.push(now, capture.bytes);
+        if let Some(proxy) = &self.proxy {
+            rates.commands.push(now, proxy.metrics.commands());
+        }
         for (task, rates) in self.tasks.iter().zip(&mut rates.tasks) {
             rates.sample(now, task);
         }
@@ -178,10 +196,23 @@ impl Observer {
             proxy: self.proxy.as_ref().map(|proxy| ProxyPart {
                 listen: proxy.listen.clone(),
                 guard: proxy.guard.hits().into_iter().map(guard_part).collect(),
+                traffic: traffic(proxy, &rates),
                 phase: ended(&proxy.ended).unwrap_or_else(|| Phase::plain("listening")),
             }),
             log,
             tasks,
+        }
+    }
+
+    /// Who is connected to the proxy, now.
+    pub fn sessions(&self) -> Sessions {
+        let seen = self.proxy.as_ref().map(|proxy| proxy.roster.list());
+        Sessions {
+            sessions: seen
+                .unwrap_or_default()
+                .into_iter()
+                .map(SessionPart::from)
+                .collect(),
         }
     }
 

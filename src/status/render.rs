@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::document::{Document, GuardPart, LimitsPart, Phase, TablePart, TaskPart};
+use super::document::{Document, GuardPart, LimitsPart, Phase, ProxyPart, TablePart, TaskPart};
 
 /// Tables shown per task that are still being copied; the rest is counted in a line.
 const TABLES_SHOWN: usize = 20;
@@ -74,31 +74,45 @@ pub fn render(document: &Document) -> String {
     why(&mut out, "        ", &log.phase);
     match &document.proxy {
         None => line(&mut out, "proxy   none"),
-        Some(proxy) => {
-            line(
-                &mut out,
-                &format!("proxy   {}: {}", proxy.listen.join(", "), phase(&proxy.phase)),
-            );
-            why(&mut out, "        ", &proxy.phase);
-            for GuardPart {
-                rule,
-                refused,
-                warned,
-            } in &proxy.guard
-            {
-                let (refused, warned) = (number(*refused), number(*warned));
-                line(
-                    &mut out,
-                    &format!("        guard {rule}: {refused} refused, {warned} warned of"),
-                );
-            }
-        }
+        Some(proxy) => render_proxy(&mut out, proxy),
     }
     for task in &document.tasks {
         out.push('\n');
         render_task(&mut out, task);
     }
     out
+}
+
+fn render_proxy(out: &mut String, proxy: &ProxyPart) {
+    line(
+        out,
+        &format!("proxy   {}: {}", proxy.listen.join(", "), phase(&proxy.phase)),
+    );
+    why(out, "        ", &proxy.phase);
+    let traffic = &proxy.traffic;
+    line(
+        out,
+        &format!(
+            "        {} connected, {} in a transaction; {} commands/s; {} commands, {} errors",
+            traffic.connections,
+            traffic.in_transaction,
+            rate(traffic.commands_per_second),
+            number(traffic.commands),
+            number(traffic.errors)
+        ),
+    );
+    for GuardPart {
+        rule,
+        refused,
+        warned,
+    } in &proxy.guard
+    {
+        let (refused, warned) = (number(*refused), number(*warned));
+        line(
+            out,
+            &format!("        guard {rule}: {refused} refused, {warned} warned of"),
+        );
+    }
 }
 
 fn render_task(out: &mut String, task: &TaskPart) {
@@ -305,12 +319,12 @@ fn rate_bytes(per_second: f64) -> String {
     bytes(format!("{per_second:.0}").parse().unwrap_or(0))
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     ByteSize::b(count).display().iec().to_string()
 }
 
 /// `0.3 s`, `42 s`, `2m 13s`.
-fn seconds(value: f64) -> String {
+pub(super) fn seconds(value: f64) -> String {
     if !value.is_finite() || value < 0.0 {
         return "?".to_owned();
     }

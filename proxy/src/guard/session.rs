@@ -112,6 +112,14 @@ impl Session {
         }
     }
 
+    /// The default database; `None` also where it is not known.
+    pub(crate) fn default_database(&self) -> Option<&[u8]> {
+        match &self.database {
+            Database::Known(Some(name)) if self.awaited.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+
     /// True when the client's program calls itself so, or something with that in it.
     pub(super) fn is_program(&self, name: &str) -> bool {
         !name.is_empty()

@@ -63,6 +63,12 @@ impl Latencies {
         }
     }
 
+    /// Commands of all kinds.
+    pub(super) fn count(&self) -> u64 {
+        let buckets = self.kinds.iter().flat_map(|histogram| &histogram.buckets);
+        buckets.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// The kinds that occurred.
     pub(super) fn write(&self, out: &mut String) {
         out.push_str("# HELP outrigger_proxy_command_seconds From the head of a command to the end of its reply, by kind\n");

@@ -8,6 +8,8 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::guard::PassAll;
+use crate::metrics::Metrics;
+use crate::roster::Roster;
 
 /// Refuses queries that contain `DROP`, once it has seen all of them.
 struct NoDrop;
@@ -31,7 +33,8 @@ fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
         Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF,
         StatusFlags::AUTOCOMMIT,
     );
-    let metrics = Arc::new(Metrics::new());
+    let entry = Roster::new().enter("test".to_owned(), Arc::from("test"));
+    let account = Account::new(Arc::new(Metrics::new()), Arc::clone(&entry));
     (
         client,
         Relay::new(
@@ -39,7 +42,7 @@ fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
             Stream::Unix(outer),
             phase,
             (guard, Session::default()),
-            metrics,
+            account,
         ),
         server,
     )
@@ -109,7 +112,7 @@ async fn a_refused_command_never_arrives_and_is_answered_in_its_turn() {
     .await;
     let (yes, no) = (packets(&[&ok()], 1), packets(&[&error], 1));
     assert_eq!(heard, [&yes[..], &no, &yes, &no, &yes].concat());
-    let counted = relay.metrics.exposition();
+    let counted = relay.account.metrics().exposition();
     assert!(
         counted.contains("outrigger_proxy_command_seconds_count{command=\"query\"} 5\n"),
         "{counted}"

@@ -1,7 +1,7 @@
 //! What a person sees.
 
 use super::*;
-use crate::status::{DivergencesPart, GuardPart, LastDivergence, LimitsPart, LogPart, ProxyPart, SourcePart};
+use crate::status::{DivergencesPart, LastDivergence, LogPart, SourcePart, TrafficPart};
 
 fn document() -> Document {
     Document {
@@ -41,6 +41,13 @@ fn document() -> Document {
                 refused: 1234,
                 warned: 0,
             }],
+            traffic: TrafficPart {
+                connections: 40,
+                in_transaction: 3,
+                commands_per_second: 1234.5,
+                commands: 1_000_000,
+                errors: 17,
+            },
             phase: Phase::plain("listening"),
         }),
         tasks: vec![TaskPart {
@@ -95,6 +102,7 @@ source  127.0.0.1:3306 (MySQL 9.7.0): streaming
         GTIDs 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77
 log     /var/lib/outrigger/log: transactions 1 to 4,242, 12.3 MiB of 20.0 GiB
 proxy   127.0.0.1:3307: listening
+        40 connected, 3 in a transaction; 1,234 commands/s; 1,000,000 commands, 17 errors
         guard gh-ost: 1,234 refused, 0 warned of
 
 task main -> 10.0.0.2:3306: copying rows

@@ -1,0 +1,199 @@
+//! Who is connected to the proxy, as `/api/v1/sessions` tells and `outrigger sessions` prints.
+
+use outrigger_proxy::{Activity, Seen};
+use serde::{Deserialize, Serialize};
+
+use super::render::{bytes, seconds};
+
+/// Every connection. Fields are added, never renamed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// In the order in which they came.
+    pub sessions: Vec<SessionPart>,
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionPart {
+    /// The proxy's number for it.
+    pub number: u64,
+    /// The source's number for it, as in its process list.
+    pub source_id: Option<u32>,
+    /// The account's name.
+    pub user: Option<String>,
+    /// The default database, where there is one and it is known.
+    pub database: Option<String>,
+    /// The client's address, or `unix`.
+    pub client: String,
+    /// Where the client came in.
+    pub listener: String,
+    /// Whether the client came over TLS.
+    pub tls: bool,
+    /// Seconds since it connected.
+    pub connected_seconds: f64,
+    /// `authenticating`, `idle`, `command`, or `unfollowed` where the proxy can't tell (a replica, say).
+    pub state: String,
+    /// The command that is under way.
+    pub command: Option<String>,
+    /// Seconds since that command came, or since the last one's reply ended.
+    pub state_seconds: f64,
+    /// Whether a transaction is open.
+    pub in_transaction: bool,
+    /// Commands that it sent.
+    pub commands: u64,
+    /// Bytes that came from the client.
+    pub received_bytes: u64,
+    /// Bytes that came from the source.
+    pub sent_bytes: u64,
+}
+
+impl From<Seen> for SessionPart {
+    fn from(seen: Seen) -> Self {
+        let (state, command) = match seen.activity {
+            Activity::Authenticating => ("authenticating", None),
+            Activity::Idle => ("idle", None),
+            Activity::Command(command) => ("command", Some(command.map_or("unknown", |kind| kind.name()))),
+            Activity::Unfollowed => ("unfollowed", None),
+        };
+        Self {
+            number: seen.number,
+            source_id: seen.source_id,
+            user: seen.user,
+            database: seen.database,
+            client: seen.client,
+            listener: seen.listener,
+            tls: seen.tls,
+            connected_seconds: seen.connected.as_secs_f64(),
+            state: state.to_owned(),
+            command: command.map(str::to_owned),
+            state_seconds: seen.lasting.as_secs_f64(),
+            in_transaction: seen.in_transaction,
+            commands: seen.commands,
+            received_bytes: seen.received,
+            sent_bytes: seen.sent,
+        }
+    }
+}
+
+/// The list as a table, ending in a line break.
+pub fn render_sessions(list: &Sessions) -> String {
+    const HEAD: [&str; 11] = [
+        "id",
+        "user",
+        "database",
+        "client",
+        "listener",
+        "tls",
+        "connected",
+        "doing",
+        "for",
+        "transaction",
+        "in / out",
+    ];
+    if list.sessions.is_empty() {
+        return "nobody is connected\n".to_owned();
+    }
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(list.sessions.iter().map(cells));
+    let mut out = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0);
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn cells(session: &SessionPart) -> [String; 11] {
+    let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
+    [
+        session
+            .source_id
+            .map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        or_none(&session.user),
+        or_none(&session.database),
+        printable(&session.client),
+        printable(&session.listener),
+        if session.tls { "yes" } else { "no" }.to_owned(),
+        seconds(session.connected_seconds),
+        session
+            .command
+            .clone()
+            .unwrap_or_else(|| session.state.clone())
+            .replace('_', " "),
+        seconds(session.state_seconds),
+        if session.in_transaction { "open" } else { "-" }.to_owned(),
+        format!(
+            "{} / {}",
+            bytes(session.received_bytes),
+            bytes(session.sent_bytes)
+        ),
+    ]
+}
+
+/// A client chose the text: nothing in it may move the cursor or end the line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn seen() -> Seen {
+        Seen {
+            number: 3,
+            source_id: Some(42),
+            user: Some("app\u{1b}[2J".to_owned()),
+            database: None,
+            client: "10.0.0.1:50000".to_owned(),
+            listener: "0.0.0.0:3307".to_owned(),
+            tls: true,
+            connected: Duration::from_secs(90),
+            activity: Activity::Command(None),
+            lasting: Duration::from_millis(1500),
+            in_transaction: true,
+            commands: 7,
+            received: 2048,
+            sent: 100,
+        }
+    }
+
+    #[test]
+    fn a_line_for_each_under_a_head() {
+        let one = SessionPart::from(seen());
+        let mut other = SessionPart::from(Seen {
+            activity: Activity::Authenticating,
+            source_id: None,
+            ..seen()
+        });
+        other.in_transaction = false;
+        let text = render_sessions(&Sessions {
+            sessions: vec![one, other],
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("id  user"), "{text}");
+        assert!(
+            lines[1].starts_with("42  app\u{fffd}[2J  -") && lines[1].contains("unknown         1.5 s  open"),
+            "{text}"
+        );
+        assert!(
+            lines[2].starts_with("-   app") && lines[2].contains("authenticating"),
+            "{text}"
+        );
+        assert_eq!(render_sessions(&Sessions::default()), "nobody is connected\n");
+    }
+}
