@@ -287,8 +287,8 @@ impl<'d> Reader<'d> {
             return Ok(None);
         };
         let mut config: outrigger_proxy::Config = self.document.read(part)?;
-        for address in &mut config.listen {
-            if let outrigger_proxy::ListenAddress::Unix(path) = address {
+        for listen in &mut config.listen {
+            if let outrigger_proxy::ListenAddress::Unix(path) = &mut listen.address {
                 *path = self.folder.join(&*path);
             }
         }
@@ -310,9 +310,12 @@ impl<'d> Reader<'d> {
             };
             self.document.wrong(part, key, error.to_string())
         })?;
+        let limit = |key, value: usize| between(key, u64::try_from(value).unwrap_or(u64::MAX), 0, 1_000_000);
         self.judge(
             part,
             within("connect_timeout", config.connect_timeout, TENTH, 10 * MINUTE)
+                .and_then(|()| limit("max_connections_per_address", config.max_connections_per_address))
+                .and_then(|()| limit("max_connections_per_user", config.max_connections_per_user))
                 .and_then(|()| within("handshake_timeout", config.handshake_timeout, TENTH, 10 * MINUTE))
                 .and_then(|()| within("drain_timeout", config.drain_timeout, Duration::ZERO, HOUR))
                 .and_then(|()| within("keepalive", config.keepalive, SECOND, HOUR)),

@@ -132,7 +132,7 @@ impl Source {
         let config = Config {
             listen: vec![
                 "127.0.0.1:0".parse().unwrap(),
-                ListenAddress::Unix(socket.clone()),
+                ListenAddress::Unix(socket.clone()).into(),
             ],
             tls,
             ..Config::default()

@@ -1,25 +1,37 @@
 //! What the proxy is told: addresses, limits, deadlines.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod listen;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{self, Network};
 use crate::certificate::Certificate;
 use crate::error::Error;
 
+pub use listen::{Listen, ListenAddress};
+
 /// The proxy's settings.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where applications connect: `"ip:port"` (port 0 takes a free one) or the path of a unix socket. Default
     /// `["127.0.0.1:3307"]`, at least one.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<Listen>,
+    /// The only addresses that may connect over TCP, unless an entry of `listen` has a list of its own; the others get MySQL's error
+    /// 1130. Default none: all may.
+    pub allow: Vec<Network>,
+    /// Addresses that may not connect over TCP, whatever `allow` says, unless an entry of `listen` has a list of its own. Default none.
+    pub deny: Vec<Network>,
     /// The most connections at a time; one more is answered with MySQL's error 1040. Default 1000, 1 to 1,000,000.
     pub max_connections: usize,
+    /// The most connections from one IP address at a time; one more is answered likewise. Default 0: no limit.
+    pub max_connections_per_address: usize,
+    /// The most sessions of one user at a time; one more is answered, once authenticated, with MySQL's error 1203. Default 0: no limit.
+    pub max_connections_per_user: usize,
     /// How long reaching the source may take, its greeting included. Default 10 s, more than 0.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
@@ -89,8 +101,12 @@ pub enum SslMode {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 3307)))],
+            listen: vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 3307))).into()],
+            allow: Vec::new(),
+            deny: Vec::new(),
             max_connections: 1000,
+            max_connections_per_address: 0,
+            max_connections_per_user: 0,
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
@@ -105,6 +121,8 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         let fault = if self.listen.is_empty() {
             "listen: name at least one address"
+        } else if self.listen.iter().any(Listen::is_contradictory) {
+            "listen: access lists are for TCP; a unix socket's clients have no address"
         } else if !(1..=1_000_000).contains(&self.max_connections) {
             "max_connections: must be 1 to 1000000"
         } else if self.connect_timeout.is_zero() {
@@ -118,70 +136,18 @@ impl Config {
         };
         Err(Error::Config(fault))
     }
-}
 
-/// An address to listen at.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum ListenAddress {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// A unix socket's path; absolute, or beginning with `./`.
-    Unix(PathBuf),
-}
-
-impl FromStr for ListenAddress {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        if text.starts_with('/') || text.starts_with("./") {
-            return Ok(Self::Unix(PathBuf::from(text)));
-        }
-        text.parse()
-            .map(Self::Tcp)
-            .map_err(|_not_an_address| Error::ListenAddress(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for ListenAddress {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<ListenAddress> for String {
-    fn from(address: ListenAddress) -> Self {
-        address.to_string()
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-        }
+    /// True when `address` may connect at this entry of `listen`.
+    pub(crate) fn admits(&self, listen: &Listen, address: IpAddr) -> bool {
+        let allow = listen.allow.as_ref().unwrap_or(&self.allow);
+        let deny = listen.deny.as_ref().unwrap_or(&self.deny);
+        access::admits(allow, deny, address)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses() {
-        for text in ["127.0.0.1:3306", "[::1]:0", "/run/outrigger.sock", "./a.sock"] {
-            assert_eq!(
-                text.parse::<ListenAddress>().expect("an address").to_string(),
-                text
-            );
-        }
-        for text in ["localhost:3306", "3306", "", "127.0.0.1"] {
-            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn bounds() {
@@ -204,5 +170,13 @@ mod tests {
             ..Config::default()
         };
         assert!(bare.validate().is_err());
+        let nameless = Config {
+            listen: vec![Listen {
+                allow: Some(Vec::new()),
+                ..ListenAddress::Unix("/s".into()).into()
+            }],
+            ..Config::default()
+        };
+        assert!(nameless.validate().is_err());
     }
 }

@@ -18,6 +18,11 @@ pub enum Error {
         "proxy configuration: {0:?} is no address to listen at: write \"ip:port\" or the absolute path of a unix socket"
     )]
     ListenAddress(String),
+    /// An entry of an access list is none.
+    #[error(
+        "{0:?} is no address and no network: write \"10.1.2.3\" or \"10.0.0.0/8\", without bits of an address behind the prefix"
+    )]
+    Network(String),
     /// An address can't be listened at.
     #[error(
         "the proxy can't listen at {address}: {cause}; is another program using it, or is it not this machine's?"

@@ -21,8 +21,7 @@ use crate::greeting;
 use crate::guard::Session;
 use crate::metrics::Origin;
 use crate::phase::Phase;
-use crate::roster::Record;
-use crate::session::{Shared, close, early, farewell, shutdown, too_slow};
+use crate::session::{Guest, Shared, close, early, farewell, quit, shutdown, too_slow};
 use crate::stream::Stream;
 use crate::upstream::Greeted;
 use crate::wire::Wire;
@@ -44,6 +43,8 @@ pub(crate) enum Outcome {
     Over(Option<StatusFlags>),
     ClientGone,
     UpstreamGone,
+    /// The source has let the client in and the proxy has not; the client knows.
+    Told,
     /// The client is owed this error.
     Refused(ErrPacket<'static>),
 }
@@ -90,7 +91,7 @@ impl Limits<'_> {
 pub(crate) async fn meet(
     client: Stream,
     shared: &Shared,
-    record: &Record,
+    guest: &mut Guest,
     cancel: &CancellationToken,
 ) -> Option<Met> {
     let connect_timeout = shared.config.connect_timeout;
@@ -134,7 +135,7 @@ pub(crate) async fn meet(
     if greeting::offer(&mut greeted.payload, shared.certificate.is_some()).is_err() {
         return None;
     }
-    record.greeted(greeted.connection_id);
+    guest.record.greeted(greeted.connection_id);
     let (client, response, capabilities) = match greet(client, &greeted.payload, shared, &limits).await {
         Ok(answered) => answered,
         Err(left) => {
@@ -144,9 +145,18 @@ pub(crate) async fn meet(
         }
     };
     if let Ok(parsed) = HandshakeResponse::parse(&response) {
-        record.responded(parsed.user, client.stream().link() == Link::Tls);
+        guest
+            .record
+            .responded(parsed.user, client.stream().link() == Link::Tls);
     }
-    authenticate(client, greeted, (response, capabilities), shared, &limits).await
+    authenticate(
+        client,
+        greeted,
+        (response, capabilities),
+        (shared, guest),
+        &limits,
+    )
+    .await
 }
 
 /// A client whose handshake ended early.
@@ -267,7 +277,7 @@ async fn authenticate(
     mut client: Wire<Stream>,
     greeted: Greeted,
     (response, capabilities): (Payload, Capabilities),
-    shared: &Shared,
+    (shared, guest): (&Shared, &mut Guest),
     limits: &Limits<'_>,
 ) -> Option<Met> {
     let upstream_link = match greeted.tls {
@@ -276,6 +286,7 @@ async fn authenticate(
     };
     let mut bridge = Bridge::new(client.stream().link(), upstream_link, greeted.nonce);
     let session = Session::of(&response);
+    let user = HandshakeResponse::parse(&response).map_or(Vec::new(), |response| response.user.to_vec());
     let mut response = bridge.response(response, capabilities);
     let mut upstream = greeted.wire;
     let request = greeting::fit(&mut response, greeted.tls);
@@ -302,7 +313,7 @@ async fn authenticate(
         if upstream.send(&response).await.is_err() {
             return Outcome::UpstreamGone;
         }
-        exchange(&mut client, &mut upstream, &mut bridge, shared).await
+        exchange(&mut client, &mut upstream, &mut bridge, (shared, guest, &user)).await
     };
     let outcome = limits.hold(exchange).await;
     count_client(shared, &mut client);
@@ -311,6 +322,11 @@ async fn authenticate(
         Outcome::Over(Some(status)) => Phase::new(capabilities, status),
         Outcome::ClientGone => {
             close(&mut upstream.into_stream()).await;
+            return None;
+        }
+        Outcome::Told => {
+            quit(upstream.into_stream()).await;
+            farewell(client.into_stream(), None).await;
             return None;
         }
         Outcome::Over(None) | Outcome::UpstreamGone => {
@@ -376,7 +392,7 @@ pub(crate) async fn change_user(
     client: &mut Wire<&mut Stream>,
     upstream: &mut Wire<&mut Stream>,
     bridge: &mut Bridge,
-    (shared, record): (&Shared, &Record),
+    (shared, guest): (&Shared, &mut Guest),
 ) -> Outcome {
     let (command, user) = match client.receive().await {
         Ok(command) => {
@@ -389,19 +405,20 @@ pub(crate) async fn change_user(
     if upstream.send(&command).await.is_err() {
         return Outcome::UpstreamGone;
     }
-    let outcome = exchange(client, upstream, bridge, shared).await;
+    let outcome = exchange(client, upstream, bridge, (shared, guest, &user)).await;
     if let Outcome::Over(Some(_)) = outcome {
-        record.changed_user(&user);
+        guest.record.changed_user(&user);
     }
     outcome
 }
 
-/// Passes packets as the bridge says until authentication is over.
+/// Passes packets as the bridge says until authentication is over. Whom the source lets in takes a place among its user's sessions: not
+/// before, so that nobody takes the places of a user without knowing the password.
 async fn exchange<C, U>(
     client: &mut Wire<C>,
     upstream: &mut Wire<U>,
     bridge: &mut Bridge,
-    shared: &Shared,
+    (shared, guest, user): (&Shared, &mut Guest, &[u8]),
 ) -> Outcome
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -420,6 +437,15 @@ where
                 Err(cause) => return wrong_packet(&cause).map_or(Outcome::ClientGone, Outcome::Refused),
             },
         };
+        if let Act::Over(_, Some(_)) = &act
+            && let Err(refusal) = guest.seat.is_of(user, shared.config.max_connections_per_user)
+        {
+            shared.note(&refusal);
+            return match client.send(&refusal.error().encode()).await {
+                Ok(()) => Outcome::Told,
+                Err(_gone) => Outcome::ClientGone,
+            };
+        }
         let sent = match &act {
             Act::ToUpstream(payload) => upstream
                 .send(payload)

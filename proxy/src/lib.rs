@@ -5,12 +5,14 @@
 //! may be closed without breaking anything, and where a [`guard`] may refuse a command.
 //!
 //! - [`Proxy`] binds addresses, accepts up to a limit, drains when it is stopped.
+//! - `access` says who may connect and how many at a time.
 //! - `session` leads one connection: handshake, relay, farewell. `relay` moves the bytes.
 //! - `handshake` passes the packets up to the end of authentication, with TLS on either side; `bridge` is the pure machine that says
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
 //! - `account` notes what becomes of a session's commands: for the metrics, and for the [`Roster`], who is connected.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
+mod access;
 mod account;
 mod bridge;
 mod certificate;
@@ -31,7 +33,8 @@ mod stream;
 mod upstream;
 mod wire;
 
-pub use config::{Config, ListenAddress, SslMode, TlsConfig};
+pub use access::Network;
+pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
 pub use error::Error;
 pub use listener::Proxy;
 pub use metrics::Metrics;

@@ -1,6 +1,7 @@
 //! Accepting connections, up to a limit, until the proxy is stopped; then waiting for the sessions to end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,19 +10,19 @@ use std::time::Duration;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::packet::put;
 use outrigger_tls::rsa::KeyPair;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use crate::access::{Refusal, Refusals, Seat};
 use crate::certificate::Certificate;
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, Listen, ListenAddress};
 use crate::error::Error;
 use crate::guard::{Guard, PassAll};
 use crate::metrics::Metrics;
-use crate::roster::{Entry, Roster};
-use crate::session::{self, Shared};
+use crate::roster::Roster;
+use crate::session::{self, Guest, Shared};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 
@@ -31,13 +32,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A proxy that listens.
 pub struct Proxy {
     listeners: Vec<Listener>,
-    permits: Arc<Semaphore>,
     shared: Shared,
 }
 
-enum Listener {
-    Tcp(TcpListener, ListenAddress),
-    Unix(UnixListener, ListenAddress),
+/// A bound address.
+struct Listener {
+    socket: Socket,
+    address: ListenAddress,
+    /// What the configuration says about it.
+    listen: Listen,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection as it was accepted.
+enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
 }
 
 impl Proxy {
@@ -54,19 +68,19 @@ impl Proxy {
             false => None,
         };
         let mut listeners = Vec::new();
-        for address in &config.listen {
-            let bound = Listener::bind(address).await;
+        for listen in &config.listen {
+            let bound = Listener::bind(listen).await;
             listeners.push(bound.map_err(|cause| Error::Listen {
-                address: address.clone(),
+                address: listen.address.clone(),
                 cause,
             })?);
         }
-        let permits = Arc::new(Semaphore::new(config.max_connections));
         let metrics = Arc::new(Metrics::new());
         Ok(Self {
             listeners,
-            permits,
             shared: Shared {
+                seats: Arc::default(),
+                refusals: Refusals::default(),
                 config,
                 upstream,
                 certificate,
@@ -106,7 +120,7 @@ impl Proxy {
     pub fn local_addresses(&self) -> Vec<ListenAddress> {
         self.listeners
             .iter()
-            .map(|listener| listener.address().clone())
+            .map(|listener| listener.address.clone())
             .collect()
     }
 
@@ -123,13 +137,8 @@ impl Proxy {
             });
         }
         for listener in self.listeners {
-            let address = listener.address().clone();
-            let serving = serve(
-                listener,
-                Arc::clone(&self.permits),
-                Arc::clone(&shared),
-                cancel.clone(),
-            );
+            let address = listener.address.clone();
+            let serving = serve(listener, Arc::clone(&shared), cancel.clone());
             let span = info_span!("listener", %address);
             accepting.spawn(
                 async move {
@@ -161,48 +170,81 @@ async fn make_key() -> Result<KeyPair, Error> {
 }
 
 impl Listener {
-    async fn bind(address: &ListenAddress) -> io::Result<Self> {
-        match address {
+    async fn bind(listen: &Listen) -> io::Result<Self> {
+        let (socket, address) = match &listen.address {
             ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
                 let address = ListenAddress::Tcp(listener.local_addr()?);
-                Ok(Self::Tcp(listener, address))
+                (Socket::Tcp(listener), address)
             }
             ListenAddress::Unix(path) => {
                 remove_stale(path).await?;
                 let listener = UnixListener::bind(path)?;
                 // As MySQL's own socket: who may enter is decided by accounts.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
-                Ok(Self::Unix(listener, address.clone()))
+                (Socket::Unix(listener), listen.address.clone())
             }
-        }
-    }
-
-    fn address(&self) -> &ListenAddress {
-        match self {
-            Self::Tcp(_, address) | Self::Unix(_, address) => address,
-        }
+        };
+        Ok(Self {
+            socket,
+            address,
+            listen: listen.clone(),
+        })
     }
 
     /// Waits for a client. Cancellation-safe.
-    async fn accept(&self, keepalive: Duration) -> io::Result<(Stream, String)> {
-        match self {
-            Self::Tcp(listener, _) => {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Stream::tcp(stream, keepalive)?, peer.to_string()))
+                Ok(Accepted::Tcp(stream, peer))
             }
-            Self::Unix(listener, _) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), "unix".to_owned()))
-            }
+            Socket::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// A place for the client, or why there is none.
+    fn admit(&self, client: &Accepted, shared: &Shared) -> Result<Seat, Refusal> {
+        let config = &shared.config;
+        let address = match client {
+            Accepted::Tcp(_, peer) => Some(peer.ip().to_canonical()),
+            Accepted::Unix(_) => None,
+        };
+        if let Some(address) = address
+            && !config.admits(&self.listen, address)
+        {
+            return Err(Refusal::Address(address));
+        }
+        let mut seat = shared.seats.take(config.max_connections)?;
+        if let Some(address) = address {
+            seat.belongs_to(address, config.max_connections_per_address)?;
+        }
+        Ok(seat)
+    }
+}
+
+impl Accepted {
+    /// What the client is called in the log.
+    fn name(&self) -> String {
+        match self {
+            Self::Tcp(_, peer) => peer.to_string(),
+            Self::Unix(_) => "unix".to_owned(),
+        }
+    }
+
+    /// Set up for relaying.
+    fn into_stream(self, keepalive: Duration) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream, _) => Stream::tcp(stream, keepalive),
+            Self::Unix(stream) => Ok(Stream::Unix(stream)),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, ListenAddress::Unix(path)) = self
-            && let Err(cause) = std::fs::remove_file(&*path)
+        if let ListenAddress::Unix(path) = &self.address
+            && let Err(cause) = std::fs::remove_file(path)
         {
             debug!(%cause, path = %path.display(), "the unix socket could not be removed");
         }
@@ -222,10 +264,10 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Accepts at one address and owns the sessions that begin there.
-async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>, cancel: CancellationToken) {
+async fn serve(listener: Listener, shared: Arc<Shared>, cancel: CancellationToken) {
     let mut sessions = JoinSet::new();
-    let name: Arc<str> = Arc::from(listener.address().to_string());
-    info!(address = %listener.address(), upstream = %shared.upstream.address(), "the proxy listens");
+    let name: Arc<str> = Arc::from(listener.address.to_string());
+    info!(address = %listener.address, upstream = %shared.upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
             // Accepting and joining are cancellation-safe.
@@ -234,18 +276,25 @@ async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>,
                 report(ended);
                 continue;
             }
-            accepted = listener.accept(shared.config.keepalive) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((client, peer)) => match Arc::clone(&permits).try_acquire_owned() {
-                Ok(permit) => {
-                    let span = info_span!("connection", client = %peer);
-                    let entry = shared.roster.enter(peer, Arc::clone(&name));
-                    let session = hold(client, (entry, permit), Arc::clone(&shared), cancel.child_token());
-                    sessions.spawn(session.instrument(span));
+            Ok(client) => {
+                let peer = client.name();
+                let span = info_span!("connection", client = %peer);
+                match listener.admit(&client, &shared) {
+                    Ok(seat) => {
+                        let record = shared.roster.enter(peer, Arc::clone(&name));
+                        let guest = Guest { seat, record };
+                        let session = hold(client, guest, Arc::clone(&shared), cancel.child_token());
+                        sessions.spawn(session.instrument(span));
+                    }
+                    Err(refusal) => span.in_scope(|| {
+                        shared.note(&refusal);
+                        refuse(client, &refusal);
+                    }),
                 }
-                Err(_none_left) => refuse(client, &shared.metrics),
-            },
+            }
             Err(cause) => {
                 warn!(%cause, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -259,16 +308,14 @@ async fn serve(listener: Listener, permits: Arc<Semaphore>, shared: Arc<Shared>,
     }
 }
 
-/// One session with its place in the roster, its permit and its place in the metrics.
-async fn hold(
-    client: Stream,
-    (entry, permit): (Entry, OwnedSemaphorePermit),
-    shared: Arc<Shared>,
-    cancel: CancellationToken,
-) {
+/// One session with its place among the others.
+async fn hold(client: Accepted, mut guest: Guest, shared: Arc<Shared>, cancel: CancellationToken) {
     let open = shared.metrics.open();
-    session::lead(client, &shared, &entry, &cancel).await;
-    drop((open, entry, permit));
+    match client.into_stream(shared.config.keepalive) {
+        Ok(stream) => session::lead(stream, &mut guest, &shared, &cancel).await,
+        Err(cause) => debug!(%cause, "a client left at once"),
+    }
+    drop((open, guest));
 }
 
 fn report(ended: Result<(), JoinError>) {
@@ -277,21 +324,19 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-/// Tells a client that there is no room and closes. The socket is fresh: the packet fits its buffer, nothing waits.
-fn refuse(client: Stream, metrics: &Metrics) {
+/// Tells a client why it may not enter and closes. The socket is fresh: the packet fits its buffer, nothing waits.
+fn refuse(client: Accepted, refusal: &Refusal) {
     use std::io::Write;
 
-    metrics.refused();
     let mut packet = Vec::new();
     put(
         &mut packet,
-        &session::early(1040, "Too many connections".to_owned()).encode(),
+        &session::in_place_of_greeting(refusal.error()).encode(),
         0,
     );
     let told = match client {
-        Stream::Tcp(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
-        Stream::Unix(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
-        Stream::Tls(_) => Ok(()),
+        Accepted::Tcp(stream, _) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
+        Accepted::Unix(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
     };
     if let Err(cause) = told {
         debug!(%cause, "a client left before it was refused");

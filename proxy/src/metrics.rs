@@ -11,13 +11,14 @@ use outrigger_protocol::command::CommandByte;
 use self::errors::Errors;
 pub(crate) use self::errors::Origin;
 use self::latency::Latencies;
+use crate::access::Refusal;
 
 /// Handles of the proxy's metrics, made once under the recorder that is then installed.
 #[derive(Debug)]
 pub struct Metrics {
     connections: Gauge,
     accepted: Counter,
-    refused: Counter,
+    refused: [Counter; Refusal::NAMES.len()],
     upstream_failures: Counter,
     received: Counter,
     answered: Counter,
@@ -41,7 +42,7 @@ impl Metrics {
         );
         describe_counter!(
             "outrigger_proxy_connections_refused_total",
-            "Client connections refused because the limit was reached"
+            "Client connections that the proxy refused, by the list or limit that was against them"
         );
         describe_counter!(
             "outrigger_proxy_upstream_failures_total",
@@ -71,7 +72,8 @@ impl Metrics {
         Self {
             connections: gauge!("outrigger_proxy_connections"),
             accepted: counter!("outrigger_proxy_connections_total"),
-            refused: counter!("outrigger_proxy_connections_refused_total"),
+            refused: Refusal::NAMES
+                .map(|reason| counter!("outrigger_proxy_connections_refused_total", "reason" => reason)),
             upstream_failures: counter!("outrigger_proxy_upstream_failures_total"),
             received: counter!("outrigger_proxy_received_bytes_total", "from" => "client"),
             answered: counter!("outrigger_proxy_received_bytes_total", "from" => "upstream"),
@@ -112,8 +114,8 @@ impl Metrics {
         Open(self.connections.clone())
     }
 
-    pub(crate) fn refused(&self) {
-        self.refused.increment(1);
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.refused[refusal.index()].increment(1);
     }
 
     pub(crate) fn upstream_failed(&self) {

@@ -15,15 +15,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::access::{Refusal, Refusals, Seat, Seats};
 use crate::account::Account;
 use crate::bridge::Bridge;
 use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::handshake::{self, Limits, Outcome};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Origin};
 use crate::relay::{End, Relay};
-use crate::roster::{Record, Roster};
+use crate::roster::{Entry, Roster};
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 
@@ -33,6 +34,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What all sessions share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) refusals: Refusals,
     pub(crate) upstream: Upstream,
     /// Ours; absent where clients are not offered TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
@@ -43,9 +46,26 @@ pub(crate) struct Shared {
     pub(crate) roster: Arc<Roster>,
 }
 
+/// A client as the proxy keeps count of it, until it is dropped.
+pub(crate) struct Guest {
+    /// Its place among the connections.
+    pub(crate) seat: Seat,
+    /// Its place in the list of who is there.
+    pub(crate) record: Entry,
+}
+
+impl Shared {
+    /// Counts a refusal, and says it in the log unless too much is said already.
+    pub(crate) fn note(&self, refusal: &Refusal) {
+        self.metrics.refused(refusal);
+        self.metrics.error(Origin::Proxy, refusal.error().code);
+        self.refusals.note(refusal);
+    }
+}
+
 /// Leads one connection until it is over. Once `cancel` is cancelled it ends within the drain timeout and the farewell.
-pub(crate) async fn lead(client: Stream, shared: &Shared, record: &Arc<Record>, cancel: &CancellationToken) {
-    let Some(met) = handshake::meet(client, shared, record, cancel).await else {
+pub(crate) async fn lead(client: Stream, guest: &mut Guest, shared: &Shared, cancel: &CancellationToken) {
+    let Some(met) = handshake::meet(client, shared, guest, cancel).await else {
         return;
     };
     let mut relay = Relay::new(
@@ -53,29 +73,29 @@ pub(crate) async fn lead(client: Stream, shared: &Shared, record: &Arc<Record>, 
         met.upstream,
         met.phase,
         (Arc::clone(&shared.guard), met.session),
-        Account::new(Arc::clone(&shared.metrics), Arc::clone(record)),
+        Account::new(Arc::clone(&shared.metrics), Arc::clone(&guest.record)),
     );
-    let last = relay_until_end(&mut relay, met.bridge, (shared, record), cancel).await;
+    let last = relay_until_end(&mut relay, met.bridge, (shared, guest), cancel).await;
     debug!(?last, "relay ended");
     let quiet = relay.is_quiet();
     let (mut client, mut upstream, seq) = relay.into_parts();
     match last {
         Last::Client => close(&mut upstream).await,
         Last::Upstream => farewell(client, None).await,
+        Last::Told => {
+            quit(upstream).await;
+            farewell(client, None).await;
+        }
         Last::Refused(seq, error) => {
             close(&mut upstream).await;
             farewell(client, Some((seq, error))).await;
         }
         Last::Shutdown => {
             if quiet && seq.is_some() {
-                // COM_QUIT: the source need not count an aborted client. It may be gone already.
-                let quit = async {
-                    upstream.write_all(&[1, 0, 0, 0, 1]).await?;
-                    upstream.flush().await
-                };
-                timeout(FAREWELL, quit).await.ok();
+                quit(upstream).await;
+            } else {
+                close(&mut upstream).await;
             }
-            close(&mut upstream).await;
             match seq {
                 Some(seq) => farewell(client, Some((seq, shutdown()))).await,
                 None => close(&mut client).await,
@@ -91,6 +111,8 @@ enum Last {
     Client,
     /// The source closed the connection.
     Upstream,
+    /// The client has been told why.
+    Told,
     /// The client is owed this error, under this number.
     Refused(u8, ErrPacket<'static>),
     /// The proxy stops.
@@ -100,7 +122,7 @@ enum Last {
 async fn relay_until_end(
     relay: &mut Relay,
     mut bridge: Bridge,
-    (shared, record): (&Shared, &Record),
+    (shared, guest): (&Shared, &mut Guest),
     cancel: &CancellationToken,
 ) -> Last {
     let mut deadline = None;
@@ -123,7 +145,7 @@ async fn relay_until_end(
             End::Upstream => return Last::Upstream,
             End::Quiet => return Last::Shutdown,
             End::ChangeUser => {
-                if let Err(last) = change_user(relay, &mut bridge, shared, record).await {
+                if let Err(last) = change_user(relay, &mut bridge, shared, guest).await {
                     return last;
                 }
             }
@@ -136,11 +158,11 @@ async fn change_user(
     relay: &mut Relay,
     bridge: &mut Bridge,
     shared: &Shared,
-    record: &Record,
+    guest: &mut Guest,
 ) -> Result<(), Last> {
     let (mut client, mut upstream) = relay.lend();
     let limits = Limits::new(shared.config.handshake_timeout);
-    let leading = handshake::change_user(&mut client, &mut upstream, bridge, (shared, record));
+    let leading = handshake::change_user(&mut client, &mut upstream, bridge, (shared, guest));
     let outcome = limits.hold(leading).await;
     shared.metrics.read_from_client(client.take_received());
     shared.metrics.read_from_upstream(upstream.take_received());
@@ -152,6 +174,7 @@ async fn change_user(
         }
         Outcome::ClientGone => Err(Last::Client),
         Outcome::UpstreamGone => Err(Last::Upstream),
+        Outcome::Told => Err(Last::Told),
         Outcome::Refused(error) => Err(Last::Refused(client.reply_seq(), error)),
     }
 }
@@ -164,11 +187,15 @@ pub(crate) fn too_slow() -> ErrPacket<'static> {
     ErrPacket::new(1159, "08S01", "Got timeout reading communication packets")
 }
 
-/// An error in place of a greeting: such carry no SQLSTATE, the client's understanding of it is not yet known.
 pub(crate) fn early(code: u16, message: String) -> ErrPacket<'static> {
+    in_place_of_greeting(ErrPacket::new(code, "", message))
+}
+
+/// An error in place of a greeting: such carry no SQLSTATE, the client's understanding of it is not yet known.
+pub(crate) fn in_place_of_greeting(error: ErrPacket<'static>) -> ErrPacket<'static> {
     ErrPacket {
         sqlstate: None,
-        ..ErrPacket::new(code, "", message)
+        ..error
     }
 }
 
@@ -189,6 +216,17 @@ pub(crate) async fn farewell(mut client: Stream, last: Option<(u8, ErrPacket<'_>
     };
     // The connection is over either way.
     timeout(FAREWELL, goodbye).await.ok();
+}
+
+/// Ends a session of the source's that is between commands in its own words, COM_QUIT, so that it need not count an aborted client.
+pub(crate) async fn quit(mut upstream: Stream) {
+    let goodbye = async {
+        upstream.write_all(&[1, 0, 0, 0, 1]).await?;
+        upstream.flush().await
+    };
+    // It may be gone already.
+    timeout(FAREWELL, goodbye).await.ok();
+    close(&mut upstream).await;
 }
 
 pub(crate) async fn close(stream: &mut Stream) {

@@ -117,6 +117,7 @@ pub(super) const SECTIONS: &[Section] = &[
 
 const RETRY_WINDOW: &str = "a duration like \"30s\" or \"720m\"; at least 1s";
 const CONNECT_TIMEOUT: &str = "100ms to 10m";
+const NETWORKS: &str = "addresses like \"10.1.2.3\" and networks like \"10.0.0.0/8\" or \"2001:db8::/32\"";
 
 const SOURCE: Section = Section {
     name: "source",
@@ -245,14 +246,38 @@ const PROXY: Section = Section {
         key(
             "listen",
             Value::Default("[\"127.0.0.1:3307\"]"),
-            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./; at least one",
+            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./; at least one. One with lists of its own is\nwritten { address = \"0.0.0.0:3308\", allow = [\"10.0.0.0/8\"], deny = [] }",
             "Where applications connect.",
+        ),
+        key(
+            "allow",
+            Value::Default("[]"),
+            NETWORKS,
+            "The only addresses that may connect over TCP; others are refused with MySQL's error 1130. An empty list allows all. Holds\nfor every address of `listen` without a list of its own.",
+        ),
+        key(
+            "deny",
+            Value::Default("[]"),
+            NETWORKS,
+            "Addresses that may not connect over TCP, even if `allow` has them. Holds likewise.",
         ),
         key(
             "max_connections",
             Value::Default("1000"),
             "1 to 1000000",
             "The most connections at a time; one more is refused with MySQL's error 1040.",
+        ),
+        key(
+            "max_connections_per_address",
+            Value::Default("0"),
+            "0 (no limit) to 1000000",
+            "The most connections from one IP address at a time; one more is refused likewise.",
+        ),
+        key(
+            "max_connections_per_user",
+            Value::Default("0"),
+            "0 (no limit) to 1000000",
+            "The most sessions of one user at a time, whatever its host; one more is refused, once its password was found right, with\nMySQL's error 1203.",
         ),
         key(
             "connect_timeout",

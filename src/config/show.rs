@@ -93,9 +93,27 @@ pub(super) fn render(config: &Config) -> String {
 
 fn show_proxy(lines: &mut Lines, proxy: &outrigger_proxy::Config) {
     for listen in &proxy.listen {
-        lines.add("listen", listen);
+        lines.add("listen", &listen.address);
+        for (name, list) in [("  allow", &listen.allow), ("  deny", &listen.deny)] {
+            if let Some(list) = list {
+                lines.networks(name, list);
+            }
+        }
+    }
+    for (name, list) in [("allow", &proxy.allow), ("deny", &proxy.deny)] {
+        if !list.is_empty() {
+            lines.networks(name, list);
+        }
     }
     lines.add("max_connections", proxy.max_connections);
+    for (name, limit) in [
+        ("  per address", proxy.max_connections_per_address),
+        ("  per user", proxy.max_connections_per_user),
+    ] {
+        if limit > 0 {
+            lines.add(name, limit);
+        }
+    }
     lines.duration("connect_timeout", proxy.connect_timeout);
     lines.duration("handshake_timeout", proxy.handshake_timeout);
     lines.duration("drain_timeout", proxy.drain_timeout);
@@ -146,6 +164,15 @@ impl Lines {
 
     fn duration(&mut self, key: &str, value: std::time::Duration) {
         self.add(key, humantime::format_duration(value));
+    }
+
+    fn networks(&mut self, key: &str, list: &[outrigger_proxy::Network]) {
+        let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+        let text = match list.is_empty() {
+            true => "none".to_owned(),
+            false => list.join(", "),
+        };
+        self.add(key, text);
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {

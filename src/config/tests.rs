@@ -226,6 +226,32 @@ fn complaints_have_a_place_and_a_sentence() {
 }
 
 #[test]
+fn complaints_about_access() {
+    complain(&[
+        (
+            "[log]",
+            "[proxy]\nallow = [\"10.0.0.7/8\"]\n[log]",
+            "o.toml:6:9: \"10.0.0.7/8\" is no address and no network",
+        ),
+        (
+            "[log]",
+            "[proxy]\nlisten = [{ address = \"0.0.0.0:1\", alow = [] }]\n[log]",
+            "unknown field `alow`, expected one of `address`, `allow`",
+        ),
+        (
+            "[log]",
+            "[proxy]\nlisten = [{ address = \"/s\", allow = [] }]\n[log]",
+            "o.toml:6:10: proxy configuration: listen: access lists are for TCP",
+        ),
+        (
+            "[log]",
+            "[proxy]\nlisten = [3306]\n[log]",
+            "expected an address, or a table with one",
+        ),
+    ]);
+}
+
+#[test]
 fn complaints_about_tls() {
     complain(&[
         (
@@ -292,6 +318,23 @@ fn the_guards_actions_are_read_and_shown() {
     let action = config.guard.rules.get("gh-ost");
     assert_eq!(action, Some(&outrigger_proxy::guard::Action::Warn));
     assert!(config.render().contains("guard gh-ost"), "{}", config.render());
+}
+
+#[test]
+fn a_listener_may_have_lists_of_its_own() {
+    let text = with(
+        "[log]",
+        "[proxy]\nlisten = [\"./s\", { address = \"0.0.0.0:1\", allow = [\"10.0.0.0/8\"] }]\ndeny = [\"::1\"]\n[log]",
+    );
+    let config = parse(&text).unwrap();
+    let proxy = config.proxy.as_ref().unwrap();
+    assert_eq!((&proxy.listen[0].allow, &proxy.listen[1].deny), (&None, &None));
+    assert_eq!(
+        proxy.listen[1].allow.as_ref().unwrap()[0].to_string(),
+        "10.0.0.0/8"
+    );
+    let shown = config.render();
+    assert!(shown.contains("  allow") && shown.contains("::1/128"), "{shown}");
 }
 
 #[test]

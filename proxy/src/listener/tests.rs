@@ -8,7 +8,7 @@ use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
 use outrigger_protocol::packet::join;
 use outrigger_protocol::reply::{ErrPacket, OkPacket};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -18,6 +18,7 @@ const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE
 /// A proxy over unix sockets, and a source that greets and says OK to every packet of a client's.
 struct Rig {
     folder: tempfile::TempDir,
+    addresses: Vec<ListenAddress>,
     cancel: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
 }
@@ -41,7 +42,7 @@ impl Rig {
             }
         });
         let mut config = Config {
-            listen: vec![ListenAddress::Unix(folder.path().join("proxy"))],
+            listen: vec![ListenAddress::Unix(folder.path().join("proxy")).into()],
             drain_timeout: Duration::from_millis(300),
             ..Config::default()
         };
@@ -49,10 +50,12 @@ impl Rig {
         let proxy = Proxy::bind(config, endpoint(folder.path().join("source")))
             .await
             .expect("bound");
+        let addresses = proxy.local_addresses();
         let cancel = CancellationToken::new();
         let running = tokio::spawn(proxy.run(cancel.clone()));
         Self {
             folder,
+            addresses,
             cancel,
             running,
         }
@@ -73,6 +76,14 @@ impl Rig {
         respond(&mut client, PLAIN).await;
         assert_eq!(receive(&mut client).await.1[0], 0);
         client
+    }
+
+    /// A client over TCP, at the entry of `listen` with this index.
+    async fn connect_over_tcp(&self, index: usize) -> TcpStream {
+        let ListenAddress::Tcp(address) = &self.addresses[index] else {
+            unreachable!("the test listens there")
+        };
+        TcpStream::connect(address).await.expect("connected")
     }
 
     async fn stop(self) {
@@ -130,28 +141,34 @@ async fn play_source(mut stream: UnixStream) {
     }
 }
 
-async fn send(stream: &mut UnixStream, payload: &[u8], seq: u8) {
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), payload: &[u8], seq: u8) {
     let mut bytes = Vec::new();
     put(&mut bytes, payload, seq);
     stream.write_all(&bytes).await.expect("written");
 }
 
-async fn respond(client: &mut UnixStream, wanted: Capabilities) {
-    send(
-        client,
-        &[wanted.bits().to_le_bytes().as_slice(), &[0; 28], b"app\0\0"].concat(),
-        1,
-    )
-    .await;
+async fn respond(client: &mut (impl AsyncRead + AsyncWrite + Unpin), wanted: Capabilities) {
+    send(client, &response("app", wanted), 1).await;
+}
+
+/// A response with an empty password.
+fn response(user: &str, wanted: Capabilities) -> Vec<u8> {
+    [
+        wanted.bits().to_le_bytes().as_slice(),
+        &[0; 28],
+        user.as_bytes(),
+        b"\0\0",
+    ]
+    .concat()
 }
 
 /// The next packet's sequence number and payload.
-async fn receive(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+async fn receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (u8, Vec<u8>) {
     try_receive(stream).await.expect("a packet")
 }
 
 /// `None` when the other side has closed.
-async fn try_receive(stream: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
+async fn try_receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<(u8, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(found) = join(&bytes, 1 << 20).expect("packets") {
@@ -161,7 +178,7 @@ async fn try_receive(stream: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
     }
 }
 
-async fn receive_error(stream: &mut UnixStream) -> (u8, u16, String) {
+async fn receive_error(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (u8, u16, String) {
     let (seq, payload) = receive(stream).await;
     let error = ErrPacket::parse(&payload).expect("an error");
     assert_eq!(stream.read(&mut [0; 1]).await.expect("closed"), 0);
@@ -200,6 +217,91 @@ async fn one_client_too_many_is_told() {
     tokio::time::timeout(Duration::from_secs(10), free)
         .await
         .expect("a free place");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn access_lists_hold_for_their_listeners() {
+    let rig = Rig::start(|config| {
+        let tcp = |allow: Option<&str>, deny: Option<&str>| Listen {
+            allow: allow.map(|text| vec![text.parse().expect("a network")]),
+            deny: deny.map(|text| vec![text.parse().expect("a network")]),
+            ..ListenAddress::Tcp(([127, 0, 0, 1], 0).into()).into()
+        };
+        config.allow = vec!["192.0.2.0/24".parse().expect("a network")];
+        config.listen.extend([
+            tcp(None, None),
+            tcp(Some("127.0.0.0/8"), None),
+            tcp(Some("127.0.0.0/8"), Some("127.0.0.1")),
+        ]);
+    })
+    .await;
+    let refusal = "Host '127.0.0.1' is not allowed to connect to this MySQL server".to_owned();
+    for (index, admitted) in [(1, false), (2, true), (3, false)] {
+        let mut client = rig.connect_over_tcp(index).await;
+        if admitted {
+            assert_eq!(receive(&mut client).await.1[0], 10);
+        } else {
+            assert_eq!(receive_error(&mut client).await, (0, 1130, refusal.clone()));
+        }
+    }
+    // Clients of a unix socket have no address.
+    rig.enter().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn connections_are_limited_by_address() {
+    let rig = Rig::start(|config| {
+        config.max_connections_per_address = 1;
+        config
+            .listen
+            .push(ListenAddress::Tcp(([127, 0, 0, 1], 0).into()).into());
+    })
+    .await;
+    let mut first = rig.connect_over_tcp(1).await;
+    assert_eq!(receive(&mut first).await.1[0], 10);
+    let refused = receive_error(&mut rig.connect_over_tcp(1).await).await;
+    assert_eq!(
+        refused,
+        (0, 1040, "Too many connections from '127.0.0.1'".to_owned())
+    );
+    rig.enter().await;
+    rig.enter().await;
+    drop(first);
+    let free = async { while receive(&mut rig.connect_over_tcp(1).await).await.1[0] != 10 {} };
+    tokio::time::timeout(Duration::from_secs(10), free)
+        .await
+        .expect("a free place");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_are_limited_by_user_once_they_are_authenticated() {
+    let rig = Rig::start(|config| config.max_connections_per_user = 1).await;
+    // Who has not shown a password takes no place.
+    let mut undecided = rig.connect().await;
+    receive(&mut undecided).await;
+    let mut first = rig.enter().await;
+    let full = |seq, user: &str| {
+        let text = format!("User {user} already has more than 'max_user_connections' active connections");
+        (seq, 1203, text)
+    };
+    respond(&mut undecided, PLAIN).await;
+    assert_eq!(receive_error(&mut undecided).await, full(2, "app"));
+    // Another user may, and may not become the first.
+    let mut other = rig.connect().await;
+    receive(&mut other).await;
+    send(&mut other, &response("other", PLAIN), 1).await;
+    assert_eq!(receive(&mut other).await.1[0], 0);
+    send(&mut other, b"\x11app\0\0\0", 0).await;
+    assert_eq!(receive_error(&mut other).await, full(1, "app"));
+    // A session that changes its user leaves the place.
+    send(&mut first, b"\x11app\0\0\0", 0).await;
+    assert_eq!(receive(&mut first).await.1[0], 0);
+    send(&mut first, b"\x11third\0\0\0", 0).await;
+    assert_eq!(receive(&mut first).await.1[0], 0);
+    rig.enter().await;
     rig.stop().await;
 }
 
@@ -259,7 +361,7 @@ async fn sockets_left_behind_are_replaced_and_those_in_use_are_not() {
     drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
     assert!(path.exists());
     let config = Config {
-        listen: vec![ListenAddress::Unix(path)],
+        listen: vec![ListenAddress::Unix(path).into()],
         ..Config::default()
     };
     let upstream = endpoint(folder.path().join("none"));
