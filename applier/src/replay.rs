@@ -19,6 +19,7 @@ mod divergence;
 mod lane;
 mod layout;
 mod planner;
+mod schedule;
 mod tables;
 
 use outrigger_storage::Offset;

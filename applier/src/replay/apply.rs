@@ -1,13 +1,7 @@
-//! The sending half: groups executed on several connections at the same time, committed one after the other in the source's
-//! order (A2).
-//!
-//! A group is executed as soon as no group before it that is still open has anything in common with it (A3), and committed
-//! when it is the oldest one. The oldest group never waits for a younger one: where the server's locks are wider than the
-//! rows, so that it does, the younger ones are undone and executed again after it.
+//! The sending half: carries out what the [`schedule`](super::schedule) says, on several connections at the same time, and tells
+//! everybody what is committed.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,13 +11,12 @@ use outrigger_storage::Offset;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::conflict::History;
 use super::divergence::{self, Findings};
-use super::lane::{Batch, Done, Lane};
+use super::lane::{Batch, Commit, Done, Lane};
+use super::schedule::{Group, Order, Schedule, Task, Yielding};
 use crate::checkpoint::Metadata;
 use crate::error::Error;
 use crate::snapshot::Context;
-use crate::statement::RowCounts;
 use crate::status::TaskState;
 use crate::target::Target;
 use crate::throttle::Lanes;
@@ -36,13 +29,6 @@ pub(super) enum Step {
     /// Answered once everything handed over before is committed.
     Barrier(oneshot::Sender<()>),
 }
-
-/// How often a group that met a deadlock is executed again before the task starts over from its checkpoint.
-const MAX_CONFLICTS: u32 = 10;
-/// After one group was in the way of another, so many run one by one; each time it happens again, twice as many.
-const CAUTION: u64 = 16;
-/// But no more than these.
-const MAX_CAUTION: u64 = 4096;
 
 type Work = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
@@ -66,56 +52,16 @@ enum What {
     Undo,
 }
 
-/// A group that is not committed yet.
-struct Group {
-    number: u64,
-    /// May be executed once this one is committed.
-    after: u64,
-    /// The newest batch of it.
-    batch: Arc<Batch>,
-    state: State,
-    /// Its connection, while nothing runs there.
-    lane: Option<Lane>,
-    began: Instant,
-    counts: RowCounts,
-    bytes: u64,
-    conflicts: u32,
-    /// What was found in what was executed of it.
-    findings: Findings,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// A batch of it is to be executed.
-    Waiting,
-    /// Something of it is on its way.
-    Running,
-    /// What came of it is executed.
-    Executed,
-}
-
 /// The apply loop and its connections.
 pub(super) struct Apply {
     context: Context,
     metadata: Metadata,
     exact_after: Offset,
     durable: watch::Receiver<Offset>,
-    idle: Vec<Lane>,
-    /// Connections, idle or not, and how many there may be.
-    lanes: usize,
-    /// How many of them may be in use.
+    schedule: Schedule<Lane>,
+    /// How many connections may be in use.
     allowed: Lanes,
-    most: usize,
     busy: FuturesUnordered<Work>,
-    /// Oldest first.
-    groups: VecDeque<Group>,
-    history: History,
-    /// The last group entered, and the last one committed.
-    entered: u64,
-    committed: u64,
-    /// So many of the next groups run one by one, and how many do when it happens again.
-    cautious: u64,
-    caution: u64,
     barrier: Option<oneshot::Sender<()>>,
     /// True while the planner owes a step.
     asked: bool,
@@ -134,20 +80,12 @@ impl Apply {
         context.status.set_lanes(allowed.now());
         Ok(Self {
             durable: context.log.durable(),
-            most: context.config.group.lanes,
+            schedule: Schedule::new(lane, config.group.lanes),
             context,
             metadata,
             exact_after,
-            idle: vec![lane],
-            lanes: 1,
             allowed,
             busy: FuturesUnordered::new(),
-            groups: VecDeque::new(),
-            history: History::default(),
-            entered: 0,
-            committed: 0,
-            cautious: 0,
-            caution: CAUTION,
             barrier: None,
             asked: false,
         })
@@ -165,7 +103,7 @@ impl Apply {
         self.show_phase(applied, durable <= applied);
         let mut ended = false;
         loop {
-            if self.groups.is_empty() {
+            if self.schedule.is_empty() {
                 if let Some(done) = self.barrier.take() {
                     // The planner waits for it; when it is gone nobody does.
                     done.send(()).ok();
@@ -175,7 +113,7 @@ impl Apply {
                 }
             }
             self.start();
-            let wants_more = !ended && self.wants_more();
+            let wants_more = !ended && self.barrier.is_none() && self.schedule.wants_more(self.allowed.now());
             if wants_more && !self.asked {
                 // A planner that has ended does not read any more; what it sent before still counts.
                 ask.try_send(()).ok();
@@ -184,7 +122,7 @@ impl Apply {
             tokio::select! {
                 () = cancel.cancelled(), if !ended => {
                     ended = true;
-                    self.keep(|group| group.state != State::Waiting && group.batch.commit.is_some());
+                    self.schedule.end(true);
                     self.barrier = None;
                 }
                 Some(finished) = self.busy.next() => self.finished(finished).await?,
@@ -192,15 +130,15 @@ impl Apply {
                 step = steps.recv(), if wants_more => {
                     self.asked = false;
                     match step {
-                        Some(Step::Batch(batch)) => self.enter(*batch),
+                        Some(Step::Batch(batch)) => self.schedule.enter(*batch),
                         Some(Step::Barrier(done)) => self.barrier = Some(done),
                         None => {
                             ended = true;
-                            self.keep(|group| group.batch.commit.is_some());
+                            self.schedule.end(false);
                         }
                     }
                 },
-                changed = self.durable.changed(), if self.waits_for_the_log() => {
+                changed = self.durable.changed(), if self.schedule.waits_for_the_log() => {
                     if changed.is_err() {
                         return Err(outrigger_storage::Error::Closed.into());
                     }
@@ -209,159 +147,35 @@ impl Apply {
         }
     }
 
-    /// Goes on with the groups before the first that can't be completed. What that one began is rolled back by the server.
-    fn keep(&mut self, completes: impl Fn(&Group) -> bool) {
-        let kept = self.groups.iter().take_while(|group| completes(group)).count();
-        self.groups.truncate(kept);
-    }
-
-    /// Whether another batch could be executed now.
-    fn wants_more(&self) -> bool {
-        match self.groups.back() {
-            _ if self.barrier.is_some() => false,
-            Some(group) if group.state == State::Waiting => false,
-            // One that goes on does so where it began.
-            Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
-            _ if self.groups.len() >= self.allowed.now() => false,
-            _ => !self.idle.is_empty() || self.lanes < self.most,
-        }
-    }
-
-    /// Takes a batch over: a new group, or more of the last one.
-    fn enter(&mut self, batch: Batch) {
-        let batch = Arc::new(batch);
-        let bytes = u64::try_from(batch.sql.len()).unwrap_or(u64::MAX);
-        if !batch.opens
-            && let Some(group) = self.groups.back_mut()
-        {
-            let after = self.history.enter(group.number, &batch.footprint, self.committed);
-            group.after = group.after.max(after);
-            group.counts.add(batch.counts);
-            group.bytes += bytes;
-            group.batch = batch;
-            group.state = State::Waiting;
-            return;
-        }
-        self.entered += 1;
-        let mut after = self.history.enter(self.entered, &batch.footprint, self.committed);
-        if self.cautious > 0 {
-            self.cautious -= 1;
-            after = self.entered - 1;
-        }
-        self.groups.push_back(Group {
-            number: self.entered,
-            after,
-            counts: batch.counts,
-            batch,
-            state: State::Waiting,
-            lane: None,
-            began: Instant::now(),
-            bytes,
-            conflicts: 0,
-            findings: Findings::default(),
-        });
-    }
-
     /// Starts whatever can be started.
     fn start(&mut self) {
-        for at in 0..self.groups.len() {
-            self.start_one(at);
-        }
-    }
-
-    fn start_one(&mut self, at: usize) {
         let durable = *self.durable.borrow();
-        let Some(group) = self.groups.get_mut(at) else {
-            return;
-        };
-        let oldest = at == 0;
-        let batch = Arc::clone(&group.batch);
-        let may_commit = oldest
-            && batch
-                .commit
-                .as_ref()
-                .is_some_and(|commit| commit.done.durable.is_none_or(|wanted| wanted <= durable));
-        match group.state {
-            State::Waiting if group.after <= self.committed => {
-                let lane = match group.lane.take() {
-                    Some(lane) => Some(lane),
-                    // The rest of a group is part of the target transaction that it began, or of none.
-                    None if !batch.opens => return,
-                    None => match self.idle.pop() {
-                        Some(lane) => Some(lane),
-                        None if self.lanes < self.most => {
-                            self.lanes += 1;
-                            None
-                        }
-                        None => return,
-                    },
-                };
-                group.state = State::Running;
-                if batch.commit.is_some() {
-                    fail::fail_point!("checkpoint", |_| outrigger_storage::failpoint::kill());
-                }
-                let (context, metadata) = (self.context.clone(), self.metadata.clone());
-                let number = group.number;
-                self.busy.push(Box::pin(async move {
-                    let opened = match lane {
-                        Some(lane) => Ok(lane),
-                        None => Lane::open(&context, metadata).await,
-                    };
-                    execute(opened, number, &batch, may_commit).await
-                }));
+        while let Some(order) = self.schedule.next(durable) {
+            if order.batch.commit.is_some() && matches!(order.what, Task::Execute { .. }) {
+                fail::fail_point!("checkpoint", |_| outrigger_storage::failpoint::kill());
             }
-            State::Executed if may_commit => {
-                let Some(mut lane) = group.lane.take() else { return };
-                group.state = State::Running;
-                let number = group.number;
-                let sent = Instant::now();
-                self.busy.push(Box::pin(async move {
-                    let outcome = match &batch.commit {
-                        Some(commit) => lane.commit(commit).await,
-                        None => Ok(()),
-                    };
-                    Finished {
-                        lane: Some(lane),
-                        group: number,
-                        what: What::Commit,
-                        outcome,
-                        findings: Findings::default(),
-                        sent,
-                    }
-                }));
-            }
-            _ => {}
+            self.busy.push(Box::pin(carry_out(
+                order,
+                self.context.clone(),
+                self.metadata.clone(),
+            )));
         }
-    }
-
-    /// True when the oldest group is executed and what it holds is not durable in the log yet.
-    fn waits_for_the_log(&self) -> bool {
-        self.groups.front().is_some_and(|group| {
-            group.state == State::Executed
-                && group
-                    .batch
-                    .commit
-                    .as_ref()
-                    .is_some_and(|commit| commit.done.durable.is_some())
-        })
     }
 
     async fn finished(&mut self, finished: Finished) -> Result<(), Error> {
         let Finished {
             lane,
-            group: number,
+            group,
             what,
             outcome,
             findings,
             sent,
         } = finished;
-        let Some(at) = self.groups.iter().position(|group| group.number == number) else {
-            // It was given up: whatever its connection holds goes with it.
+        if !self.schedule.contains(group) {
             return Ok(());
-        };
-        match (outcome, what) {
-            (Ok(()), What::Commit) => {
-                self.idle.extend(lane);
+        }
+        match (outcome, what, lane) {
+            (Ok(()), What::Commit, Some(lane)) => {
                 if self.allowed.committed(sent.elapsed(), Instant::now().into()) {
                     let lanes = self.allowed.now();
                     self.context.status.set_lanes(lanes);
@@ -371,129 +185,60 @@ impl Apply {
                         "as fast as the target commits"
                     );
                 }
-                if let Some(mut group) = self.groups.remove(at) {
-                    group.findings.extend(findings);
+                if let Some(group) = self.schedule.committed(group, lane, findings) {
                     self.committed(&group);
                     group.findings.publish(&self.context);
                 }
                 Ok(())
             }
-            (Ok(()), What::Undo) => {
-                // Nothing of it is left: any connection will do.
-                self.idle.extend(lane);
-                let group = &mut self.groups[at];
-                // The oldest group may have asked for it once more meanwhile: that is done with.
-                group.after = group.after.min(number - 1);
-                group.state = State::Waiting;
-                self.groups[at].findings = Findings::default();
+            (Ok(()), What::Undo, Some(lane)) => {
+                self.schedule.undone(group, lane);
                 Ok(())
             }
-            (Ok(()), What::Execute) => {
-                let group = &mut self.groups[at];
-                group.state = State::Executed;
-                group.lane = lane;
-                group.findings.extend(findings);
-                if group.after >= number {
-                    self.undo(at);
+            (Ok(()), What::Execute, Some(lane)) => {
+                self.schedule.executed(group, lane, findings);
+                Ok(())
+            }
+            (Err(error), What::Execute, None) if self.schedule.not_opened(group) => {
+                // Nothing was sent. Where no more connections are to be had, those that are there do.
+                let lanes = self.schedule.most();
+                tracing::warn!(%error, lanes, "one more connection to the target is not to be had; the task goes on without it");
+                Ok(())
+            }
+            (Err(error), What::Execute, Some(lane)) if error.is_conflict() => {
+                match self.schedule.met_locks(group, lane) {
+                    Yielding::Never => return Err(error),
+                    Yielding::ToOlder => self.retried(&error, group),
+                    Yielding::ToNobody { conflicts } => {
+                        self.retried(&error, group);
+                        // Whoever else writes there gets a moment.
+                        let longest = 20 * u64::from(conflicts);
+                        tokio::time::sleep(Duration::from_millis(rand::random_range(1..longest))).await;
+                    }
                 }
                 Ok(())
             }
-            (Err(error), What::Execute) if lane.is_none() && self.lanes > 1 => {
-                // Nothing was sent. Where no more connections are to be had, those that are there do.
-                self.lanes -= 1;
-                self.most = self.lanes;
-                tracing::warn!(%error, lanes = self.lanes, "one more connection to the target is not to be had; the task goes on without it");
-                let group = &mut self.groups[at];
-                // The oldest group may have asked for it to be undone: there is nothing to undo.
-                group.after = group.after.min(number - 1);
-                group.state = State::Waiting;
-                Ok(())
-            }
-            (Err(error), What::Execute) if error.is_conflict() => {
-                self.groups[at].lane = lane;
-                self.yield_to_the_oldest(at, error).await
-            }
-            (Err(error), _) => {
+            (Err(error), ..) => {
                 divergence::stopped(&self.context, &error);
                 Err(error)
             }
+            // What succeeded did so on a connection.
+            (Ok(()), _, None) => Ok(()),
         }
     }
 
-    /// A group met another one's locks. It is undone and executed again; if it is the oldest one, after all younger ones
-    /// were undone.
-    async fn yield_to_the_oldest(&mut self, at: usize, error: Error) -> Result<(), Error> {
-        let group = &mut self.groups[at];
-        let whole = group.batch.opens && group.batch.commit.is_some();
-        // Only a group that is here as a whole can be executed again.
-        if !whole || group.conflicts == MAX_CONFLICTS {
-            return Err(error);
-        }
-        group.conflicts += 1;
-        let conflicts = group.conflicts;
+    fn retried(&self, error: &Error, group: u64) {
         self.context.metrics.retries.increment(1);
         self.context
             .status
             .counters
             .retries
             .fetch_add(1, Ordering::Relaxed);
-        self.cautious = self.caution;
-        self.caution = (2 * self.caution).min(MAX_CAUTION);
-        tracing::debug!(place = %self.groups[at].batch.place, %error, oldest = at == 0, "a group is executed again");
-        if at > 0 {
-            self.groups[at].after = self.groups[at].number - 1;
-            self.undo(at);
-            return Ok(());
-        }
-        for younger in (1..self.groups.len()).rev() {
-            let group = &mut self.groups[younger];
-            let holds = group.lane.is_some() || group.state == State::Running;
-            if !(group.batch.opens && group.batch.commit.is_some()) && holds {
-                return Err(error);
-            }
-            group.after = group.after.max(group.number - 1);
-            match group.state {
-                State::Executed => self.undo(younger),
-                // Undone as soon as it is executed.
-                State::Running => group.after = group.number,
-                State::Waiting => {}
-            }
-        }
-        self.undo(0);
-        // Whoever else writes there gets a moment.
-        tokio::time::sleep(Duration::from_millis(rand::random_range(
-            1..20 * u64::from(conflicts),
-        )))
-        .await;
-        Ok(())
-    }
-
-    /// Rolls a group back that is to be executed again.
-    fn undo(&mut self, at: usize) {
-        let group = &mut self.groups[at];
-        group.after = group.after.min(group.number - 1);
-        let Some(mut lane) = group.lane.take() else { return };
-        group.state = State::Running;
-        let number = group.number;
-        self.busy.push(Box::pin(async move {
-            let outcome = lane.undo().await;
-            Finished {
-                lane: Some(lane),
-                group: number,
-                what: What::Undo,
-                outcome,
-                findings: Findings::default(),
-                sent: Instant::now(),
-            }
-        }));
+        tracing::debug!(group, %error, "a group is executed again");
     }
 
     /// The group is durable on the target: counts it and tells everybody.
-    fn committed(&mut self, group: &Group) {
-        self.committed = group.number;
-        if self.cautious == 0 {
-            self.caution = self.caution.saturating_sub(1).max(CAUTION);
-        }
+    fn committed(&self, group: &Group<Lane>) {
         let Some(commit) = &group.batch.commit else { return };
         let done: &Done = &commit.done;
         let (status, metrics) = (&self.context.status, &self.context.metrics);
@@ -538,49 +283,72 @@ impl Apply {
     }
 }
 
-/// Executes a batch; with its commit when it may be committed at once.
-async fn execute(opened: Result<Lane, Error>, group: u64, batch: &Batch, may_commit: bool) -> Finished {
+/// Does what is to be done on a connection, on a new one where there is none.
+async fn carry_out(order: Order<Lane>, context: Context, metadata: Metadata) -> Finished {
+    let Order {
+        group,
+        lane,
+        batch,
+        what,
+    } = order;
+    let mut finished = Finished {
+        lane: None,
+        group,
+        what: What::Execute,
+        outcome: Ok(()),
+        findings: Findings::default(),
+        sent: Instant::now(),
+    };
+    let opened = match lane {
+        Some(lane) => Ok(lane),
+        None => Lane::open(&context, metadata).await,
+    };
     let mut lane = match opened {
         Ok(lane) => lane,
         Err(error) => {
-            return Finished {
-                lane: None,
-                group,
-                what: What::Execute,
-                outcome: Err(error),
-                findings: Findings::default(),
-                sent: Instant::now(),
-            };
+            finished.outcome = Err(error);
+            return finished;
         }
     };
-    let mut findings = Findings::default();
-    let mut sent = Instant::now();
-    let (what, outcome) = match &batch.commit {
-        Some(commit) if may_commit && lane.suits_one_trip(batch) => {
-            match lane.execute_and_commit(batch, commit).await {
-                // Nothing was committed: it is as if it had been executed only.
-                Err(error) if error.is_conflict() => (What::Execute, Err(error)),
-                outcome => (What::Commit, outcome),
-            }
+    match (what, &batch.commit) {
+        (Task::Undo, _) => {
+            finished.what = What::Undo;
+            finished.outcome = lane.undo().await;
         }
-        commit => match (lane.execute(batch).await, commit) {
-            (Ok(found), commit) => {
-                findings = found;
-                sent = Instant::now();
-                match commit {
-                    Some(commit) if may_commit => (What::Commit, lane.commit(commit).await),
-                    _ => (What::Execute, Ok(())),
-                }
-            }
-            (Err(error), _) => (What::Execute, Err(error)),
+        (Task::Commit, Some(commit)) => {
+            finished.what = What::Commit;
+            finished.outcome = lane.commit(commit).await;
+        }
+        // Nobody orders the commit of what is not complete.
+        (Task::Commit, None) => {}
+        (Task::Execute { may_commit: true }, Some(commit)) => {
+            finish(&mut lane, &batch, commit, &mut finished).await;
+        }
+        (Task::Execute { .. }, _) => match lane.execute(&batch).await {
+            Ok(found) => finished.findings = found,
+            Err(error) => finished.outcome = Err(error),
         },
-    };
-    Finished {
-        lane: Some(lane),
-        group,
-        what,
-        outcome,
-        findings,
-        sent,
+    }
+    finished.lane = Some(lane);
+    finished
+}
+
+/// Executes the last or only batch of the oldest group, and commits.
+async fn finish(lane: &mut Lane, batch: &Batch, commit: &Commit, finished: &mut Finished) {
+    if lane.suits_one_trip(batch) {
+        match lane.execute_and_commit(batch, commit).await {
+            // Nothing was committed: it is as if it had been executed only.
+            Err(error) if error.is_conflict() => finished.outcome = Err(error),
+            outcome => (finished.what, finished.outcome) = (What::Commit, outcome),
+        }
+        return;
+    }
+    match lane.execute(batch).await {
+        Ok(found) => {
+            finished.findings = found;
+            finished.sent = Instant::now();
+            (finished.what, finished.outcome) = (What::Commit, lane.commit(commit).await);
+        }
+        Err(error) => finished.outcome = Err(error),
     }
 }

@@ -233,3 +233,33 @@ fn plan(
         exact: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(table_id: u64) -> TableMap {
+        TableMap {
+            table_id,
+            flags: 0,
+            database: "app".to_owned(),
+            table: format!("t{table_id}"),
+            columns: Vec::new(),
+            primary_key: None,
+        }
+    }
+
+    /// A statement may name more tables than are kept: none is forgotten before its rows, which come after all of the maps.
+    #[test]
+    fn table_maps_are_forgotten_between_transactions_only() {
+        let mut tables = Tables::default();
+        let count = u64::try_from(MAX_MAPS).expect("small") + 100;
+        tables.begin();
+        for number in 0..count {
+            tables.map(map(number), &SkipUntil::default());
+        }
+        assert!((0..count).all(|number| tables.mapped.contains_key(&number)));
+        tables.begin();
+        assert!(tables.mapped.is_empty(), "they grow with every definition change");
+    }
+}

@@ -1,0 +1,394 @@
+//! Which group is executed, committed or undone when, and on which connection. Pure: it asks nobody and waits for nothing.
+//!
+//! A group is executed as soon as no group before it that is still open has anything in common with it (A3), and committed
+//! when it is the oldest one (A2). The oldest group never waits for a younger one: where the server's locks are wider than the
+//! rows, so that it does, the younger ones are undone and executed again after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_storage::Offset;
+
+use super::conflict::History;
+use super::divergence::Findings;
+use super::lane::Batch;
+use crate::statement::RowCounts;
+
+/// How often a group that met a deadlock is executed again before the task starts over from its checkpoint.
+const MAX_CONFLICTS: u32 = 10;
+/// After one group was in the way of another, so many run one by one; each time it happens again, twice as many.
+const CAUTION: u64 = 16;
+/// But no more than these.
+const MAX_CAUTION: u64 = 4096;
+
+/// A group that is not committed yet. `L` is a connection.
+#[derive(Debug)]
+pub(super) struct Group<L> {
+    number: u64,
+    /// May be executed once this one is committed.
+    after: u64,
+    /// The newest batch of it.
+    pub(super) batch: Arc<Batch>,
+    state: State,
+    /// Its connection, while nothing runs there.
+    lane: Option<L>,
+    pub(super) began: Instant,
+    pub(super) counts: RowCounts,
+    pub(super) bytes: u64,
+    conflicts: u32,
+    /// What was found in what was executed of it.
+    pub(super) findings: Findings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A batch of it is to be executed.
+    Waiting,
+    /// Something of it is on its way.
+    Running,
+    /// What came of it is executed.
+    Executed,
+}
+
+/// What is to be done on a connection.
+#[derive(Debug)]
+pub(super) struct Order<L> {
+    pub(super) group: u64,
+    /// `None`: a new one is to be opened. Only a batch that begins a target transaction gets one.
+    pub(super) lane: Option<L>,
+    pub(super) batch: Arc<Batch>,
+    pub(super) what: Task,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Execute the batch, and commit if that may be.
+    Execute { may_commit: bool },
+    /// Commit what was executed.
+    Commit,
+    /// Roll back what was executed.
+    Undo,
+}
+
+/// What follows from meeting another group's locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Yielding {
+    /// It is executed again once the ones before it are committed.
+    ToOlder,
+    /// It is the oldest one: the younger ones are undone first. So often it has happened to it.
+    ToNobody { conflicts: u32 },
+    /// It can't be executed again from here.
+    Never,
+}
+
+/// The groups that are open, and the connections.
+#[derive(Debug)]
+pub(super) struct Schedule<L> {
+    /// Oldest first.
+    groups: VecDeque<Group<L>>,
+    /// Rollbacks that were decided.
+    undoing: Vec<Order<L>>,
+    idle: Vec<L>,
+    /// Connections, idle or not, and how many there may be.
+    lanes: usize,
+    most: usize,
+    history: History,
+    /// The last group entered, and the last one committed.
+    entered: u64,
+    committed: u64,
+    /// So many of the next groups run one by one, and how many do when it happens again.
+    cautious: u64,
+    caution: u64,
+}
+
+impl<L> Schedule<L> {
+    /// With one connection, and at most so many.
+    pub(super) fn new(lane: L, most: usize) -> Self {
+        Self {
+            groups: VecDeque::new(),
+            undoing: Vec::new(),
+            idle: vec![lane],
+            lanes: 1,
+            most,
+            history: History::default(),
+            entered: 0,
+            committed: 0,
+            cautious: 0,
+            caution: CAUTION,
+        }
+    }
+
+    /// True when everything that was entered is committed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Whether a group is open. One that is not any more was given up: its connection goes, and with it what it holds.
+    pub(super) fn contains(&self, number: u64) -> bool {
+        self.find(number).is_some()
+    }
+
+    /// How many connections there may be.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether another batch could be executed now, on at most `allowed` connections.
+    pub(super) fn wants_more(&self, allowed: usize) -> bool {
+        match self.groups.back() {
+            Some(group) if group.state == State::Waiting => false,
+            // One that goes on does so where it began.
+            Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
+            _ if self.groups.len() >= allowed => false,
+            _ => !self.idle.is_empty() || self.lanes < self.most,
+        }
+    }
+
+    /// Takes a batch over: a new group, or more of the last one.
+    pub(super) fn enter(&mut self, batch: Batch) {
+        let batch = Arc::new(batch);
+        let bytes = u64::try_from(batch.sql.len()).unwrap_or(u64::MAX);
+        if !batch.opens
+            && let Some(group) = self.groups.back_mut()
+        {
+            let after = self.history.enter(group.number, &batch.footprint, self.committed);
+            group.after = group.after.max(after);
+            group.counts.add(batch.counts);
+            group.bytes += bytes;
+            group.batch = batch;
+            group.state = State::Waiting;
+            return;
+        }
+        self.entered += 1;
+        let mut after = self.history.enter(self.entered, &batch.footprint, self.committed);
+        if self.cautious > 0 {
+            self.cautious -= 1;
+            after = self.entered - 1;
+        }
+        self.groups.push_back(Group {
+            number: self.entered,
+            after,
+            counts: batch.counts,
+            batch,
+            state: State::Waiting,
+            lane: None,
+            began: Instant::now(),
+            bytes,
+            conflicts: 0,
+            findings: Findings::default(),
+        });
+    }
+
+    /// Takes no more batches: goes on with the groups that are here as a whole, before the first that isn't. With `begun`, only with
+    /// those of which something was started. What another one began is rolled back by the server.
+    pub(super) fn end(&mut self, begun: bool) {
+        let completes =
+            |group: &&Group<L>| group.batch.commit.is_some() && !(begun && group.state == State::Waiting);
+        let kept = self.groups.iter().take_while(completes).count();
+        self.groups.truncate(kept);
+    }
+
+    /// What can be started now, the log being durable up to there; to be asked until there is nothing more.
+    pub(super) fn next(&mut self, durable: Offset) -> Option<Order<L>> {
+        let next = self
+            .undoing
+            .pop()
+            .or_else(|| (0..self.groups.len()).find_map(|at| self.next_of(at, durable)));
+        if next.is_none() && self.starves() {
+            // Younger groups have all connections, and none of them ends before the oldest one.
+            let younger = (1..self.groups.len()).rev();
+            if let Some(at) =
+                { younger }.find(|at| self.groups[*at].is_whole() && self.groups[*at].lane.is_some())
+            {
+                self.undo(at);
+                return self.undoing.pop();
+            }
+        }
+        next
+    }
+
+    /// True when the oldest group waits for a connection, and nothing under way will leave one.
+    fn starves(&self) -> bool {
+        let waits = self.groups.front().is_some_and(|group| {
+            group.state == State::Waiting && group.lane.is_none() && group.after <= self.committed
+        });
+        waits && self.groups.iter().all(|group| group.state != State::Running)
+    }
+
+    fn next_of(&mut self, at: usize, durable: Offset) -> Option<Order<L>> {
+        let group = self.groups.get_mut(at)?;
+        let batch = &group.batch;
+        let may_commit = at == 0
+            && batch
+                .commit
+                .as_ref()
+                .is_some_and(|commit| commit.done.durable.is_none_or(|wanted| wanted <= durable));
+        let (lane, what) = match group.state {
+            State::Waiting if group.after <= self.committed => {
+                let lane = match group.lane.take() {
+                    Some(lane) => Some(lane),
+                    // The rest of a group is part of the target transaction that it began, or of none.
+                    None if !batch.opens => return None,
+                    None => match self.idle.pop() {
+                        Some(lane) => Some(lane),
+                        None if self.lanes < self.most => {
+                            self.lanes += 1;
+                            None
+                        }
+                        None => return None,
+                    },
+                };
+                (lane, Task::Execute { may_commit })
+            }
+            State::Executed if may_commit => (Some(group.lane.take()?), Task::Commit),
+            _ => return None,
+        };
+        group.state = State::Running;
+        Some(Order {
+            group: group.number,
+            lane,
+            batch: Arc::clone(&group.batch),
+            what,
+        })
+    }
+
+    /// True when the oldest group is executed and what it holds is not durable in the log yet.
+    pub(super) fn waits_for_the_log(&self) -> bool {
+        self.groups.front().is_some_and(|group| {
+            group.state == State::Executed
+                && group
+                    .batch
+                    .commit
+                    .as_ref()
+                    .is_some_and(|commit| commit.done.durable.is_some())
+        })
+    }
+
+    /// A batch was executed.
+    pub(super) fn executed(&mut self, number: u64, lane: L, findings: Findings) {
+        let Some(at) = self.find(number) else { return };
+        let group = &mut self.groups[at];
+        group.state = State::Executed;
+        group.lane = Some(lane);
+        group.findings.extend(findings);
+        if group.after >= number {
+            self.undo(at);
+        }
+    }
+
+    /// A group was committed. It is the oldest one.
+    pub(super) fn committed(&mut self, number: u64, lane: L, findings: Findings) -> Option<Group<L>> {
+        let at = self.find(number)?;
+        self.idle.push(lane);
+        let mut group = self.groups.remove(at)?;
+        group.findings.extend(findings);
+        self.committed = number;
+        if self.cautious == 0 {
+            self.caution = self.caution.saturating_sub(1).max(CAUTION);
+        }
+        Some(group)
+    }
+
+    /// A group was rolled back: nothing of it is left, any connection will do.
+    pub(super) fn undone(&mut self, number: u64, lane: L) {
+        let Some(at) = self.find(number) else { return };
+        self.idle.push(lane);
+        let group = &mut self.groups[at];
+        group.findings = Findings::default();
+        group.wait_again();
+    }
+
+    /// No connection could be opened for a group. Where there are others, they do. False where there are none, or none that the group
+    /// could ever get.
+    pub(super) fn not_opened(&mut self, number: u64) -> bool {
+        let Some(at) = self.find(number) else { return true };
+        let taken = self.groups.iter().skip(1).any(Group::is_stuck);
+        if self.lanes <= 1 || at == 0 && taken {
+            return false;
+        }
+        self.lanes -= 1;
+        self.most = self.lanes;
+        self.groups[at].wait_again();
+        true
+    }
+
+    /// A group met another one's locks and executed nothing of its batch. It is undone and executed again; if it is the oldest one,
+    /// after all younger ones were undone.
+    pub(super) fn met_locks(&mut self, number: u64, lane: L) -> Yielding {
+        let Some(at) = self.find(number) else {
+            return Yielding::ToOlder;
+        };
+        let group = &mut self.groups[at];
+        group.lane = Some(lane);
+        // Only a group that is here as a whole can be executed again.
+        if !group.is_whole() || group.conflicts == MAX_CONFLICTS {
+            return Yielding::Never;
+        }
+        group.conflicts += 1;
+        let conflicts = group.conflicts;
+        self.cautious = self.caution;
+        self.caution = (2 * self.caution).min(MAX_CAUTION);
+        if at > 0 {
+            group.after = number - 1;
+            self.undo(at);
+            return Yielding::ToOlder;
+        }
+        if self.groups.iter().skip(1).any(Group::is_stuck) {
+            return Yielding::Never;
+        }
+        for younger in (1..self.groups.len()).rev() {
+            let group = &mut self.groups[younger];
+            group.after = group.after.max(group.number - 1);
+            match group.state {
+                State::Executed => self.undo(younger),
+                // Undone as soon as it is executed.
+                State::Running => group.after = group.number,
+                State::Waiting => {}
+            }
+        }
+        self.undo(0);
+        Yielding::ToNobody { conflicts }
+    }
+
+    /// Rolls a group back that is to be executed again.
+    fn undo(&mut self, at: usize) {
+        let group = &mut self.groups[at];
+        group.after = group.after.min(group.number - 1);
+        let Some(lane) = group.lane.take() else { return };
+        group.state = State::Running;
+        self.undoing.push(Order {
+            group: group.number,
+            lane: Some(lane),
+            batch: Arc::clone(&group.batch),
+            what: Task::Undo,
+        });
+    }
+
+    fn find(&self, number: u64) -> Option<usize> {
+        self.groups.iter().position(|group| group.number == number)
+    }
+}
+
+impl<L> Group<L> {
+    /// True when all of it is here and it can be executed from its beginning.
+    fn is_whole(&self) -> bool {
+        self.batch.opens && self.batch.commit.is_some()
+    }
+
+    /// True when it holds a connection, and its locks, until it is committed: it can't be undone and executed again.
+    fn is_stuck(&self) -> bool {
+        !self.is_whole() && (self.lane.is_some() || self.state == State::Running)
+    }
+
+    /// Nothing of it is executed.
+    fn wait_again(&mut self) {
+        // The oldest group may have asked for it to be undone once more meanwhile: that is done with.
+        self.after = self.after.min(self.number - 1);
+        self.state = State::Waiting;
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule/tests.rs"]
+mod tests;

@@ -1,0 +1,371 @@
+//! Whole histories against a target in the small: connections that hold locks until they commit or roll back, locks wider than
+//! what groups are known to touch, connections that can't be had, answers in any order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::super::conflict::Footprint;
+use super::super::lane::{Careful, Commit, Done};
+use super::*;
+use crate::config::OnDivergence;
+use crate::error::Place;
+use crate::status::Applied;
+
+/// A group to come: the unique values and the other locks of each of its batches.
+#[derive(Debug, Clone)]
+struct Planned {
+    batches: Vec<(BTreeSet<u64>, BTreeSet<u64>)>,
+    /// Its commit waits for the log.
+    waits: bool,
+}
+
+impl Planned {
+    fn values(&self) -> BTreeSet<u64> {
+        self.batches
+            .iter()
+            .flat_map(|(values, _)| values.clone())
+            .collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.batches.len() == 1
+    }
+
+    fn batch(&self, number: u64, part: usize) -> Batch {
+        let mut footprint = Footprint::default();
+        for value in &self.batches[part].0 {
+            footprint.value(1, *value);
+        }
+        let commit = (part + 1 == self.batches.len()).then(|| Commit {
+            checkpoint: Vec::new(),
+            done: Done {
+                applied: Applied::default(),
+                durable: self.waits.then_some(Offset(number)),
+                commit_micros: 0,
+                transactions: 1,
+            },
+        });
+        Batch {
+            sql: Vec::new(),
+            expects: Vec::new(),
+            careful: Careful {
+                singles: Vec::new(),
+                policy: OnDivergence::Stop,
+            },
+            through: Offset(number),
+            counts: RowCounts::default(),
+            footprint,
+            opens: part == 0,
+            // By this the test knows which it is.
+            place: Place::new(Offset(number * 10 + u64::try_from(part).expect("few")), None),
+            commit,
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Lane(u32);
+
+/// What a connection's open transaction holds.
+#[derive(Debug, Default)]
+struct Held {
+    locks: BTreeSet<u64>,
+    /// The batches executed in it.
+    batches: Vec<u64>,
+}
+
+/// How a history ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    AllCommitted,
+    /// The task starts over from its checkpoint.
+    StartsOver,
+}
+
+struct Model {
+    groups: Vec<Planned>,
+    schedule: Schedule<Lane>,
+    most: usize,
+    lanes: BTreeMap<Lane, Held>,
+    next_lane: u32,
+    flying: Vec<Order<Lane>>,
+    durable: Offset,
+    /// The next batch to hand over: group and part.
+    coming: VecDeque<(u64, usize)>,
+    committed: Vec<u64>,
+    conflicts: BTreeMap<u64, u32>,
+    /// So many connections can't be opened.
+    unreachable: usize,
+    choices: VecDeque<Index>,
+}
+
+impl Model {
+    fn new(groups: Vec<Planned>, most: usize, unreachable: usize, choices: Vec<Index>) -> Self {
+        let first = Lane(0);
+        let coming = groups.iter().zip(1..).flat_map(|(group, number)| {
+            let parts = 0..group.batches.len();
+            parts.map(move |part| (number, part)).collect::<Vec<_>>()
+        });
+        Self {
+            coming: coming.collect(),
+            groups,
+            schedule: Schedule::new(first, most),
+            most,
+            lanes: BTreeMap::from([(first, Held::default())]),
+            next_lane: 1,
+            flying: Vec::new(),
+            durable: Offset::ZERO,
+            committed: Vec::new(),
+            conflicts: BTreeMap::new(),
+            unreachable,
+            choices: choices.into(),
+        }
+    }
+
+    /// The next of the random choices, over and over.
+    fn choose(&mut self, among: usize) -> usize {
+        let choice = self.choices.pop_front().expect("some");
+        self.choices.push_back(choice);
+        choice.index(among)
+    }
+
+    fn group(&self, number: u64) -> &Planned {
+        &self.groups[usize::try_from(number).expect("small") - 1]
+    }
+
+    fn run(&mut self) -> Ended {
+        for _ in 0..20_000 {
+            while let Some(order) = self.schedule.next(self.durable) {
+                self.begin(&order);
+                self.flying.push(order);
+            }
+            if self.schedule.is_empty() && self.coming.is_empty() {
+                return Ended::AllCommitted;
+            }
+            let feeds = !self.coming.is_empty() && self.schedule.wants_more(self.most);
+            let idle = self.flying.is_empty();
+            match self.choose(4) {
+                0 if feeds => self.feed(),
+                1 if self.durable.0 < 1000 => self.durable = Offset(self.durable.0 + 1),
+                _ if !idle => {
+                    if let Some(ended) = self.land() {
+                        return ended;
+                    }
+                }
+                _ if feeds => self.feed(),
+                _ if self.schedule.waits_for_the_log() => self.durable = Offset(1000),
+                _ => panic!("it stands still: {:?}", self.schedule),
+            }
+        }
+        panic!("it comes to no end: {:?}", self.schedule);
+    }
+
+    fn feed(&mut self) {
+        if let Some((number, part)) = self.coming.pop_front() {
+            self.schedule.enter(self.group(number).batch(number, part));
+        }
+    }
+
+    /// What must hold when something is started.
+    fn begin(&self, order: &Order<Lane>) {
+        let number = order.group;
+        if let Task::Execute { .. } = order.what {
+            let values = self.group(number).values();
+            for other in 1..number {
+                let disjoint = self.group(other).values().is_disjoint(&values);
+                // Values that come with a later batch are known from then on only.
+                let known = self.group(other).is_whole() && self.group(number).is_whole();
+                assert!(
+                    disjoint || !known || self.committed.contains(&other),
+                    "A3: {number} runs beside {other}"
+                );
+            }
+            assert!(
+                order.lane.is_some() || order.batch.opens,
+                "the rest of {number} on another connection"
+            );
+        }
+    }
+
+    /// Something of what is under way comes back; how the history ended, if it did.
+    fn land(&mut self) -> Option<Ended> {
+        let at = self.choose(self.flying.len());
+        let at = (0..self.flying.len())
+            .map(|n| (at + n) % self.flying.len())
+            .find(|at| self.blocker(&self.flying[*at]).is_none())
+            // All wait for each other's locks: one gives up.
+            .unwrap_or(at);
+        let order = self.flying.swap_remove(at);
+        let number = order.group;
+        let opens = self.unreachable == 0 || self.choose(2) == 0;
+        let lane = match (order.lane, opens) {
+            (Some(lane), _) => lane,
+            (None, true) => {
+                let lane = Lane(self.next_lane);
+                self.next_lane += 1;
+                self.lanes.insert(lane, Held::default());
+                assert!(self.lanes.len() <= self.most, "too many connections");
+                lane
+            }
+            (None, false) => {
+                self.unreachable -= 1;
+                if !self.schedule.not_opened(number) {
+                    let parts = self.groups.iter().any(|group| !group.is_whole());
+                    assert!(parts, "there are others");
+                    return Some(Ended::StartsOver);
+                }
+                self.most = self.schedule.most();
+                return None;
+            }
+        };
+        let blocked = self.blocker_on(lane, &order).is_some();
+        let held = self.lanes.entry(lane).or_default();
+        match order.what {
+            Task::Undo => {
+                *held = Held::default();
+                self.schedule.undone(number, lane);
+            }
+            Task::Commit => self.commit(number, lane),
+            Task::Execute { .. } if blocked => return self.conflict(number, lane),
+            Task::Execute { may_commit } => {
+                let part = usize::try_from(order.batch.place.offset % 10).expect("small");
+                held.batches.push(order.batch.place.offset);
+                let (values, wide) = self.group(number).batches[part].clone();
+                let held = self.lanes.entry(lane).or_default();
+                held.locks.extend(values.into_iter().chain(wide));
+                if may_commit && order.batch.commit.is_some() {
+                    self.commit(number, lane);
+                } else {
+                    self.schedule.executed(number, lane, Findings::default());
+                }
+            }
+        }
+        None
+    }
+
+    fn commit(&mut self, number: u64, lane: Lane) {
+        let held = std::mem::take(self.lanes.entry(lane).or_default());
+        let parts = 0..self.group(number).batches.len();
+        let all: Vec<u64> = parts
+            .map(|part| number * 10 + u64::try_from(part).expect("few"))
+            .collect();
+        assert_eq!(held.batches, all, "A1: a transaction is not what was committed");
+        self.committed.push(number);
+        assert_eq!(
+            self.committed.last(),
+            Some(&u64::try_from(self.committed.len()).expect("few")),
+            "A2"
+        );
+        assert!(
+            !self.group(number).waits || self.durable.0 >= number,
+            "before the log has it"
+        );
+        let group = self.schedule.committed(number, lane, Findings::default());
+        assert!(group.is_some());
+    }
+
+    fn conflict(&mut self, number: u64, lane: Lane) -> Option<Ended> {
+        // A deadlock has rolled everything back, a lock wait only the statement.
+        if self.choose(2) == 0 {
+            *self.lanes.entry(lane).or_default() = Held::default();
+        }
+        let count = self.conflicts.entry(number).or_default();
+        *count += 1;
+        let tried = *count > MAX_CONFLICTS;
+        match self.schedule.met_locks(number, lane) {
+            Yielding::Never => {
+                let parts = self.groups.iter().any(|group| !group.is_whole());
+                assert!(tried || parts, "a whole group can be executed again");
+                Some(Ended::StartsOver)
+            }
+            Yielding::ToNobody { conflicts } => {
+                assert_eq!(
+                    u64::try_from(self.committed.len() + 1),
+                    Ok(number),
+                    "{conflicts}: not the oldest"
+                );
+                None
+            }
+            Yielding::ToOlder => None,
+        }
+    }
+
+    /// Another connection that holds what an order needs.
+    fn blocker(&self, order: &Order<Lane>) -> Option<Lane> {
+        // A new connection holds nothing.
+        self.blocker_on(order.lane.unwrap_or(Lane(u32::MAX)), order)
+    }
+
+    fn blocker_on(&self, lane: Lane, order: &Order<Lane>) -> Option<Lane> {
+        let Task::Execute { .. } = order.what else {
+            return None;
+        };
+        let part = usize::try_from(order.batch.place.offset % 10).expect("small");
+        let (values, wide) = &self.group(order.group).batches[part];
+        let mut others = self.lanes.iter().filter(|(other, _)| **other != lane);
+        others
+            .find(|(_, held)| !held.locks.is_disjoint(values) || !held.locks.is_disjoint(wide))
+            .map(|(other, _)| *other)
+    }
+}
+
+fn planned(parts: usize) -> impl Strategy<Value = Planned> {
+    // Locks from 100 on are those that nobody knows of.
+    let values = prop::collection::btree_set(0..12_u64, 0..3);
+    let wide = prop::collection::btree_set(100..104_u64, 0..2);
+    let batches = prop::collection::vec((values, wide), 1..=parts);
+    (batches, any::<bool>()).prop_map(|(batches, waits)| Planned { batches, waits })
+}
+
+fn choices() -> impl Strategy<Value = Vec<Index>> {
+    prop::collection::vec(any::<Index>(), 20..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A1, A2, A3: whatever the order of answers, all is committed in order, each group as one whole; and nothing stands still.
+    #[test]
+    fn whole_groups_are_all_committed_in_order(
+        groups in prop::collection::vec(planned(1), 1..30), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
+    ) {
+        // One connection is there.
+        let unreachable = unreachable.min(most - 1);
+        let mut model = Model::new(groups, most, unreachable, choices);
+        if model.run() == Ended::AllCommitted {
+            prop_assert_eq!(model.committed.len(), model.groups.len());
+        }
+    }
+
+    /// The same where groups come in parts: one that can't be executed again may make the task start over, but not wait for ever.
+    #[test]
+    fn groups_in_parts_are_committed_or_the_task_starts_over(
+        groups in prop::collection::vec(planned(3), 1..20), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
+    ) {
+        let unreachable = unreachable.min(most - 1);
+        let mut model = Model::new(groups, most, unreachable, choices);
+        if model.run() == Ended::AllCommitted {
+            prop_assert_eq!(model.committed.len(), model.groups.len());
+        }
+    }
+}
+
+/// What wide locks cost is bounded: groups that touch nothing in common are committed without starting over, each time.
+#[test]
+fn the_oldest_group_gets_its_locks() {
+    let group = |value| Planned {
+        batches: vec![(BTreeSet::from([value]), BTreeSet::from([100]))],
+        waits: false,
+    };
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    runner
+        .run(&choices(), |choices| {
+            let mut model = Model::new((0..40).map(group).collect(), 4, 0, choices);
+            prop_assert_eq!(model.run(), Ended::AllCommitted);
+            Ok(())
+        })
+        .expect("all are committed");
+}
