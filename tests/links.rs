@@ -4,19 +4,16 @@ mod played;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, OptsBuilder, SslOpts};
 use outrigger::demo::server::{Installation, Server};
 use outrigger_protocol::endpoint::{Address, Endpoint, Identity, Secret, TlsMode};
-use outrigger_proxy::{Config, ListenAddress, Metrics, Proxy, SslMode, TlsConfig};
+use outrigger_proxy::{Config, Proxy, SslMode, TlsConfig};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
+use crate::support::front::Front;
 use crate::support::{PATIENCE, Plan, Rig, connect, run};
 
 /// How somebody is connected.
@@ -128,32 +125,11 @@ impl Source {
     }
 
     async fn proxy(&self, name: &str, upstream: Endpoint, tls: TlsConfig) -> Running {
-        let socket = self.folder.path().join(name);
         let config = Config {
-            listen: vec![
-                "127.0.0.1:0".parse().unwrap(),
-                ListenAddress::Unix(socket.clone()).into(),
-            ],
             tls,
             ..Config::default()
         };
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let metrics = metrics::with_local_recorder(&recorder, Metrics::new);
-        let proxy = Proxy::bind(config, upstream)
-            .await
-            .unwrap()
-            .counting_with(Arc::new(metrics));
-        let ListenAddress::Tcp(address) = proxy.local_addresses()[0].clone() else {
-            panic!("no port");
-        };
-        let cancel = CancellationToken::new();
-        Running {
-            port: address.port(),
-            socket,
-            task: tokio::spawn(proxy.run(cancel.clone())),
-            cancel,
-            metrics: recorder.handle(),
-        }
+        Running(Front::start(self.folder.path().join(name), upstream, config).await)
     }
 
     /// What the `mysql` command says when it logs in over `link`.
@@ -187,17 +163,11 @@ impl Source {
     }
 }
 
-struct Running {
-    port: u16,
-    socket: PathBuf,
-    cancel: CancellationToken,
-    task: JoinHandle<Result<(), outrigger_proxy::Error>>,
-    metrics: PrometheusHandle,
-}
+struct Running(Front);
 
 impl Running {
     fn at(&self) -> (u16, &Path) {
-        (self.port, &self.socket)
+        (self.0.port, &self.0.socket)
     }
 
     /// How the driver connects over `link`.
@@ -209,8 +179,8 @@ impl Running {
             .max_allowed_packet(Some(1 << 24))
             .wait_timeout(Some(60));
         let opts = match link {
-            Link::Socket => opts.socket(self.socket.to_str()),
-            Link::Plain | Link::Tls => opts.ip_or_hostname("127.0.0.1").tcp_port(self.port),
+            Link::Socket => opts.socket(self.0.socket.to_str()),
+            Link::Plain | Link::Tls => opts.ip_or_hostname("127.0.0.1").tcp_port(self.0.port),
         };
         match link {
             Link::Tls => opts.ssl_opts(Some(SslOpts::default().with_danger_accept_invalid_certs(true))),
@@ -227,15 +197,14 @@ impl Running {
     async fn counts(&self, outcome: &str, times: u8) {
         let line = format!("outrigger_proxy_certificate_reloads_total{{outcome=\"{outcome}\"}} {times}");
         let until = Instant::now() + PATIENCE;
-        while !self.metrics.render().contains(&line) {
-            assert!(Instant::now() < until, "never {line}: {}", self.metrics.render());
+        while !self.0.counted().contains(&line) {
+            assert!(Instant::now() < until, "never {line}: {}", self.0.counted());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     async fn stop(self) {
-        self.cancel.cancel();
-        self.task.await.unwrap().unwrap();
+        self.0.stop().await;
     }
 }
 

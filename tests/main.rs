@@ -11,6 +11,7 @@ mod clock;
 mod crash;
 mod disk;
 mod divergence;
+mod fidelity;
 mod guard;
 mod insight;
 mod large;

@@ -30,7 +30,7 @@ pub(crate) struct Packet<'a> {
 /// What a client's payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FromClient {
-    /// A command; `None` for a byte that MySQL has no command for.
+    /// A command; `None` for a byte that MySQL has no command for, and for no byte at all.
     Command(Option<CommandByte>),
     /// Part of an exchange that the server began: a local file.
     Answer,
@@ -163,13 +163,13 @@ impl Phase {
             }
             return FromClient::Answer;
         }
-        match packet.head.first() {
-            Some(byte) if packet.seq == 0 => FromClient::Command(CommandByte::from_byte(*byte)),
-            _ => {
-                self.lost = Some(Lost::Unknown);
-                FromClient::Unknown
-            }
+        if packet.seq != 0 {
+            // The server answers with an error and closes.
+            self.lost = Some(Lost::Unknown);
+            return FromClient::Unknown;
         }
+        let byte = packet.head.first();
+        FromClient::Command(byte.and_then(|byte| CommandByte::from_byte(*byte)))
     }
 
     /// The session began anew, in this status.
@@ -195,12 +195,12 @@ impl Phase {
                 self.lose(Lost::Replication);
                 return false;
             }
-            Some(CommandByte::ChangeUser | CommandByte::Clone | CommandByte::SubscribeGroupReplication)
-            | None => {
+            Some(CommandByte::ChangeUser | CommandByte::Clone | CommandByte::SubscribeGroupReplication) => {
                 self.lose(Lost::Unknown);
                 return false;
             }
-            Some(_) => Reply::Outcome,
+            // What the server does not know it answers with an error.
+            Some(_) | None => Reply::Outcome,
         };
         self.outstanding.push_back(Outstanding::Reply(reply));
         true

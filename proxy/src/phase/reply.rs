@@ -52,6 +52,8 @@ pub(super) enum Then {
     Rows,
     /// Definitions of this many result columns, after those of the parameters.
     Columns(u16),
+    /// The EOF packet after definitions of result columns that are left out.
+    ColumnsEnd,
     /// Nothing.
     End,
 }
@@ -107,7 +109,7 @@ impl Reply {
                     *status = eof.status;
                     after_definitions(then, eof.status)
                 }),
-            Self::Rows { more } => Some(row_or_end(first, packet, capabilities, more)),
+            Self::Rows { more } => Some(row_or_end(first, packet, capabilities, more, *status)),
         };
         match next {
             Some(Step::Go(reply)) => {
@@ -179,13 +181,15 @@ fn begin_result(first: u8, packet: Packet<'_>, capabilities: Capabilities, file:
             let left = cursor.lenenc().ok()?;
             let defined =
                 !capabilities.contains(Capabilities::OPTIONAL_RESULTSET_METADATA) || cursor.u8().ok()? != 0;
-            Some(Step::Go(match defined {
-                true => Reply::Definitions {
-                    left,
-                    then: Then::Rows,
+            let then = Then::Rows;
+            Some(Step::Go(
+                match (defined, capabilities.contains(Capabilities::DEPRECATE_EOF)) {
+                    (true, _) => Reply::Definitions { left, then },
+                    (false, true) => Reply::Rows { more: true },
+                    // The EOF packet after the definitions comes without them.
+                    (false, false) => Reply::DefinitionsEnd { then },
                 },
-                false => Reply::Rows { more: true },
-            }))
+            ))
         }
     }
 }
@@ -198,7 +202,13 @@ fn begin_prepared(first: u8, packet: Packet<'_>, capabilities: Capabilities) -> 
     let parameters = cursor.u16().ok()?;
     cursor.skip(3).ok()?;
     if capabilities.contains(Capabilities::OPTIONAL_RESULTSET_METADATA) && cursor.u8().ok()? == 0 {
-        return Some(Step::End(None));
+        let then = match (columns, parameters) {
+            _ if capabilities.contains(Capabilities::DEPRECATE_EOF) => return Some(Step::End(None)),
+            (0, 0) => return Some(Step::End(None)),
+            (0, _) | (_, 0) => Then::End,
+            _ => Then::ColumnsEnd,
+        };
+        return Some(Step::Go(Reply::DefinitionsEnd { then }));
     }
     Some(match parameters {
         0 => after_definitions(Then::Columns(columns), StatusFlags::empty()),
@@ -215,6 +225,7 @@ fn after_definitions(then: Then, status: StatusFlags) -> Step {
         Then::Rows if status.contains(StatusFlags::CURSOR_EXISTS) => Step::End(None),
         Then::Rows => Step::Go(Reply::Rows { more: true }),
         Then::Columns(0) | Then::End => Step::End(None),
+        Then::ColumnsEnd => Step::Go(Reply::DefinitionsEnd { then: Then::End }),
         Then::Columns(left) => Step::Go(Reply::Definitions {
             left: u64::from(left),
             then: Then::End,
@@ -222,14 +233,26 @@ fn after_definitions(then: Then, status: StatusFlags) -> Step {
     }
 }
 
-fn row_or_end(first: u8, packet: Packet<'_>, capabilities: Capabilities, more: bool) -> Step {
+/// `told` is the status that stood before the rows.
+fn row_or_end(
+    first: u8,
+    packet: Packet<'_>,
+    capabilities: Capabilities,
+    more: bool,
+    told: StatusFlags,
+) -> Step {
+    let deprecated = capabilities.contains(Capabilities::DEPRECATE_EOF);
     // A row may begin with 0xfe too, the head of a length of eight bytes: such a row fills its first packet.
-    let ends = if capabilities.contains(Capabilities::DEPRECATE_EOF) {
+    let ends = if deprecated {
         first == EOF && packet.size < MAX_PAYLOAD
     } else {
         EofPacket::is_eof(first, packet.size)
     };
     match ends.then(|| eof_status(packet, capabilities)).flatten() {
+        // The EOF packet behind OUT parameters does not say that an OK packet follows; the one before them does.
+        Some(status) if more && !deprecated && told.contains(StatusFlags::PS_OUT_PARAMS) => {
+            Step::Next(status)
+        }
         Some(status) => end_of_result(status, more),
         None => Step::Go(Reply::Rows { more }),
     }

@@ -278,6 +278,57 @@ fn refusals_wait_their_turn() {
 }
 
 #[test]
+fn commands_that_the_server_does_not_know_are_answered_with_an_error() {
+    for unknown in [&[0xfa, 1][..], b""] {
+        let mut talk = Talk::new(NEW);
+        assert_eq!(talk.client(0, unknown), FromClient::Command(None));
+        talk.answer(&[err()]);
+        assert!(talk.quiet());
+    }
+}
+
+#[test]
+fn out_parameters_are_followed_by_an_ok_packet_whatever_their_end_says() {
+    let out = MORE | StatusFlags::PS_OUT_PARAMS;
+    let mut talk = Talk::new(OLD);
+    talk.ask(CommandByte::StmtExecute);
+    talk.answer(&[vec![1], definition(), eof(out), row(), eof(IDLE), ok(IDLE)]);
+    assert!(talk.quiet());
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::StmtExecute);
+    talk.answer(&[vec![1], definition(), row(), ok_end(out), ok(IDLE)]);
+    assert!(talk.quiet());
+}
+
+#[test]
+fn definitions_that_are_left_out_still_have_their_eof_packets() {
+    let agreed = OLD | Capabilities::OPTIONAL_RESULTSET_METADATA;
+    let mut talk = Talk::new(agreed);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[
+        vec![1, 0],
+        eof(MORE),
+        row(),
+        eof(MORE),
+        vec![1, 0],
+        eof(IDLE),
+        eof(IDLE),
+    ]);
+    assert!(talk.quiet());
+    let prepared = |columns, parameters| vec![0, 1, 0, 0, 0, columns, 0, parameters, 0, 0, 0, 0, 0];
+    for (columns, parameters, ends) in [(0, 0, 0), (2, 0, 1), (0, 2, 1), (2, 2, 2)] {
+        let mut talk = Talk::new(agreed);
+        talk.ask(CommandByte::StmtPrepare);
+        talk.answer(&[vec![prepared(columns, parameters)], vec![eof(IDLE); ends]].concat());
+        assert!(talk.quiet());
+        let mut talk = Talk::new(agreed | NEW);
+        talk.ask(CommandByte::StmtPrepare);
+        talk.answer(&[prepared(columns, parameters)]);
+        assert!(talk.quiet());
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_let_go() {
     let mut talk = Talk::new(NEW);
     talk.ask(CommandByte::BinlogDumpGtid);
@@ -287,8 +338,10 @@ fn what_is_not_understood_is_let_go() {
         assert_eq!(talk.client(3, confusing), FromClient::Unknown);
         assert!(talk.0.is_lost() && !talk.quiet());
     }
+    // Somebody was asked and doesn't answer as servers do.
     let mut talk = Talk::new(NEW);
     assert_eq!(talk.client(0, &[0xfa]), FromClient::Command(None));
+    talk.server(&row());
     assert!(talk.0.is_lost());
     let mut talk = Talk::new(NEW);
     talk.server(&row());
