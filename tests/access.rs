@@ -1,6 +1,7 @@
 //! Who may connect to the proxy: what a client that may not is told, and that others don't feel it.
 
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{PATIENCE, Plan, Rig};
 
@@ -24,6 +25,26 @@ fn from(rig: &Rig, address: &str, user: &str) -> String {
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// A load balancer before the proxy that names 203.0.113.7 as its client; its port.
+async fn balancer(proxy: u16) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", proxy))
+                    .await
+                    .unwrap();
+                let header = b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 3307\r\n";
+                server.write_all(header).await.unwrap();
+                // Ends when either side does.
+                drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    port
 }
 
 async fn session(rig: &Rig) -> Conn {
@@ -110,4 +131,45 @@ async fn lists_and_limits_refuse_with_mysqls_errors() {
         1,
         "one line for both:\n{log}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancers_client_is_who_connects() {
+    let mut rig = Rig::new(&Plan {
+        proxy: "allow = [\"203.0.113.0/24\"]\nproxy_protocol = [\"127.0.0.1\"]",
+        ..Plan::default()
+    })
+    .await;
+    rig.start();
+    let port = balancer(rig.proxy).await.to_string();
+    let output = rig
+        .mysql(&[
+            "-h127.0.0.1",
+            "-P",
+            &port,
+            "-uapp",
+            "-papp",
+            "--get-server-public-key",
+            "-N",
+            "-e",
+        ])
+        .arg("SELECT 'let in'; SELECT SLEEP(600)")
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let mut client = output.unwrap();
+    let until = std::time::Instant::now() + PATIENCE;
+    loop {
+        let sessions = rig.sidecar.get("/api/v1/sessions").unwrap();
+        if sessions.contains("203.0.113.7:4000") && sessions.contains("app") {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{sessions}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
+    // Who is not on the list is still refused, and whoever is trusted must say for whom it comes.
+    assert!(from(&rig, "127.0.0.2", "app").contains("ERROR 1130"));
+    let said = from(&rig, "127.0.0.1", "app");
+    assert!(said.contains("PROXY protocol header"), "{said}");
 }

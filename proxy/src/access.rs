@@ -1,5 +1,6 @@
 //! Who may connect, from where and how many at a time, and what those are told that may not.
 
+pub(crate) mod header;
 mod network;
 mod seats;
 mod throttle;
@@ -26,6 +27,8 @@ pub(crate) fn admits(allow: &[Network], deny: &[Network], address: IpAddr) -> bo
 /// Why a connection is refused by the proxy itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// It comes from an address that is to say for whom, and does not.
+    NoHeader(&'static str),
     /// The access lists are against this address.
     Address(IpAddr),
     /// All places are taken.
@@ -38,11 +41,12 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// What to call it in metrics and the log, in the order of [`Refusal::index`].
-    pub(crate) const NAMES: [&'static str; 4] = [
+    pub(crate) const NAMES: [&'static str; 5] = [
         "address",
         "max_connections",
         "max_connections_per_address",
         "max_connections_per_user",
+        "proxy_protocol",
     ];
 
     /// Its place in [`Refusal::NAMES`].
@@ -52,6 +56,7 @@ impl Refusal {
             Self::Full => 1,
             Self::FullForAddress(_) => 2,
             Self::FullForUser(_) => 3,
+            Self::NoHeader(_) => 4,
         }
     }
 
@@ -63,6 +68,13 @@ impl Refusal {
     /// What the client is told: MySQL's own errors, a limit by address aside, which MySQL does not have.
     pub(crate) fn error(&self) -> ErrPacket<'static> {
         let (code, state, message) = match self {
+            Self::NoHeader(what) => (
+                1043,
+                "08S01",
+                Cow::Owned(format!(
+                    "Bad handshake: {what}; connections from this address must begin with a PROXY protocol header"
+                )),
+            ),
             Self::Address(address) => (
                 1130,
                 "HY000",

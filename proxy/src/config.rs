@@ -26,6 +26,9 @@ pub struct Config {
     pub allow: Vec<Network>,
     /// Addresses that may not connect over TCP, whatever `allow` says, unless an entry of `listen` has a list of its own. Default none.
     pub deny: Vec<Network>,
+    /// Addresses of load balancers, each of whose connections over TCP must begin with a PROXY protocol header; the client that it names
+    /// is then the one that lists, limits and logs know. Holds likewise. Default none.
+    pub proxy_protocol: Vec<Network>,
     /// The most connections at a time; one more is answered with MySQL's error 1040. Default 1000, 1 to 1,000,000.
     pub max_connections: usize,
     /// The most connections from one IP address at a time; one more is answered likewise. Default 0: no limit.
@@ -104,6 +107,7 @@ impl Default for Config {
             listen: vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 3307))).into()],
             allow: Vec::new(),
             deny: Vec::new(),
+            proxy_protocol: Vec::new(),
             max_connections: 1000,
             max_connections_per_address: 0,
             max_connections_per_user: 0,
@@ -135,6 +139,12 @@ impl Config {
             return self.tls.validate();
         };
         Err(Error::Config(fault))
+    }
+
+    /// True when a connection from `address` at this entry of `listen` begins with a PROXY protocol header.
+    pub(crate) fn expects_header(&self, listen: &Listen, address: IpAddr) -> bool {
+        let trusted = listen.proxy_protocol.as_ref().unwrap_or(&self.proxy_protocol);
+        trusted.iter().any(|network| network.contains(address))
     }
 
     /// True when `address` may connect at this entry of `listen`.

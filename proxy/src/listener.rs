@@ -10,11 +10,14 @@ use std::time::Duration;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::packet::put;
 use outrigger_tls::rsa::KeyPair;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
+use crate::access::header::{self, Header};
 use crate::access::{Refusal, Refusals, Seat};
 use crate::certificate::Certificate;
 use crate::config::{Config, Listen, ListenAddress};
@@ -28,6 +31,9 @@ use crate::upstream::Upstream;
 
 /// How long accepting pauses after the system refused (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a load balancer may take to say for whom it connects: it is the first thing that it does. Enough for a packet that is sent
+/// again.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A proxy that listens.
 pub struct Proxy {
@@ -40,7 +46,7 @@ struct Listener {
     socket: Socket,
     address: ListenAddress,
     /// What the configuration says about it.
-    listen: Listen,
+    listen: Arc<Listen>,
 }
 
 enum Socket {
@@ -188,7 +194,7 @@ impl Listener {
         Ok(Self {
             socket,
             address,
-            listen: listen.clone(),
+            listen: Arc::new(listen.clone()),
         })
     }
 
@@ -203,32 +209,30 @@ impl Listener {
         }
     }
 
-    /// A place for the client, or why there is none.
-    fn admit(&self, client: &Accepted, shared: &Shared) -> Result<Seat, Refusal> {
+    /// A place for the client, and whether it is somebody who must first say for whom it connects; or why there is none.
+    fn admit(&self, client: &Accepted, shared: &Shared) -> Result<(Seat, bool), Refusal> {
         let config = &shared.config;
-        let address = match client {
-            Accepted::Tcp(_, peer) => Some(peer.ip().to_canonical()),
-            Accepted::Unix(_) => None,
+        let Some(peer) = client.peer() else {
+            return Ok((shared.seats.take(config.max_connections)?, false));
         };
-        if let Some(address) = address
-            && !config.admits(&self.listen, address)
-        {
-            return Err(Refusal::Address(address));
+        let header = config.expects_header(&self.listen, peer.ip());
+        if !header && !config.admits(&self.listen, peer.ip()) {
+            return Err(Refusal::Address(peer.ip()));
         }
         let mut seat = shared.seats.take(config.max_connections)?;
-        if let Some(address) = address {
-            seat.belongs_to(address, config.max_connections_per_address)?;
+        if !header {
+            seat.belongs_to(peer.ip(), config.max_connections_per_address)?;
         }
-        Ok(seat)
+        Ok((seat, header))
     }
 }
 
 impl Accepted {
-    /// What the client is called in the log.
-    fn name(&self) -> String {
+    /// The other end's address, where it has one.
+    fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(_, peer) => peer.to_string(),
-            Self::Unix(_) => "unix".to_owned(),
+            Self::Tcp(_, peer) => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+            Self::Unix(_) => None,
         }
     }
 
@@ -279,22 +283,22 @@ async fn serve(listener: Listener, shared: Arc<Shared>, cancel: CancellationToke
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(client) => {
-                let peer = client.name();
-                let span = info_span!("connection", client = %peer);
-                match listener.admit(&client, &shared) {
-                    Ok(seat) => {
-                        let record = shared.roster.enter(peer, Arc::clone(&name));
-                        let guest = Guest { seat, record };
-                        let session = hold(client, guest, Arc::clone(&shared), cancel.child_token());
-                        sessions.spawn(session.instrument(span));
-                    }
-                    Err(refusal) => span.in_scope(|| {
-                        shared.note(&refusal);
-                        refuse(client, &refusal);
-                    }),
+            Ok(client) => match listener.admit(&client, &shared) {
+                Ok((seat, header)) => {
+                    let arrival = Arrival {
+                        peer: client.peer(),
+                        header,
+                        seat,
+                        listen: Arc::clone(&listener.listen),
+                        listener: Arc::clone(&name),
+                    };
+                    sessions.spawn(hold(client, arrival, Arc::clone(&shared), cancel.child_token()));
                 }
-            }
+                Err(refusal) => span(client.peer()).in_scope(|| {
+                    shared.note(&refusal);
+                    refuse(client, &refusal);
+                }),
+            },
             Err(cause) => {
                 warn!(%cause, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -308,14 +312,109 @@ async fn serve(listener: Listener, shared: Arc<Shared>, cancel: CancellationToke
     }
 }
 
+/// A client that was accepted.
+struct Arrival {
+    /// Where it connects from; absent for a unix socket.
+    peer: Option<SocketAddr>,
+    /// It must first say for whom it connects.
+    header: bool,
+    seat: Seat,
+    listen: Arc<Listen>,
+    /// The address where it came in.
+    listener: Arc<str>,
+}
+
+/// What belongs to a connection, in the log.
+fn span(client: Option<SocketAddr>) -> Span {
+    info_span!("connection", client = %name(client))
+}
+
+fn name(client: Option<SocketAddr>) -> String {
+    client.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+}
+
 /// One session with its place among the others.
-async fn hold(client: Accepted, mut guest: Guest, shared: Arc<Shared>, cancel: CancellationToken) {
+async fn hold(client: Accepted, mut arrival: Arrival, shared: Arc<Shared>, cancel: CancellationToken) {
     let open = shared.metrics.open();
-    match client.into_stream(shared.config.keepalive) {
-        Ok(stream) => session::lead(stream, &mut guest, &shared, &cancel).await,
-        Err(cause) => debug!(%cause, "a client left at once"),
+    let mut stream = match client.into_stream(shared.config.keepalive) {
+        Ok(stream) => stream,
+        Err(cause) => return debug!(%cause, "a client left at once"),
+    };
+    if arrival.header {
+        let introduced = tokio::select! {
+            // Nothing has begun that would have to be finished.
+            () = cancel.cancelled() => return,
+            introduced = introduce(&mut stream, &mut arrival, &shared) => introduced,
+        };
+        match introduced {
+            Ok(()) => {}
+            Err(Some(refusal)) => {
+                span(arrival.peer).in_scope(|| shared.note(&refusal));
+                let error = session::in_place_of_greeting(refusal.error());
+                return session::farewell(stream, Some((0, error))).await;
+            }
+            // A balancer that only looks whether somebody is there.
+            Err(None) => return,
+        }
     }
+    let mut guest = Guest {
+        seat: arrival.seat,
+        record: shared.roster.enter(name(arrival.peer), arrival.listener),
+    };
+    session::lead(stream, &mut guest, &shared, &cancel)
+        .instrument(span(arrival.peer))
+        .await;
     drop((open, guest));
+}
+
+/// Reads the header in which a balancer says who its client is: from then on that is who connects. `None` when the balancer has left.
+async fn introduce(
+    stream: &mut Stream,
+    arrival: &mut Arrival,
+    shared: &Shared,
+) -> Result<(), Option<Refusal>> {
+    let config = &shared.config;
+    let within = HEADER_TIMEOUT.min(config.handshake_timeout);
+    let read = timeout(within, read_header(stream)).await;
+    match read {
+        Err(_elapsed) => return Err(Some(Refusal::NoHeader("no PROXY protocol header has come"))),
+        Ok(Ok(Some(client))) => arrival.peer = Some(client),
+        // The balancer itself is the client.
+        Ok(Ok(None)) => {}
+        Ok(Err(cause)) if cause.kind() == io::ErrorKind::InvalidData => {
+            return Err(Some(Refusal::NoHeader("this is no PROXY protocol header")));
+        }
+        Ok(Err(_gone)) => return Err(None),
+    }
+    if let Some(client) = arrival.peer {
+        if !config.admits(&arrival.listen, client.ip()) {
+            return Err(Some(Refusal::Address(client.ip())));
+        }
+        let most = config.max_connections_per_address;
+        arrival.seat.belongs_to(client.ip(), most).map_err(Some)?;
+    }
+    Ok(())
+}
+
+/// The address in a header, and no byte beyond it is read.
+async fn read_header(stream: &mut Stream) -> io::Result<Option<SocketAddr>> {
+    let mut bytes = Vec::new();
+    loop {
+        match header::read(&bytes) {
+            Ok(Header::Missing(missing)) => {
+                let had = bytes.len();
+                bytes.resize(had + missing, 0);
+                let count = stream.read(&mut bytes[had..]).await?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                bytes.truncate(had + count);
+            }
+            Ok(Header::For(client)) => return Ok(Some(client)),
+            Ok(Header::Own) => return Ok(None),
+            Err(header::Malformed) => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
 }
 
 fn report(ended: Result<(), JoinError>) {

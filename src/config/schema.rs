@@ -262,6 +262,12 @@ const PROXY: Section = Section {
             "Addresses that may not connect over TCP, even if `allow` has them. Holds likewise.",
         ),
         key(
+            "proxy_protocol",
+            Value::Default("[]"),
+            NETWORKS,
+            "Load balancers: each connection from these must begin with a PROXY protocol header (version 1 or 2), within 5s. The client that\nit names is the one that lists, limits and logs know. From anywhere else such a header is refused. Holds likewise.",
+        ),
+        key(
             "max_connections",
             Value::Default("1000"),
             "1 to 1000000",

@@ -94,13 +94,21 @@ pub(super) fn render(config: &Config) -> String {
 fn show_proxy(lines: &mut Lines, proxy: &outrigger_proxy::Config) {
     for listen in &proxy.listen {
         lines.add("listen", &listen.address);
-        for (name, list) in [("  allow", &listen.allow), ("  deny", &listen.deny)] {
+        for (name, list) in [
+            ("  allow", &listen.allow),
+            ("  deny", &listen.deny),
+            ("  proxy_protocol", &listen.proxy_protocol),
+        ] {
             if let Some(list) = list {
                 lines.networks(name, list);
             }
         }
     }
-    for (name, list) in [("allow", &proxy.allow), ("deny", &proxy.deny)] {
+    for (name, list) in [
+        ("allow", &proxy.allow),
+        ("deny", &proxy.deny),
+        ("proxy_protocol", &proxy.proxy_protocol),
+    ] {
         if !list.is_empty() {
             lines.networks(name, list);
         }

@@ -21,12 +21,15 @@ pub struct Listen {
     pub allow: Option<Vec<Network>>,
     /// Instead of [`Config::deny`](super::Config::deny). TCP only.
     pub deny: Option<Vec<Network>>,
+    /// Instead of [`Config::proxy_protocol`](super::Config::proxy_protocol). TCP only.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 impl Listen {
     /// True for lists of addresses where clients have none.
     pub(super) fn is_contradictory(&self) -> bool {
-        matches!(self.address, ListenAddress::Unix(_)) && (self.allow.is_some() || self.deny.is_some())
+        let lists = [&self.allow, &self.deny, &self.proxy_protocol];
+        matches!(self.address, ListenAddress::Unix(_)) && lists.iter().any(|list| list.is_some())
     }
 }
 
@@ -36,6 +39,7 @@ impl From<ListenAddress> for Listen {
             address,
             allow: None,
             deny: None,
+            proxy_protocol: None,
         }
     }
 }
@@ -61,6 +65,7 @@ struct Table {
     address: ListenAddress,
     allow: Option<Vec<Network>>,
     deny: Option<Vec<Network>>,
+    proxy_protocol: Option<Vec<Network>>,
 }
 
 struct EntryVisitor;
@@ -84,6 +89,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
             address: table.address,
             allow: table.allow,
             deny: table.deny,
+            proxy_protocol: table.proxy_protocol,
         })
     }
 }

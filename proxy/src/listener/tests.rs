@@ -19,6 +19,7 @@ const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE
 struct Rig {
     folder: tempfile::TempDir,
     addresses: Vec<ListenAddress>,
+    roster: Arc<Roster>,
     cancel: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
 }
@@ -51,11 +52,13 @@ impl Rig {
             .await
             .expect("bound");
         let addresses = proxy.local_addresses();
+        let roster = proxy.roster();
         let cancel = CancellationToken::new();
         let running = tokio::spawn(proxy.run(cancel.clone()));
         Self {
             folder,
             addresses,
+            roster,
             cancel,
             running,
         }
@@ -302,6 +305,75 @@ async fn sessions_are_limited_by_user_once_they_are_authenticated() {
     send(&mut first, b"\x11third\0\0\0", 0).await;
     assert_eq!(receive(&mut first).await.1[0], 0);
     rig.enter().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_balancer_says_who_its_client_is() {
+    let rig = Rig::start(|config| {
+        let tcp = Listen::from(ListenAddress::Tcp(([127, 0, 0, 1], 0).into()));
+        config.deny = vec!["198.51.100.7".parse().expect("a network")];
+        config.proxy_protocol = vec!["127.0.0.1".parse().expect("a network")];
+        config.max_connections_per_address = 1;
+        config.handshake_timeout = Duration::from_millis(300);
+        config.listen.push(tcp.clone());
+        config.listen.push(Listen {
+            proxy_protocol: Some(Vec::new()),
+            ..tcp
+        });
+    })
+    .await;
+    let through = async |header: &[u8]| {
+        let mut client = rig.connect_over_tcp(1).await;
+        client.write_all(header).await.expect("written");
+        client
+    };
+    let mut first = through(b"PROXY TCP4 203.0.113.1 127.0.0.1 1000 3307\r\n").await;
+    assert_eq!(receive(&mut first).await.1[0], 10);
+    let seen: Vec<_> = rig.roster.list().into_iter().map(|seen| seen.client).collect();
+    assert_eq!(seen, ["203.0.113.1:1000"]);
+    let refusals: [(&[u8], u16, &str); 6] = [
+        (
+            b"PROXY TCP4 203.0.113.1 127.0.0.1 1001 3307\r\n",
+            1040,
+            "Too many connections from '203.0.113.1'",
+        ),
+        (
+            b"PROXY TCP4 198.51.100.7 127.0.0.1 1 3307\r\n",
+            1130,
+            "Host '198.51.100.7'",
+        ),
+        (
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\0\x01\0\x02",
+            1130,
+            "Host '198.51.100.7'",
+        ),
+        (b"GET / HTTP/1.1\r\n\r\n", 1043, "no PROXY protocol header"),
+        // Half of one, and none: the deadline.
+        (b"PROXY TCP4", 1043, "header has come"),
+        (b"", 1043, "header has come"),
+    ];
+    for (header, code, text) in refusals {
+        let (seq, found, said) = receive_error(&mut through(header).await).await;
+        assert!(
+            seq == 0 && found == code && said.contains(text),
+            "{}: {found} {said}",
+            header.escape_ascii()
+        );
+    }
+    // A balancer that looks whether somebody is there; once for itself, once without a word.
+    drop(through(b"").await);
+    let mut own = through(b"PROXY UNKNOWN\r\n").await;
+    assert_eq!(receive(&mut own).await.1[0], 10);
+    // Who is not trusted has no say: its header is no packet.
+    let mut direct = rig.connect_over_tcp(2).await;
+    drop(own);
+    let header = b"PROXY TCP4 203.0.113.9 127.0.0.1 1 3307\r\n";
+    while receive(&mut direct).await.1[0] != 10 {
+        direct = rig.connect_over_tcp(2).await;
+    }
+    direct.write_all(header).await.expect("written");
+    assert_eq!(receive_error(&mut direct).await.1, 1156);
     rig.stop().await;
 }
 
