@@ -318,7 +318,8 @@ impl<'d> Reader<'d> {
                 .and_then(|()| limit("max_connections_per_user", config.max_connections_per_user))
                 .and_then(|()| within("handshake_timeout", config.handshake_timeout, TENTH, 10 * MINUTE))
                 .and_then(|()| within("drain_timeout", config.drain_timeout, Duration::ZERO, HOUR))
-                .and_then(|()| within("keepalive", config.keepalive, SECOND, HOUR)),
+                .and_then(|()| within("keepalive", config.keepalive, SECOND, HOUR))
+                .and_then(|()| within("slow_query", config.slow_query, Duration::ZERO, 24 * HOUR)),
         )?;
         Ok(Some(config))
     }

@@ -1,4 +1,4 @@
-//! What the proxy tells about the traffic through it: metrics, who is connected.
+//! What the proxy tells about the traffic through it: metrics, who is connected, what is slow.
 
 use mysql_async::prelude::Queryable;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use mysql_async::{ChangeUserOpts, Conn, OptsBuilder};
 use outrigger::status::{SessionPart, Sessions};
 
-use crate::support::{PATIENCE, Rig};
+use crate::support::{PATIENCE, Plan, Rig};
 
 fn options(rig: &Rig) -> OptsBuilder {
     OptsBuilder::default()
@@ -175,4 +175,73 @@ async fn sessions_lists_who_is_connected() {
     while find(&rig, id).is_some() {
         assert!(Instant::now() < until, "it is still listed");
     }
+}
+
+/// The lines of the slow log that have this in them.
+fn slow_lines(rig: &Rig, with: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    log.lines()
+        .filter(|line| line.contains("a slow statement") && line.contains(with))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_statements_are_logged_without_their_values() {
+    let mut rig = Rig::new(&Plan {
+        proxy: "slow_query = \"300ms\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY, s TEXT)")
+        .await;
+    rig.start();
+    let mut conn = through(&rig).await;
+    conn.query_drop("INSERT INTO t VALUES (1, 'fast secret'), (2, 'b')")
+        .await
+        .unwrap();
+    conn.query_drop("SELECT id, SLEEP(0.4), 'slow secret' FROM t WHERE id IN (1, 2)")
+        .await
+        .unwrap();
+    let prepared = "SELECT SLEEP(?) AS prepared, s FROM t WHERE id = ? /* secret */";
+    conn.exec_drop(prepared, (0, 1)).await.unwrap();
+    conn.exec_drop(prepared, (0.4, 1)).await.unwrap();
+    conn.query_drop("SELECT SLEEP(0.4), nonsense('failed secret')")
+        .await
+        .unwrap_err();
+    conn.query_drop("SELECT SLEEP(0.4), ST_GeomFromText('failed secret')")
+        .await
+        .unwrap_err();
+
+    let id: u32 = conn.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+    let slow = slow_lines(&rig, "id IN (?, ...)");
+    assert_eq!(slow.len(), 1, "{slow:?}");
+    let line = &slow[0];
+    for part in [
+        "\"SELECT id, SLEEP(?), ? FROM t WHERE id IN (?, ...)\"",
+        &format!("\"source_id\":{id},"),
+        "\"user\":\"app\"",
+        "\"database\":\"app\"",
+        "\"command\":\"query\"",
+        "\"rows\":2,",
+        "\"seconds\":0.8",
+        "\"bytes\":",
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let prepared = slow_lines(&rig, "SELECT SLEEP(?) AS prepared, s FROM t WHERE id = ?");
+    assert_eq!(prepared.len(), 1, "{prepared:?}");
+    assert!(
+        prepared[0].contains("stmt_execute") && prepared[0].contains("\"rows\":1,"),
+        "{prepared:?}"
+    );
+    let failed = slow_lines(&rig, "ST_GeomFromText(?)");
+    assert!(
+        failed.len() == 1 && failed[0].contains("\"error\":3037,"),
+        "{failed:?}"
+    );
+    assert_eq!(slow_lines(&rig, "").len(), 3);
+    assert_eq!(series(&rig, "outrigger_proxy_slow_statements_total"), Some(3.0));
+    let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    assert!(!log.contains("secret"));
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 pub mod ddl;
+pub mod digest;
 pub mod lexer;
 mod quote;
 

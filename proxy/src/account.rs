@@ -1,21 +1,36 @@
-//! What is noted of a session while its bytes flow: which commands are under way since when, and what became of them; for the metrics, and
-//! for the [`roster`](crate::roster).
+//! What is noted of a session while its bytes flow: which commands are under way since when, and what became of them; for the metrics, for
+//! the [`roster`](crate::roster) and for the [slow log](crate::slow).
 //!
 //! It costs one look at the clock at a command's head and one at the end of its reply, and allocates nothing unless a client sends
 //! commands ahead.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outrigger_protocol::command::CommandByte;
+use tracing::warn;
 
+use crate::guard::{Command, Session};
 use crate::metrics::{Metrics, Origin};
 use crate::roster::{Record, State};
+use crate::slow::{Allowance, Text};
+
+/// Digests of prepared statements that a session keeps for the slow log; the source allows 16,382 of them to all sessions by default.
+const DIGESTS: usize = 1024;
+
+/// What all sessions' accounts share.
+#[derive(Debug, Clone)]
+pub(crate) struct Books {
+    pub(crate) metrics: Arc<Metrics>,
+    /// Statements that take this long are logged.
+    pub(crate) slow: Option<Duration>,
+    pub(crate) allowance: Arc<Allowance>,
+}
 
 /// A session's account.
 pub(crate) struct Account {
-    metrics: Arc<Metrics>,
+    books: Books,
     record: Arc<Record>,
     /// What the record says.
     state: State,
@@ -23,42 +38,77 @@ pub(crate) struct Account {
     head_at: Instant,
     /// Commands that are owed a reply, in their order.
     underway: VecDeque<Underway>,
+    /// Of the reply that is coming.
+    rows: u64,
+    bytes: u64,
+    /// A text that is not in use; its memory is.
+    spare: Text,
+    /// What was prepared, by the source's number for it; where there is a slow log.
+    digests: HashMap<u32, Box<str>>,
 }
 
 /// A command that is owed a reply.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Underway {
     kind: Option<CommandByte>,
     began: Instant,
+    subject: Subject,
+}
+
+/// What a command is about, as the slow log tells.
+#[derive(Debug)]
+enum Subject {
+    /// Nothing, or there is no slow log.
+    None,
+    /// A statement, or several.
+    Text(Text),
+    /// A prepared statement of this number.
+    Prepared(u32),
+}
+
+/// How a reply ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) origin: Origin,
+    /// The error's number, if it is one.
+    pub(crate) error: Option<u16>,
+    /// A transaction is open.
+    pub(crate) in_transaction: bool,
+    /// The number of the statement that was prepared.
+    pub(crate) prepared: Option<u32>,
 }
 
 impl Account {
     /// Of a session that has just authenticated.
-    pub(crate) fn new(metrics: Arc<Metrics>, record: Arc<Record>) -> Self {
+    pub(crate) fn new(books: Books, record: Arc<Record>) -> Self {
         let now = Instant::now();
         record.set_state(State::ENTERED);
         record.rests(now);
         Self {
-            metrics,
+            books,
             record,
             state: State::ENTERED,
             head_at: now,
             underway: VecDeque::with_capacity(2),
+            rows: 0,
+            bytes: 0,
+            spare: Text::default(),
+            digests: HashMap::new(),
         }
     }
 
     #[cfg(test)]
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.books.metrics
     }
 
     pub(crate) fn read_from_client(&self, bytes: usize) {
-        self.metrics.read_from_client(bytes);
+        self.books.metrics.read_from_client(bytes);
         self.record.received_from_client(bytes);
     }
 
     pub(crate) fn read_from_upstream(&self, bytes: usize) {
-        self.metrics.read_from_upstream(bytes);
+        self.books.metrics.read_from_upstream(bytes);
         self.record.received_from_source(bytes);
     }
 
@@ -67,9 +117,22 @@ impl Account {
         self.head_at = Instant::now();
     }
 
-    /// That command was judged; it is `owed` a reply, the source's or ours.
-    pub(crate) fn judged(&mut self, kind: Option<CommandByte>, owed: bool) {
-        self.metrics.command(kind);
+    /// That command goes to the source, which owes a reply or not.
+    pub(crate) fn passed(&mut self, command: &Command<'_>, session: &Session, owed: bool) {
+        let subject = match self.books.slow {
+            Some(_) => self.subject(command, session),
+            None => Subject::None,
+        };
+        self.judged(command.kind, subject, owed);
+    }
+
+    /// That command does not go to the source; the client is owed an error.
+    pub(crate) fn refused(&mut self, kind: Option<CommandByte>) {
+        self.judged(kind, Subject::None, true);
+    }
+
+    fn judged(&mut self, kind: Option<CommandByte>, subject: Subject, owed: bool) {
+        self.books.metrics.command(kind);
         self.record.sent_command();
         if owed {
             if self.underway.is_empty() {
@@ -79,35 +142,120 @@ impl Account {
             self.underway.push_back(Underway {
                 kind,
                 began: self.head_at,
+                subject,
             });
         }
     }
 
-    /// The reply to the oldest command has ended, with an error if there is a number, and a transaction is open or not.
-    pub(crate) fn answered(&mut self, origin: Origin, error: Option<u16>, in_transaction: bool) {
-        if let Some(code) = error {
-            self.metrics.error(origin, code);
+    /// What the slow log would say of a command.
+    fn subject(&mut self, command: &Command<'_>, session: &Session) -> Subject {
+        match command.kind {
+            Some(CommandByte::Query | CommandByte::StmtPrepare) => {
+                let text = command.text().unwrap_or_default();
+                let mut kept = std::mem::take(&mut self.spare);
+                let more = command.payload.len() < command.size;
+                kept.keep(text, more, command.sql_mode, session.charset());
+                Subject::Text(kept)
+            }
+            Some(CommandByte::StmtExecute | CommandByte::StmtFetch) => {
+                command.statement().map_or(Subject::None, Subject::Prepared)
+            }
+            Some(CommandByte::StmtClose) => {
+                if let Some(number) = command.statement() {
+                    self.digests.remove(&number);
+                }
+                Subject::None
+            }
+            Some(CommandByte::ResetConnection | CommandByte::ChangeUser) => {
+                self.digests.clear();
+                Subject::None
+            }
+            _ => Subject::None,
         }
+    }
+
+    /// So many bytes of the reply that is coming went by.
+    pub(crate) fn relayed(&mut self, bytes: usize) {
+        self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+
+    /// One row of it did.
+    pub(crate) fn row(&mut self) {
+        self.rows += 1;
+    }
+
+    /// The reply to the oldest command has ended.
+    pub(crate) fn answered(&mut self, end: End) {
+        if let Some(code) = end.error {
+            self.books.metrics.error(end.origin, code);
+        }
+        let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
         let Some(command) = self.underway.pop_front() else {
             return;
         };
         let now = Instant::now();
+        let took = now.duration_since(command.began);
         if let Some(kind) = command.kind {
-            self.metrics.took(kind, now.duration_since(command.began));
+            self.books.metrics.took(kind, took);
+        }
+        if self.books.slow.is_some_and(|slow| took >= slow) {
+            self.log(&command, took, (rows, bytes), end.error);
+        }
+        if let Subject::Text(text) = command.subject {
+            if let Some(number) = end.prepared
+                && self.digests.len() < DIGESTS
+            {
+                self.digests.insert(number, text.digest().into_boxed_str());
+            }
+            self.spare = text;
         }
         match self.underway.front() {
             Some(next) => self.record.runs(next.kind, next.began),
             None => self.record.rests(now),
         }
         let mut state = self.state;
-        state.set(State::IN_TRANSACTION, in_transaction);
-        state.set(State::BUSY, in_transaction || !self.underway.is_empty());
+        state.set(State::IN_TRANSACTION, end.in_transaction);
+        state.set(State::BUSY, end.in_transaction || !self.underway.is_empty());
         self.enter(state);
+    }
+
+    /// Writes a line of the slow log.
+    fn log(&self, command: &Underway, took: Duration, (rows, bytes): (u64, u64), error: Option<u16>) {
+        let digest;
+        let statement = match &command.subject {
+            Subject::None => return,
+            Subject::Text(text) => {
+                digest = text.digest();
+                digest.as_str()
+            }
+            Subject::Prepared(number) => match self.digests.get(number) {
+                Some(digest) => digest,
+                None => "a prepared statement that is not known",
+            },
+        };
+        self.books.metrics.slow();
+        let Some(left_out) = self.books.allowance.take(Instant::now()) else {
+            return;
+        };
+        let identity = self.record.identity();
+        warn!(
+            source_id = identity.source_id,
+            user = identity.user,
+            database = identity.database,
+            command = command.kind.map(CommandByte::name),
+            seconds = took.as_secs_f64(),
+            rows,
+            bytes,
+            error,
+            left_out = (left_out > 0).then_some(left_out),
+            %statement,
+            "a slow statement"
+        );
     }
 
     /// The source says farewell with this error.
     pub(crate) fn farewell(&self, code: u16) {
-        self.metrics.error(Origin::Source, code);
+        self.books.metrics.error(Origin::Source, code);
     }
 
     /// The default database may be another one.
@@ -117,7 +265,7 @@ impl Account {
 
     /// Nothing more will be known.
     pub(crate) fn lost(&mut self) {
-        self.metrics.unfollowed();
+        self.books.metrics.unfollowed();
         self.enter(self.state | State::UNFOLLOWED);
     }
 

@@ -48,6 +48,9 @@ pub struct Config {
     /// How long a TCP peer may be silent before the kernel asks whether it is still there. Default 60 s, at least 1 s.
     #[serde(with = "humantime_serde")]
     pub keepalive: Duration,
+    /// Statements that take this long, from the command's head to the end of the reply, are logged with their digest. Default 0: none is.
+    #[serde(with = "humantime_serde")]
+    pub slow_query: Duration,
     /// TLS towards clients. Read from a section of its own.
     #[serde(skip)]
     pub tls: TlsConfig,
@@ -115,6 +118,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(60),
+            slow_query: Duration::ZERO,
             tls: TlsConfig::default(),
         }
     }

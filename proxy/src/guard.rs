@@ -41,6 +41,23 @@ pub struct Command<'a> {
     pub sql_mode: SqlMode,
 }
 
+impl Command<'_> {
+    /// The text that it has the source execute or prepare, as far as it has come; `None` where it has none, or its beginning has not come.
+    pub(crate) fn text(&self) -> Option<&[u8]> {
+        match self.kind {
+            Some(CommandByte::Query) => policy::query_text(self.payload, self.capabilities).ok(),
+            Some(CommandByte::StmtPrepare) => self.payload.get(1..),
+            _ => None,
+        }
+    }
+
+    /// The number of the prepared statement that it is about.
+    pub(crate) fn statement(&self) -> Option<u32> {
+        let number = self.payload.get(1..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*number))
+    }
+}
+
 /// What becomes of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

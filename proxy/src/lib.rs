@@ -9,7 +9,8 @@
 //! - `session` leads one connection: handshake, relay, farewell. `relay` moves the bytes.
 //! - `handshake` passes the packets up to the end of authentication, with TLS on either side; `bridge` is the pure machine that says
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
-//! - `account` notes what becomes of a session's commands: for the metrics, and for the [`Roster`], who is connected.
+//! - `account` notes what becomes of a session's commands: for the metrics, for the [`Roster`], who is connected, and
+//!   for the `slow` log.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
 mod access;
@@ -29,6 +30,7 @@ mod pipe;
 mod relay;
 mod roster;
 mod session;
+mod slow;
 mod stream;
 mod upstream;
 mod wire;

@@ -26,6 +26,7 @@ use crate::guard::{Guard, PassAll};
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::session::{self, Guest, Shared};
+use crate::slow::Allowance;
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 
@@ -94,6 +95,7 @@ impl Proxy {
                 guard: Arc::new(PassAll),
                 metrics,
                 roster: Roster::new(),
+                allowance: Arc::new(Allowance::new()),
             },
         })
     }

@@ -25,6 +25,7 @@ pub struct Metrics {
     commands: [Counter; CommandByte::ALL.len()],
     unknown_commands: Counter,
     unfollowed: Counter,
+    slow: Counter,
     tls_failures: Counter,
     certificate_loads: Counter,
     certificate_failures: Counter,
@@ -62,6 +63,10 @@ impl Metrics {
             "Sessions whose packets the proxy could not follow any more: relayed on, but closed late when it drains"
         );
         describe_counter!(
+            "outrigger_proxy_slow_statements_total",
+            "Statements that took as long as slow_query in [proxy] says, or longer"
+        );
+        describe_counter!(
             "outrigger_proxy_tls_failures_total",
             "Handshakes of TLS with clients that failed"
         );
@@ -81,6 +86,7 @@ impl Metrics {
                 .map(|command| counter!("outrigger_proxy_commands_total", "command" => command.name())),
             unknown_commands: counter!("outrigger_proxy_commands_total", "command" => "unknown"),
             unfollowed: counter!("outrigger_proxy_unfollowed_total"),
+            slow: counter!("outrigger_proxy_slow_statements_total"),
             tls_failures: counter!("outrigger_proxy_tls_failures_total"),
             certificate_loads: counter!("outrigger_proxy_certificate_reloads_total", "outcome" => "loaded"),
             certificate_failures: counter!("outrigger_proxy_certificate_reloads_total", "outcome" => "failed"),
@@ -144,6 +150,10 @@ impl Metrics {
 
     pub(crate) fn unfollowed(&self) {
         self.unfollowed.increment(1);
+    }
+
+    pub(crate) fn slow(&self) {
+        self.slow.increment(1);
     }
 
     pub(crate) fn command(&self, command: Option<CommandByte>) {

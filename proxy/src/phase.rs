@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::{Capabilities, StatusFlags};
-use outrigger_protocol::reply::{ERR, ErrPacket};
+use outrigger_protocol::reply::{ERR, ErrPacket, OK};
 
 use self::reply::{Reply, Taken};
 
@@ -77,6 +77,8 @@ pub(crate) struct Phase {
     outstanding: VecDeque<Outstanding>,
     /// Replies that have ended, and whether the last of them was an error.
     answered: (u64, bool),
+    /// The number of the statement that the last reply to a prepare is about.
+    prepared: Option<u32>,
     status: StatusFlags,
     quitting: bool,
     lost: Option<Lost>,
@@ -89,6 +91,7 @@ impl Phase {
             capabilities,
             outstanding: VecDeque::new(),
             answered: (0, false),
+            prepared: None,
             status,
             quitting: false,
             lost: None,
@@ -140,6 +143,11 @@ impl Phase {
     pub(crate) fn is_in_transaction(&self) -> bool {
         self.status
             .intersects(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY)
+    }
+
+    /// The number of the statement that was prepared since this was asked last.
+    pub(crate) fn take_prepared(&mut self) -> Option<u32> {
+        self.prepared.take()
     }
 
     /// True when no command waits for a reply.
@@ -244,6 +252,9 @@ impl Phase {
             self.lose(Lost::Unknown);
             return FromServer::Unknown;
         };
+        if let (Reply::Prepared, [OK, a, b, c, d, ..]) = (&*reply, packet.head) {
+            self.prepared = Some(u32::from_le_bytes([*a, *b, *c, *d]));
+        }
         match reply.take(packet, self.capabilities, &mut self.status) {
             Taken::More => FromServer::Part,
             Taken::Row => FromServer::Row,

@@ -14,7 +14,7 @@ use outrigger_protocol::sql::SqlMode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
-use crate::account::Account;
+use crate::account::{self, Account};
 use crate::framing::{Event, Follower};
 use crate::guard::{Command, Guard, Session, Verdict};
 use crate::metrics::Origin;
@@ -141,8 +141,7 @@ impl Relay {
             self.phase.restarted(status);
             self.account.uses(self.session.default_database());
         }
-        self.account
-            .answered(Origin::Source, None, self.phase.is_in_transaction());
+        self.account_for(Origin::Source, None);
     }
 
     /// The connections, and the sequence number with which an error of ours would now be understood; `None` in the middle of a packet or
@@ -392,18 +391,18 @@ impl Relay {
         match self.guard.judge(&command, &mut self.session) {
             Verdict::More if more => return false,
             Verdict::Pass | Verdict::More if leads => {
-                self.account.judged(kind, true);
+                self.account.passed(&command, &self.session, true);
                 self.custody = Custody::Leading;
             }
             Verdict::Pass | Verdict::More => {
                 let owed = self.phase.passed(kind);
-                self.account.judged(kind, owed);
+                self.account.passed(&command, &self.session, owed);
                 self.session.sent(self.phase.asked());
                 self.custody = Custody::Passing;
             }
             Verdict::Refuse(error) => {
                 self.phase.refused(error);
-                self.account.judged(kind, true);
+                self.account.refused(kind);
                 self.session.refused();
                 self.custody = Custody::Dropping;
             }
@@ -424,8 +423,7 @@ impl Relay {
                     && self.down.sendable().is_empty()
                     && let Some(error) = self.phase.take_error()
                 {
-                    let open = self.phase.is_in_transaction();
-                    self.account.answered(Origin::Proxy, Some(error.code), open);
+                    self.account_for(Origin::Proxy, Some(error.code));
                     put(&mut self.own, &error.encode(), 1);
                 }
                 return;
@@ -435,16 +433,15 @@ impl Relay {
             }
             let (passed, event) = self.down_follower.step(self.down.held());
             self.down.release(passed);
+            self.account.relayed(passed);
             match event {
                 None => return,
                 Some(Event::Begin) => self.last_seq = self.down_follower.seq(),
                 Some(Event::End) => {
                     match self.phase.server_payload(packet(&self.down_follower)) {
-                        FromServer::Part | FromServer::Row | FromServer::Unknown => {}
-                        FromServer::End(error) => {
-                            let open = self.phase.is_in_transaction();
-                            self.account.answered(Origin::Source, error, open);
-                        }
+                        FromServer::Part | FromServer::Unknown => {}
+                        FromServer::Row => self.account.row(),
+                        FromServer::End(error) => self.account_for(Origin::Source, error),
                         FromServer::Farewell(code) => self.account.farewell(code),
                     }
                     if self.session.is_waiting() {
@@ -455,6 +452,16 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Notes that a reply has ended.
+    fn account_for(&mut self, origin: Origin, error: Option<u16>) {
+        self.account.answered(account::End {
+            origin,
+            error,
+            in_transaction: self.phase.is_in_transaction(),
+            prepared: self.phase.take_prepared(),
+        });
     }
 }
 

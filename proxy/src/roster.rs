@@ -61,11 +61,11 @@ pub(crate) struct Record {
 
 /// What a login or a USE changes.
 #[derive(Debug, Clone, Default)]
-struct Who {
+pub(crate) struct Who {
     client: String,
-    source_id: Option<u32>,
-    user: Option<String>,
-    database: Option<String>,
+    pub(crate) source_id: Option<u32>,
+    pub(crate) user: Option<String>,
+    pub(crate) database: Option<String>,
     tls: bool,
 }
 
@@ -225,6 +225,10 @@ impl Record {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
         }
+    }
+
+    pub(crate) fn identity(&self) -> Who {
+        lock(&self.who).clone()
     }
 
     pub(crate) fn state(&self) -> State {

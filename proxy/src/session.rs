@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::access::{Refusal, Refusals, Seat, Seats};
-use crate::account::Account;
+use crate::account::{Account, Books};
 use crate::bridge::Bridge;
 use crate::certificate::Certificate;
 use crate::config::Config;
@@ -25,6 +25,7 @@ use crate::handshake::{self, Limits, Outcome};
 use crate::metrics::{Metrics, Origin};
 use crate::relay::{End, Relay};
 use crate::roster::{Entry, Roster};
+use crate::slow::Allowance;
 use crate::stream::Stream;
 use crate::upstream::Upstream;
 
@@ -44,6 +45,25 @@ pub(crate) struct Shared {
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Arc<Roster>,
+    /// Lines of the slow log.
+    pub(crate) allowance: Arc<Allowance>,
+}
+
+impl Shared {
+    fn books(&self) -> Books {
+        Books {
+            metrics: Arc::clone(&self.metrics),
+            slow: (!self.config.slow_query.is_zero()).then_some(self.config.slow_query),
+            allowance: Arc::clone(&self.allowance),
+        }
+    }
+
+    /// Counts a refusal, and says it in the log unless too much is said already.
+    pub(crate) fn note(&self, refusal: &Refusal) {
+        self.metrics.refused(refusal);
+        self.metrics.error(Origin::Proxy, refusal.error().code);
+        self.refusals.note(refusal);
+    }
 }
 
 /// A client as the proxy keeps count of it, until it is dropped.
@@ -52,15 +72,6 @@ pub(crate) struct Guest {
     pub(crate) seat: Seat,
     /// Its place in the list of who is there.
     pub(crate) record: Entry,
-}
-
-impl Shared {
-    /// Counts a refusal, and says it in the log unless too much is said already.
-    pub(crate) fn note(&self, refusal: &Refusal) {
-        self.metrics.refused(refusal);
-        self.metrics.error(Origin::Proxy, refusal.error().code);
-        self.refusals.note(refusal);
-    }
 }
 
 /// Leads one connection until it is over. Once `cancel` is cancelled it ends within the drain timeout and the farewell.
@@ -73,7 +84,7 @@ pub(crate) async fn lead(client: Stream, guest: &mut Guest, shared: &Shared, can
         met.upstream,
         met.phase,
         (Arc::clone(&shared.guard), met.session),
-        Account::new(Arc::clone(&shared.metrics), Arc::clone(&guest.record)),
+        Account::new(shared.books(), Arc::clone(&guest.record)),
     );
     let last = relay_until_end(&mut relay, met.bridge, (shared, guest), cancel).await;
     debug!(?last, "relay ended");

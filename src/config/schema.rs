@@ -309,6 +309,12 @@ const PROXY: Section = Section {
             "1s to 1h",
             "How long a TCP peer may be silent before it is asked whether it is still there.",
         ),
+        key(
+            "slow_query",
+            Value::Default("\"0s\""),
+            "0 (none) to 24h",
+            "Statements that take this long or longer, up to the end of their results, are logged: who, how long, rows and bytes, and a\ndigest that has no values. At most 100 lines a second.",
+        ),
     ],
 };
 

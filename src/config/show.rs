@@ -126,6 +126,9 @@ fn show_proxy(lines: &mut Lines, proxy: &outrigger_proxy::Config) {
     lines.duration("handshake_timeout", proxy.handshake_timeout);
     lines.duration("drain_timeout", proxy.drain_timeout);
     lines.duration("keepalive", proxy.keepalive);
+    if !proxy.slow_query.is_zero() {
+        lines.duration("slow_query", proxy.slow_query);
+    }
     let tls = &proxy.tls;
     lines.add("ssl_mode", format!("{:?}", tls.ssl_mode).to_lowercase());
     for (name, path) in [

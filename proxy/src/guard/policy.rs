@@ -220,7 +220,7 @@ fn refusal(rule: Rule, seen: &str) -> ErrPacket<'static> {
 }
 
 /// The statement in a COM_QUERY, behind the attributes that some clients put before it.
-fn query_text(payload: &[u8], capabilities: Capabilities) -> Result<&[u8], Truncated> {
+pub(super) fn query_text(payload: &[u8], capabilities: Capabilities) -> Result<&[u8], Truncated> {
     let mut cursor = Cursor::new(payload);
     cursor.skip(1)?;
     if !capabilities.contains(Capabilities::QUERY_ATTRIBUTES) {

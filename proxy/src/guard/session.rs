@@ -130,7 +130,7 @@ impl Session {
     }
 
     /// The character set of the client's text, by MySQL's name.
-    pub(super) fn charset(&self) -> &'static str {
+    pub(crate) fn charset(&self) -> &'static str {
         match self.charset {
             "" => "utf8mb4",
             name => name,

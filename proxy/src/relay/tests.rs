@@ -7,9 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::account::Books;
 use crate::guard::PassAll;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
+use crate::slow::Allowance;
 
 /// Refuses queries that contain `DROP`, once it has seen all of them.
 struct NoDrop;
@@ -34,7 +36,12 @@ fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
         StatusFlags::AUTOCOMMIT,
     );
     let entry = Roster::new().enter("test".to_owned(), Arc::from("test"));
-    let account = Account::new(Arc::new(Metrics::new()), Arc::clone(&entry));
+    let books = Books {
+        metrics: Arc::new(Metrics::new()),
+        slow: None,
+        allowance: Arc::new(Allowance::new()),
+    };
+    let account = Account::new(books, Arc::clone(&entry));
     (
         client,
         Relay::new(
