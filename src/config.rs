@@ -21,7 +21,7 @@ use outrigger_protocol::endpoint::{Address, Endpoint, Identity, Secret, TlsMode}
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
 pub use file::HttpConfig;
-use file::{Keeping, Problem, Reading, RowImages, Server, TaskSettings, between, sized, within};
+use file::{Keeping, Problem, Reading, RowImages, Server, TaskSettings, between, or_none, sized, within};
 use password::Password;
 
 /// Everything a sidecar is told, validated and with passwords fetched. `Debug` shows passwords as `***`.
@@ -319,6 +319,8 @@ impl<'d> Reader<'d> {
                 .and_then(|()| within("handshake_timeout", config.handshake_timeout, TENTH, 10 * MINUTE))
                 .and_then(|()| within("drain_timeout", config.drain_timeout, Duration::ZERO, HOUR))
                 .and_then(|()| within("keepalive", config.keepalive, SECOND, HOUR))
+                .and_then(|()| or_none("tcp_user_timeout", config.tcp_user_timeout, SECOND, HOUR))
+                .and_then(|()| or_none("idle_timeout", config.idle_timeout, SECOND, YEAR))
                 .and_then(|()| within("slow_query", config.slow_query, Duration::ZERO, 24 * HOUR)),
         )?;
         Ok(Some(config))

@@ -265,3 +265,29 @@ async fn a_source_that_is_down_is_said_at_once() {
     let said = text(&mysql(&rig, rig.proxy, &arguments).output().unwrap());
     assert!(said.contains('5'), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_dies_in_a_statement_is_missed_as_directly() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.start();
+    let ports = [rig.source.port(), rig.proxy];
+    let clients = ports.map(|port| {
+        let arguments = ["-papp", "--get-server-public-key", "-e", "SELECT SLEEP(600)"];
+        let mut command = mysql(&rig, port, &arguments);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let mut watching = rig.source_conn().await;
+    let until = std::time::Instant::now() + crate::support::PATIENCE;
+    let sleeping = "SELECT COUNT(*) FROM performance_schema.processlist WHERE info = 'SELECT SLEEP(600)'";
+    while watching.query_first::<u8, _>(sleeping).await.unwrap() != Some(2) {
+        assert!(std::time::Instant::now() < until, "they do not run");
+    }
+    rig.source.kill().unwrap();
+    let said = clients.map(|client| text(&client.wait_with_output().unwrap()));
+    assert_eq!(said[0], said[1]);
+    assert!(said[1].contains("ERROR 2013"), "{}", said[1]);
+}

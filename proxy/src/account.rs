@@ -144,6 +144,8 @@ impl Account {
                 began: self.head_at,
                 subject,
             });
+        } else if self.underway.is_empty() {
+            self.record.rests(self.head_at);
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{self, Network};
 use crate::certificate::Certificate;
 use crate::error::Error;
+use crate::stream::Watch;
 
 pub use listen::{Listen, ListenAddress};
 
@@ -41,6 +42,10 @@ pub struct Config {
     /// How long a client may take from the greeting until it is authenticated. Default 30 s, more than 0.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
+    /// How long a client may be silent between commands and outside a transaction until it is told so with MySQL's error 4031 and closed.
+    /// Default 0: as long as the source allows.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// How long sessions may go on with a running command or an open transaction once the proxy is stopping; those without are
     /// closed at once. Default 30 s; 0 closes all at once.
     #[serde(with = "humantime_serde")]
@@ -48,6 +53,10 @@ pub struct Config {
     /// How long a TCP peer may be silent before the kernel asks whether it is still there. Default 60 s, at least 1 s.
     #[serde(with = "humantime_serde")]
     pub keepalive: Duration,
+    /// How long a TCP peer may acknowledge nothing of what was sent or asked, or take nothing in, until its connection is given up: TCP's
+    /// own TCP_USER_TIMEOUT. Default 5 min; 0 leaves it to the kernel, about 15 minutes; else at least 1 s.
+    #[serde(with = "humantime_serde")]
+    pub tcp_user_timeout: Duration,
     /// Statements that take this long, from the command's head to the end of the reply, are logged with their digest. Default 0: none is.
     #[serde(with = "humantime_serde")]
     pub slow_query: Duration,
@@ -116,8 +125,10 @@ impl Default for Config {
             max_connections_per_user: 0,
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(60),
+            tcp_user_timeout: Duration::from_secs(300),
             slow_query: Duration::ZERO,
             tls: TlsConfig::default(),
         }
@@ -139,10 +150,20 @@ impl Config {
             "handshake_timeout: must be more than 0"
         } else if self.keepalive < Duration::from_secs(1) {
             "keepalive: must be at least 1s"
+        } else if (1..1000).contains(&self.tcp_user_timeout.as_millis()) {
+            "tcp_user_timeout: must be 0 or at least 1s"
         } else {
             return self.tls.validate();
         };
         Err(Error::Config(fault))
+    }
+
+    /// How lost peers are noticed.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            keepalive: self.keepalive,
+            user_timeout: self.tcp_user_timeout,
+        }
     }
 
     /// True when a connection from `address` at this entry of `listen` begins with a PROXY protocol header.

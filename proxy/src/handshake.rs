@@ -101,7 +101,7 @@ pub(crate) async fn meet(
             farewell(client, Some((0, early(1053, "Server shutdown in progress".to_owned())))).await;
             return None;
         }
-        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.keepalive)) => reached,
+        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.watch())) => reached,
     };
     let address = shared.upstream.address();
     let timed_out = || {

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::session::{self, Guest, Shared};
 use crate::slow::Allowance;
-use crate::stream::Stream;
+use crate::stream::{Stream, Watch};
 use crate::upstream::Upstream;
 
 /// How long accepting pauses after the system refused (no file descriptors left, say).
@@ -239,9 +239,9 @@ impl Accepted {
     }
 
     /// Set up for relaying.
-    fn into_stream(self, keepalive: Duration) -> io::Result<Stream> {
+    fn into_stream(self, watch: Watch) -> io::Result<Stream> {
         match self {
-            Self::Tcp(stream, _) => Stream::tcp(stream, keepalive),
+            Self::Tcp(stream, _) => Stream::tcp(stream, watch),
             Self::Unix(stream) => Ok(Stream::Unix(stream)),
         }
     }
@@ -338,7 +338,7 @@ fn name(client: Option<SocketAddr>) -> String {
 /// One session with its place among the others.
 async fn hold(client: Accepted, mut arrival: Arrival, shared: Arc<Shared>, cancel: CancellationToken) {
     let open = shared.metrics.open();
-    let mut stream = match client.into_stream(shared.config.keepalive) {
+    let mut stream = match client.into_stream(shared.config.watch()) {
         Ok(stream) => stream,
         Err(cause) => return debug!(%cause, "a client left at once"),
     };

@@ -275,6 +275,12 @@ impl Record {
         self.turn(since);
     }
 
+    /// How long no command has been under way and no transaction open; `None` where that is not so, or not known.
+    pub(crate) fn rested(&self) -> Option<Duration> {
+        let turned = self.began + Duration::from_nanos(self.turned.load(Ordering::Relaxed));
+        (self.state() == State::ENTERED).then(|| turned.elapsed())
+    }
+
     fn turn(&self, at: Instant) {
         let at = nanoseconds(at.saturating_duration_since(self.began));
         self.turned.store(at, Ordering::Relaxed);

@@ -101,14 +101,14 @@ pub(crate) async fn lead(client: Stream, guest: &mut Guest, shared: &Shared, can
             close(&mut upstream).await;
             farewell(client, Some((seq, error))).await;
         }
-        Last::Shutdown => {
+        Last::Closed(error) => {
             if quiet && seq.is_some() {
                 quit(upstream).await;
             } else {
                 close(&mut upstream).await;
             }
             match seq {
-                Some(seq) => farewell(client, Some((seq, shutdown()))).await,
+                Some(seq) => farewell(client, Some((seq, error))).await,
                 None => close(&mut client).await,
             }
         }
@@ -126,8 +126,8 @@ enum Last {
     Told,
     /// The client is owed this error, under this number.
     Refused(u8, ErrPacket<'static>),
-    /// The proxy stops.
-    Shutdown,
+    /// The proxy closes it, with this error where the client can be told.
+    Closed(ErrPacket<'static>),
 }
 
 async fn relay_until_end(
@@ -137,6 +137,8 @@ async fn relay_until_end(
     cancel: &CancellationToken,
 ) -> Last {
     let mut deadline = None;
+    let idle = shared.config.idle_timeout;
+    let mut look = Instant::now() + idle;
     let cancelled = cancel.cancelled();
     tokio::pin!(cancelled);
     loop {
@@ -149,16 +151,31 @@ async fn relay_until_end(
                 deadline = Some(Instant::now() + shared.config.drain_timeout);
                 continue;
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if closing => return Last::Shutdown,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if closing => return Last::Closed(shutdown()),
+            // A look at what is noted anyway, once in the time that is allowed: commands cost nothing more.
+            () = sleep_until(look), if !idle.is_zero() && !closing => {
+                let silent = guest.record.rested().filter(|_| relay.is_quiet());
+                match silent.map(|silent| idle.checked_sub(silent)) {
+                    Some(None | Some(Duration::ZERO)) => {
+                        let error = idle_too_long();
+                        shared.metrics.error(Origin::Proxy, error.code);
+                        return Last::Closed(error);
+                    }
+                    Some(Some(left)) => look = Instant::now() + left,
+                    None => look = Instant::now() + idle,
+                }
+                continue;
+            }
         };
         match end {
             End::Client => return Last::Client,
             End::Upstream => return Last::Upstream,
-            End::Quiet => return Last::Shutdown,
+            End::Quiet => return Last::Closed(shutdown()),
             End::ChangeUser => {
                 if let Err(last) = change_user(relay, &mut bridge, shared, guest).await {
                     return last;
                 }
+                guest.record.rests(std::time::Instant::now());
             }
         }
     }
@@ -192,6 +209,15 @@ async fn change_user(
 
 pub(crate) fn shutdown() -> ErrPacket<'static> {
     ErrPacket::new(1053, "08S01", "Server shutdown in progress")
+}
+
+/// What MySQL says when `wait_timeout` is over.
+fn idle_too_long() -> ErrPacket<'static> {
+    ErrPacket::new(
+        4031,
+        "HY000",
+        "The client was disconnected by the server because of inactivity. See wait_timeout and interactive_timeout for configuring this behavior.",
+    )
 }
 
 pub(crate) fn too_slow() -> ErrPacket<'static> {

@@ -16,7 +16,7 @@ use crate::bridge::Link;
 /// A connection over TCP or a unix socket, bare or inside TLS.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Over TCP, without Nagle's delay and with keepalive.
+    /// Over TCP, without Nagle's delay, and watched.
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
@@ -24,12 +24,36 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<Stream>>),
 }
 
+/// How a TCP peer is noticed that is gone and did not say so: its machine, or the way to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    /// After so long without a byte the kernel asks.
+    pub(crate) keepalive: Duration,
+    /// After so long without an answer, or without room for what is to be sent, it gives the connection up; 0: as it thinks right.
+    pub(crate) user_timeout: Duration,
+}
+
+impl Watch {
+    fn over(self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        let mut probes = TcpKeepalive::new()
+            .with_time(self.keepalive)
+            .with_interval(self.keepalive);
+        if !self.user_timeout.is_zero() {
+            // It decides when silence was long enough; some probes should have got lost by then.
+            let interval = (self.user_timeout / 4).clamp(Duration::from_secs(1), self.keepalive);
+            probes = probes.with_interval(interval);
+            socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+        }
+        socket.set_tcp_keepalive(&probes)
+    }
+}
+
 impl Stream {
     /// Takes a TCP connection and sets it up for relaying.
-    pub(crate) fn tcp(stream: TcpStream, keepalive: Duration) -> io::Result<Self> {
+    pub(crate) fn tcp(stream: TcpStream, watch: Watch) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let probes = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive);
-        SockRef::from(&stream).set_tcp_keepalive(&probes)?;
+        watch.over(&stream)?;
         Ok(Self::Tcp(stream))
     }
 
@@ -39,10 +63,10 @@ impl Stream {
     }
 
     /// Connects to `address`, trying each address of a host name in turn. The caller bounds the time.
-    pub(crate) async fn connect(address: &Address, keepalive: Duration) -> io::Result<Self> {
+    pub(crate) async fn connect(address: &Address, watch: Watch) -> io::Result<Self> {
         match address {
             Address::Tcp { host, port } => {
-                Self::tcp(TcpStream::connect((host.as_str(), *port)).await?, keepalive)
+                Self::tcp(TcpStream::connect((host.as_str(), *port)).await?, watch)
             }
             Address::Socket(path) => UnixStream::connect(path).await.map(Self::Unix),
         }
@@ -104,5 +128,62 @@ impl AsyncWrite for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair(watch: Watch) -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let near = TcpStream::connect(address).await.expect("connected");
+        let (far, _) = listener.accept().await.expect("accepted");
+        (Stream::tcp(near, watch).expect("set up"), far)
+    }
+
+    #[tokio::test]
+    async fn the_kernel_watches_the_peer() {
+        let seconds = Duration::from_secs;
+        for (keepalive, user_timeout, interval) in [(60, 300, 60), (60, 60, 15), (60, 2, 1), (2, 0, 2)] {
+            let watch = Watch {
+                keepalive: seconds(keepalive),
+                user_timeout: seconds(user_timeout),
+            };
+            let (near, _far) = pair(watch).await;
+            let Stream::Tcp(near) = &near else {
+                unreachable!("it is TCP")
+            };
+            let socket = SockRef::from(near);
+            assert!(socket.keepalive().expect("asked"));
+            assert_eq!(socket.tcp_keepalive_time().expect("asked"), seconds(keepalive));
+            assert_eq!(socket.tcp_keepalive_interval().expect("asked"), seconds(interval));
+            let given_up = socket.tcp_user_timeout().expect("asked").unwrap_or_default();
+            assert_eq!(given_up, seconds(user_timeout));
+        }
+    }
+
+    /// A lost machine can't be played on one machine without its administrator's rights; one that takes nothing in can.
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_in_is_given_up() {
+        let watch = Watch {
+            keepalive: Duration::from_secs(1),
+            user_timeout: Duration::from_secs(1),
+        };
+        let (mut near, far) = pair(watch).await;
+        let writing = async {
+            loop {
+                if let Err(cause) = near.write_all(&[0; 65536]).await {
+                    return cause.kind();
+                }
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), writing).await;
+        assert_eq!(ended.expect("given up"), io::ErrorKind::TimedOut);
+        drop(far);
     }
 }

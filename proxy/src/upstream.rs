@@ -1,7 +1,5 @@
 //! The source as the proxy reaches it: where, and by which kind of link.
 
-use std::time::Duration;
-
 use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting};
 use outrigger_protocol::reply::ErrPacket;
@@ -10,7 +8,7 @@ use outrigger_tls::{Connector, is_wanted};
 use crate::bridge::Payload;
 use crate::greeting;
 use crate::session::early;
-use crate::stream::Stream;
+use crate::stream::{Stream, Watch};
 use crate::wire::Wire;
 
 /// What it takes to reach the source.
@@ -62,9 +60,9 @@ impl Upstream {
     }
 
     /// Connects and reads the greeting; or the error that the client gets instead of one. The caller bounds the time.
-    pub(crate) async fn reach(&self, keepalive: Duration) -> Result<Greeted, ErrPacket<'static>> {
+    pub(crate) async fn reach(&self, watch: Watch) -> Result<Greeted, ErrPacket<'static>> {
         let address = self.address();
-        let stream = Stream::connect(address, keepalive).await.map_err(|cause| {
+        let stream = Stream::connect(address, watch).await.map_err(|cause| {
             early(2003, format!("Can't connect to MySQL server on '{address}' ({cause}): the proxy runs, the source does not answer; try again when it does"))
         })?;
         let mut wire = Wire::new(stream);

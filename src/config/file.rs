@@ -165,6 +165,19 @@ pub(super) fn within(
     Ok(())
 }
 
+/// Refuses a duration that is neither 0 nor within its bounds.
+pub(super) fn or_none(
+    key: &'static str,
+    value: Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<(), Problem> {
+    match value.is_zero() {
+        true => Ok(()),
+        false => within(key, value, least, most),
+    }
+}
+
 /// Refuses a number outside its bounds.
 pub(super) fn between(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Problem> {
     if value < least || value > most {

@@ -298,6 +298,12 @@ const PROXY: Section = Section {
             "How long a client may take until it is authenticated.",
         ),
         key(
+            "idle_timeout",
+            Value::Default("\"0s\""),
+            "0 (as long as the source allows: wait_timeout), or 1s to 365d",
+            "How long a client may be silent between commands and outside a transaction. It is then told so with MySQL's error 4031.",
+        ),
+        key(
             "drain_timeout",
             Value::Default("\"30s\""),
             "0 to 1h",
@@ -308,6 +314,12 @@ const PROXY: Section = Section {
             Value::Default("\"1m\""),
             "1s to 1h",
             "How long a TCP peer may be silent before it is asked whether it is still there.",
+        ),
+        key(
+            "tcp_user_timeout",
+            Value::Default("\"5m\""),
+            "0 (left to the kernel, about 15 minutes), or 1s to 1h",
+            "How long a TCP peer may answer nothing, applications' and the source's alike, until the connection is given up. This is TCP's\nown TCP_USER_TIMEOUT: one who is there and takes nothing in for so long is given up too (compare MySQL's net_write_timeout).",
         ),
         key(
             "slow_query",

@@ -125,7 +125,9 @@ fn show_proxy(lines: &mut Lines, proxy: &outrigger_proxy::Config) {
     lines.duration("connect_timeout", proxy.connect_timeout);
     lines.duration("handshake_timeout", proxy.handshake_timeout);
     lines.duration("drain_timeout", proxy.drain_timeout);
+    lines.duration("idle_timeout", proxy.idle_timeout);
     lines.duration("keepalive", proxy.keepalive);
+    lines.duration("tcp_user_timeout", proxy.tcp_user_timeout);
     if !proxy.slow_query.is_zero() {
         lines.duration("slow_query", proxy.slow_query);
     }

@@ -407,6 +407,53 @@ async fn slow_clients_are_closed() {
 }
 
 #[tokio::test]
+async fn idle_clients_are_closed_and_others_are_not() {
+    let rig = Rig::start(|config| config.idle_timeout = Duration::from_secs(1)).await;
+    let (mut idle, mut in_transaction, mut busy) = (rig.enter().await, rig.enter().await, rig.enter().await);
+    send(&mut in_transaction, b"\x03BEGIN", 0).await;
+    receive(&mut in_transaction).await;
+    let mut half = rig.enter().await;
+    half.write_all(&[1, 0, 0]).await.expect("written");
+    let working = async {
+        loop {
+            send(&mut busy, b"\x0e", 0).await;
+            assert_eq!(receive(&mut busy).await.1[0], 0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = working => {}
+        (seq, code, text) = receive_error(&mut idle) => {
+            assert_eq!((seq, code), (1, 4031));
+            assert!(text.starts_with("The client was disconnected by the server because of inactivity"), "{text}");
+        }
+    }
+    // Neither a transaction nor half a command is silence; the end of it is its beginning.
+    half.write_all(&[0, 0x0e]).await.expect("written");
+    assert_eq!(receive(&mut half).await.1[0], 0);
+    send(&mut in_transaction, b"\x03COMMIT", 0).await;
+    assert_eq!(receive(&mut in_transaction).await.1[0], 0);
+    for client in [&mut in_transaction, &mut half, &mut busy] {
+        assert_eq!(receive_error(client).await.1, 4031);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_that_says_nothing_is_not_waited_for() {
+    let mute = |stream: UnixStream| async move {
+        // Held until the proxy leaves.
+        let (mut reading, _writing) = stream.into_split();
+        reading.read_exact(&mut [0; 1]).await.ok();
+    };
+    let rig = Rig::before(|config| config.connect_timeout = Duration::from_millis(200), mute).await;
+    let (seq, code, text) = receive_error(&mut rig.connect().await).await;
+    assert_eq!((seq, code), (0, 2003));
+    assert!(text.contains("no greeting within 200ms"), "{text}");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn draining_spares_transactions_until_the_deadline() {
     let rig = Rig::start(|_| {}).await;
     let mut idle = rig.enter().await;
