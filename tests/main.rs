@@ -14,6 +14,7 @@ mod disk;
 mod divergence;
 mod fidelity;
 mod guard;
+mod hold;
 mod insight;
 mod large;
 mod layout;

@@ -1,5 +1,5 @@
 //! What is noted of a session while its bytes flow: which commands are under way since when, and what became of them; for the metrics, for
-//! the [`roster`](crate::roster) and for the [slow log](crate::slow).
+//! the [`roster`](crate::roster), for the [slow log](crate::slow) and for a [hold](crate::hold).
 //!
 //! It costs one look at the clock at a command's head and one at the end of its reply, and allocates nothing unless a client sends
 //! commands ahead.
@@ -12,6 +12,7 @@ use outrigger_protocol::command::CommandByte;
 use tracing::warn;
 
 use crate::guard::{Command, Session};
+use crate::hold::Gate;
 use crate::metrics::{Metrics, Origin};
 use crate::roster::{Record, State};
 use crate::slow::{Allowance, Text};
@@ -26,6 +27,8 @@ pub(crate) struct Books {
     /// Statements that take this long are logged.
     pub(crate) slow: Option<Duration>,
     pub(crate) allowance: Arc<Allowance>,
+    /// Where commands may have to wait.
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// A session's account.
@@ -137,15 +140,17 @@ impl Account {
         if owed {
             if self.underway.is_empty() {
                 self.record.runs(kind, self.head_at);
-                self.enter(self.state | State::BUSY);
             }
             self.underway.push_back(Underway {
                 kind,
                 began: self.head_at,
                 subject,
             });
-        } else if self.underway.is_empty() {
-            self.record.rests(self.head_at);
+        } else {
+            if self.underway.is_empty() {
+                self.record.rests(self.head_at);
+            }
+            self.rest();
         }
     }
 
@@ -219,6 +224,9 @@ impl Account {
         state.set(State::IN_TRANSACTION, end.in_transaction);
         state.set(State::BUSY, end.in_transaction || !self.underway.is_empty());
         self.enter(state);
+        if !state.contains(State::BUSY) {
+            self.books.gate.left();
+        }
     }
 
     /// Writes a line of the slow log.
@@ -265,10 +273,49 @@ impl Account {
         self.record.uses(database);
     }
 
-    /// Nothing more will be known.
-    pub(crate) fn lost(&mut self) {
+    /// Nothing more will be known, but whether it is a replica.
+    pub(crate) fn lost(&mut self, replicating: bool) {
         self.books.metrics.unfollowed();
-        self.enter(self.state | State::UNFOLLOWED);
+        self.enter(match replicating {
+            true => self.state | State::REPLICATING,
+            false => self.state | State::UNFOLLOWED,
+        });
+        self.books.gate.left();
+    }
+
+    /// Says that a command is about to begin, and whether it may; else the command must be asked for again.
+    pub(crate) fn may_begin(&mut self) -> bool {
+        // This first, as the gate asks for.
+        self.enter((self.state | State::BUSY).difference(State::HELD));
+        if !self.books.gate.is_closed() {
+            return true;
+        }
+        if !self.underway.is_empty() {
+            // It goes on, or waits, once it is known what the command before it has left behind.
+            return false;
+        }
+        if self.state.contains(State::IN_TRANSACTION) {
+            return true;
+        }
+        self.rest();
+        self.enter(self.state | State::HELD);
+        false
+    }
+
+    /// True while the next command waits because transactions are held.
+    pub(crate) fn is_held(&self) -> bool {
+        self.state.contains(State::HELD)
+    }
+
+    /// The session may be at rest, and others must know.
+    pub(crate) fn rest(&mut self) {
+        let mut state = self.state;
+        let busy = state.contains(State::IN_TRANSACTION) || !self.underway.is_empty();
+        state.set(State::BUSY, busy);
+        self.enter(state);
+        if !busy {
+            self.books.gate.left();
+        }
     }
 
     fn enter(&mut self, state: State) {

@@ -11,6 +11,7 @@
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
 //! - `account` notes what becomes of a session's commands: for the metrics, for the [`Roster`], who is connected, and
 //!   for the `slow` log.
+//! - [`Gate`] holds new transactions back at their boundaries for as long as a [`Hold`] lasts.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
 mod access;
@@ -23,6 +24,7 @@ mod framing;
 mod greeting;
 pub mod guard;
 mod handshake;
+mod hold;
 mod listener;
 mod metrics;
 mod phase;
@@ -38,6 +40,7 @@ mod wire;
 pub use access::Network;
 pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
 pub use error::Error;
+pub use hold::{AlreadyHeld, Gate, Hold, Inside};
 pub use listener::Proxy;
 pub use metrics::Metrics;
 pub use roster::{Activity, Connected, Roster, Seen};

@@ -23,6 +23,7 @@ use crate::certificate::Certificate;
 use crate::config::{Config, Listen, ListenAddress};
 use crate::error::Error;
 use crate::guard::{Guard, PassAll};
+use crate::hold::Gate;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::session::{self, Guest, Shared};
@@ -83,6 +84,7 @@ impl Proxy {
             })?);
         }
         let metrics = Arc::new(Metrics::new());
+        let roster = Roster::new();
         Ok(Self {
             listeners,
             shared: Shared {
@@ -94,7 +96,8 @@ impl Proxy {
                 key,
                 guard: Arc::new(PassAll),
                 metrics,
-                roster: Roster::new(),
+                gate: Gate::new(Arc::clone(&roster)),
+                roster,
                 allowance: Arc::new(Allowance::new()),
             },
         })
@@ -117,6 +120,11 @@ impl Proxy {
     /// What it counts.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.shared.metrics)
+    }
+
+    /// Where new transactions can be held.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.shared.gate)
     }
 
     /// Who is connected.

@@ -124,6 +124,11 @@ impl Phase {
         self.lost.is_some()
     }
 
+    /// True when a replica reads the binlog.
+    pub(crate) fn is_replicating(&self) -> bool {
+        self.lost == Some(Lost::Replication)
+    }
+
     /// True when another command must wait until a reply has ended.
     pub(crate) fn is_full(&self) -> bool {
         self.outstanding.len() >= OUTSTANDING

@@ -32,6 +32,9 @@ pub(crate) enum End {
     Upstream,
     /// The session may be closed without breaking anything, as was asked.
     Quiet,
+    /// No end: the client's next command waits because transactions are held. To be called again at any time, at the latest when they are not
+    /// held any more.
+    Held,
     /// The client asks for another account; flow goes on after [`Relay::lend`] and [`Relay::resume`].
     ChangeUser,
 }
@@ -82,6 +85,8 @@ pub(crate) struct Relay {
     last_seq: u8,
     /// The phase's letting go was counted.
     unfollowed: bool,
+    /// [`End::Held`] was told.
+    told_held: bool,
 }
 
 impl Relay {
@@ -116,6 +121,7 @@ impl Relay {
             own_sent: 0,
             last_seq: 0,
             unfollowed: false,
+            told_held: false,
         }
     }
 
@@ -158,11 +164,20 @@ impl Relay {
         (self.client, self.upstream, seq)
     }
 
-    /// True when the session is between commands and outside a transaction, with nothing under way.
+    /// True when the session is between commands and outside a transaction, with nothing under way. A command that is held back has not
+    /// begun: the source has seen nothing of it.
     pub(crate) fn is_quiet(&self) -> bool {
-        let settled =
-            self.up.is_empty() && self.down.is_empty() && self.own.is_empty() && !self.is_unflushed();
-        self.phase.is_quiet() && (!self.phase.may_speak() || settled && self.up_follower.at_boundary())
+        let asked = match self.account.is_held() {
+            true => !self.up.sendable().is_empty(),
+            false => !self.up.is_empty() || !self.up_follower.at_boundary(),
+        };
+        let settled = !asked && self.down.is_empty() && self.own.is_empty() && !self.is_unflushed();
+        self.phase.is_quiet() && (!self.phase.may_speak() || settled)
+    }
+
+    /// Has [`End::Held`] told again, if it still holds.
+    pub(crate) fn tell_held(&mut self) {
+        self.told_held = false;
     }
 
     fn is_unflushed(&self) -> bool {
@@ -189,7 +204,7 @@ impl Relay {
             }
             if !self.unfollowed && self.phase.is_lost() {
                 self.unfollowed = true;
-                self.account.lost();
+                self.account.lost(self.phase.is_replicating());
                 debug!("the session's packets can't be followed any more; bytes go on");
             }
             if self.upstream_closed
@@ -207,10 +222,13 @@ impl Relay {
             {
                 return Poll::Ready(End::Client);
             }
-            return if closing && self.is_quiet() {
-                Poll::Ready(End::Quiet)
-            } else {
-                Poll::Pending
+            if closing && self.is_quiet() {
+                return Poll::Ready(End::Quiet);
+            }
+            let told = std::mem::replace(&mut self.told_held, self.account.is_held());
+            return match self.told_held && !told {
+                true => Poll::Ready(End::Held),
+                false => Poll::Pending,
             };
         }
     }
@@ -372,6 +390,10 @@ impl Relay {
         if self.phase.is_full() || leads && !self.phase.owes_nothing() {
             return false;
         }
+        // Who leaves may leave.
+        if kind != Some(CommandByte::Quit) && !self.account.may_begin() {
+            return false;
+        }
         // All before this command was released or dropped: its header is the first of what is held.
         let held = &self.up.held()[HEADER_SIZE..];
         let payload = &held[..held.len().min(self.up_follower.size())];
@@ -389,7 +411,10 @@ impl Relay {
             },
         };
         match self.guard.judge(&command, &mut self.session) {
-            Verdict::More if more => return false,
+            Verdict::More if more => {
+                self.account.rest();
+                return false;
+            }
             Verdict::Pass | Verdict::More if leads => {
                 self.account.passed(&command, &self.session, true);
                 self.custody = Custody::Leading;

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrigger_protocol::command::CommandByte;
+use tokio::sync::Notify;
+
+use crate::hold::Inside;
 
 /// No command is under way.
 const NONE: u8 = u8::MAX;
@@ -26,6 +29,10 @@ bitflags::bitflags! {
         const IN_TRANSACTION = 1 << 2;
         /// Its packets can't be followed: nothing more is known.
         const UNFOLLOWED = 1 << 3;
+        /// A replica reads the binlog.
+        const REPLICATING = 1 << 4;
+        /// Its next command waits because transactions are held.
+        const HELD = 1 << 5;
     }
 }
 
@@ -34,6 +41,8 @@ bitflags::bitflags! {
 pub struct Roster {
     began: Instant,
     list: Mutex<List>,
+    /// Told when a session has left, or what it was inside of while transactions are held.
+    pub(crate) left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +128,11 @@ pub enum Activity {
     Idle,
     /// A command is under way; `None` for a byte that MySQL has no command for.
     Command(Option<CommandByte>),
-    /// Something that the proxy can't follow, reading the binlog perhaps.
+    /// Its next command waits because transactions are held.
+    Held,
+    /// Reading the binlog.
+    Replicating,
+    /// Something that the proxy can't follow.
     Unfollowed,
 }
 
@@ -128,6 +141,7 @@ impl Roster {
         Arc::new(Self {
             began: Instant::now(),
             list: Mutex::default(),
+            left: Notify::new(),
         })
     }
 
@@ -170,6 +184,24 @@ impl Roster {
         }
     }
 
+    /// Whom a hold waits for.
+    pub(crate) fn inside(&self) -> Inside {
+        let mut inside = Inside::default();
+        for record in lock(&self.list).records.values() {
+            let state = record.state();
+            if state.contains(State::REPLICATING) {
+                // It changes nothing.
+            } else if state.contains(State::UNFOLLOWED) {
+                inside.unfollowed += 1;
+            } else if state.contains(State::IN_TRANSACTION) {
+                inside.in_transaction += 1;
+            } else if state.contains(State::BUSY) {
+                inside.running += 1;
+            }
+        }
+        inside
+    }
+
     /// Everybody, in the order in which they came.
     pub fn list(&self) -> Vec<Seen> {
         let records: Vec<_> = lock(&self.list)
@@ -200,8 +232,12 @@ impl Record {
         let state = self.state();
         let activity = if !state.contains(State::ENTERED) {
             Activity::Authenticating
+        } else if state.contains(State::REPLICATING) {
+            Activity::Replicating
         } else if state.contains(State::UNFOLLOWED) {
             Activity::Unfollowed
+        } else if state.contains(State::HELD) {
+            Activity::Held
         } else {
             match self.command.load(Ordering::Relaxed) {
                 NONE => Activity::Idle,
@@ -327,6 +363,7 @@ impl Deref for Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         lock(&self.roster.list).records.remove(&self.number);
+        self.roster.left.notify_waiters();
     }
 }
 

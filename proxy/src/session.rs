@@ -22,6 +22,7 @@ use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::handshake::{self, Limits, Outcome};
+use crate::hold::Gate;
 use crate::metrics::{Metrics, Origin};
 use crate::relay::{End, Relay};
 use crate::roster::{Entry, Roster};
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Arc<Roster>,
+    /// Where new transactions may be held.
+    pub(crate) gate: Arc<Gate>,
     /// Lines of the slow log.
     pub(crate) allowance: Arc<Allowance>,
 }
@@ -55,6 +58,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             slow: (!self.config.slow_query.is_zero()).then_some(self.config.slow_query),
             allowance: Arc::clone(&self.allowance),
+            gate: Arc::clone(&self.gate),
         }
     }
 
@@ -139,6 +143,7 @@ async fn relay_until_end(
     let mut deadline = None;
     let idle = shared.config.idle_timeout;
     let mut look = Instant::now() + idle;
+    let mut held = false;
     let cancelled = cancel.cancelled();
     tokio::pin!(cancelled);
     loop {
@@ -154,7 +159,7 @@ async fn relay_until_end(
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if closing => return Last::Closed(shutdown()),
             // A look at what is noted anyway, once in the time that is allowed: commands cost nothing more.
             () = sleep_until(look), if !idle.is_zero() && !closing => {
-                let silent = guest.record.rested().filter(|_| relay.is_quiet());
+                let silent = guest.record.rested().filter(|_| relay.is_quiet() && !held);
                 match silent.map(|silent| idle.checked_sub(silent)) {
                     Some(None | Some(Duration::ZERO)) => {
                         let error = idle_too_long();
@@ -166,11 +171,18 @@ async fn relay_until_end(
                 }
                 continue;
             }
+            // Only waits.
+            () = shared.gate.opened(), if held => {
+                held = false;
+                relay.tell_held();
+                continue;
+            }
         };
         match end {
             End::Client => return Last::Client,
             End::Upstream => return Last::Upstream,
             End::Quiet => return Last::Closed(shutdown()),
+            End::Held => held = true,
             End::ChangeUser => {
                 if let Err(last) = change_user(relay, &mut bridge, shared, guest).await {
                     return last;

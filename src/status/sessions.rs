@@ -31,7 +31,7 @@ pub struct SessionPart {
     pub tls: bool,
     /// Seconds since it connected.
     pub connected_seconds: f64,
-    /// `authenticating`, `idle`, `command`, or `unfollowed` where the proxy can't tell (a replica, say).
+    /// `authenticating`, `idle`, `command`, `held` (its next command waits), `replicating`, or `unfollowed` where the proxy can't tell.
     pub state: String,
     /// The command that is under way.
     pub command: Option<String>,
@@ -53,6 +53,8 @@ impl From<Seen> for SessionPart {
             Activity::Authenticating => ("authenticating", None),
             Activity::Idle => ("idle", None),
             Activity::Command(command) => ("command", Some(command.map_or("unknown", |kind| kind.name()))),
+            Activity::Held => ("held", None),
+            Activity::Replicating => ("replicating", None),
             Activity::Unfollowed => ("unfollowed", None),
         };
         Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_proxy::guard::{self, Guard, Policy, Watched};
-use outrigger_proxy::{Config, ListenAddress, Metrics, Proxy};
+use outrigger_proxy::{Config, Gate, ListenAddress, Metrics, Proxy};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ pub(crate) struct Front {
     cancel: CancellationToken,
     task: JoinHandle<Result<(), outrigger_proxy::Error>>,
     metrics: PrometheusHandle,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Front {
@@ -41,12 +42,14 @@ impl Front {
             panic!("no port");
         };
         let cancel = CancellationToken::new();
+        let gate = proxy.gate();
         Self {
             port: address.port(),
             socket,
             task: tokio::spawn(proxy.run(cancel.clone())),
             cancel,
             metrics: recorder.handle(),
+            gate,
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::roster::{Activity, Seen};
 
 const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE_CONNECTION);
 
@@ -22,6 +23,7 @@ struct Rig {
     roster: Arc<Roster>,
     cancel: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
+    gate: Arc<Gate>,
 }
 
 impl Rig {
@@ -52,15 +54,24 @@ impl Rig {
             .await
             .expect("bound");
         let addresses = proxy.local_addresses();
-        let roster = proxy.roster();
+        let (roster, gate) = (proxy.roster(), proxy.gate());
         let cancel = CancellationToken::new();
         let running = tokio::spawn(proxy.run(cancel.clone()));
         Self {
             folder,
             addresses,
             roster,
+            gate,
             cancel,
             running,
+        }
+    }
+
+    /// Waits until the commands of so many clients are held back.
+    async fn until_held(&self, count: usize) {
+        let is_held = |seen: &Seen| seen.activity == Activity::Held;
+        while self.roster.list().iter().filter(|seen| is_held(seen)).count() != count {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -470,6 +481,38 @@ async fn draining_spares_transactions_until_the_deadline() {
     assert_eq!(receive(&mut finishing).await.1[0], 0);
     assert_eq!(receive_error(&mut finishing).await, farewell);
     assert_eq!(receive_error(&mut lingering).await, farewell);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_held_back_goes_on_or_is_told_that_the_proxy_stops() {
+    let rig = Rig::start(|_| {}).await;
+    let mut client = rig.enter().await;
+    let mut other = rig.enter().await;
+    // A hold that nobody releases ends by itself.
+    let over = rig.gate.hold(Duration::from_millis(50)).expect("held");
+    send(&mut client, b"\x0e", 0).await;
+    assert_eq!(receive(&mut client).await.1[0], 0);
+    assert!(!over.lasts());
+    let hold = rig.gate.hold(Duration::from_secs(600)).expect("held");
+    for waiting in [&mut client, &mut other] {
+        send(waiting, b"\x03INSERT", 0).await;
+    }
+    rig.until_held(2).await;
+    assert!(hold.inside().is_empty());
+    // Logging in is no transaction.
+    let mut late = rig.enter().await;
+    hold.release();
+    for waiting in [&mut client, &mut other] {
+        assert_eq!(receive(waiting).await.1[0], 0);
+    }
+    let _hold = rig.gate.hold(Duration::from_secs(600)).expect("held");
+    send(&mut late, b"\x03INSERT", 0).await;
+    rig.until_held(1).await;
+    rig.cancel.cancel();
+    // As the reply to what was not executed.
+    let farewell = (1, 1053, "Server shutdown in progress".to_owned());
+    assert_eq!(receive_error(&mut late).await, farewell);
     rig.stop().await;
 }
 

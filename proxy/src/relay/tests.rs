@@ -9,8 +9,9 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::account::Books;
 use crate::guard::PassAll;
+use crate::hold::Gate;
 use crate::metrics::Metrics;
-use crate::roster::Roster;
+use crate::roster::{Entry, Roster};
 use crate::slow::Allowance;
 
 /// Refuses queries that contain `DROP`, once it has seen all of them.
@@ -29,14 +30,23 @@ impl Guard for NoDrop {
 }
 
 fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
+    let (client, relay, server, _place) = gated(guard);
+    (client, relay, server)
+}
+
+/// A relay whose session may be held, and its place in the roster.
+fn gated(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream, (Arc<Gate>, Entry)) {
     let (client, inner) = UnixStream::pair().expect("a pair");
     let (outer, server) = UnixStream::pair().expect("a pair");
     let phase = Phase::new(
         Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF,
         StatusFlags::AUTOCOMMIT,
     );
-    let entry = Roster::new().enter("test".to_owned(), Arc::from("test"));
+    let roster = Roster::new();
+    let gate = Gate::new(Arc::clone(&roster));
+    let entry = roster.enter("test".to_owned(), Arc::from("test"));
     let books = Books {
+        gate: Arc::clone(&gate),
         metrics: Arc::new(Metrics::new()),
         slow: None,
         allowance: Arc::new(Allowance::new()),
@@ -52,6 +62,7 @@ fn relay(guard: Arc<dyn Guard>) -> (UnixStream, Relay, UnixStream) {
             account,
         ),
         server,
+        (gate, entry),
     )
 }
 
@@ -270,6 +281,129 @@ async fn what_each_side_sent_last_is_delivered() {
     let mut heard = Vec::new();
     client.read_to_end(&mut heard).await.expect("read");
     assert!(heard.ends_with(b"Session was killed"));
+}
+
+/// The same, where commands may be held back.
+async fn beside_held<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            end = relay.flow(false) => assert_eq!(end, End::Held),
+        }
+    }
+}
+
+fn status(status: StatusFlags) -> Vec<u8> {
+    OkPacket {
+        status,
+        ..OkPacket::default()
+    }
+    .encode(Capabilities::PROTOCOL_41)
+}
+
+/// The source gets this command, and so far no other.
+async fn gets(server: &mut UnixStream, expected: &str) {
+    let mut arrived = vec![0; query(expected).len()];
+    server.read_exact(&mut arrived).await.expect("read");
+    assert_eq!(arrived, query(expected));
+    gets_nothing(server).await;
+}
+
+async fn gets_nothing(server: &UnixStream) {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(server.try_read(&mut [0; 1]).is_err(), "something came");
+}
+
+async fn answers(server: &mut UnixStream, client: &mut UnixStream, reply: StatusFlags) {
+    server
+        .write_all(&packets(&[&status(reply)], 1))
+        .await
+        .expect("written");
+    client.read_exact(&mut [0; 11]).await.expect("read");
+}
+
+const LONG: std::time::Duration = std::time::Duration::from_secs(600);
+
+#[tokio::test]
+async fn what_is_sent_ahead_is_held_at_its_boundary() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let (open, idle) = (StatusFlags::IN_TRANS, StatusFlags::AUTOCOMMIT);
+    beside_held(&mut relay, async {
+        client.write_all(&query("BEGIN")).await.expect("written");
+        gets(&mut server, "BEGIN").await;
+        let hold = gate.hold(LONG).expect("held");
+        assert_eq!(hold.inside().running, 1);
+        let ahead = ["INSERT 1", "COMMIT", "INSERT 2", "INSERT 3"].map(query).concat();
+        client.write_all(&ahead).await.expect("written");
+        // Whether a transaction is open only the reply to BEGIN says.
+        gets_nothing(&server).await;
+        answers(&mut server, &mut client, open).await;
+        gets(&mut server, "INSERT 1").await;
+        assert_eq!(hold.inside().in_transaction, 1);
+        answers(&mut server, &mut client, open).await;
+        gets(&mut server, "COMMIT").await;
+        let (settled, ()) = tokio::join!(hold.settled(), answers(&mut server, &mut client, idle));
+        assert_eq!(settled, Ok(()));
+        gets_nothing(&server).await;
+        assert!(hold.inside().is_empty());
+        hold.release();
+        let mut arrived = vec![0; 2 * query("INSERT 2").len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        assert_eq!(arrived, ["INSERT 2", "INSERT 3"].map(query).concat());
+        let again = gate.hold(LONG).expect("held");
+        assert_eq!(again.inside().running, 1);
+        answers(&mut server, &mut client, idle).await;
+        answers(&mut server, &mut client, idle).await;
+        assert_eq!(again.settled().await, Ok(()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_a_command_is_nothing_to_wait_for() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(NoDrop));
+    let whole = query("SELECT 'a long one'");
+    beside_held(&mut relay, async {
+        client.write_all(&whole[..12]).await.expect("written");
+        gets_nothing(&server).await;
+        let hold = gate.hold(LONG).expect("held");
+        assert_eq!(hold.settled().await, Ok(()));
+        client.write_all(&whole[12..]).await.expect("written");
+        gets_nothing(&server).await;
+        assert_eq!(hold.inside(), crate::hold::Inside::default());
+        hold.release();
+        gets(&mut server, "SELECT 'a long one'").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_held_may_leave_and_nothing_is_done_for_it_any_more() {
+    let (mut client, mut relay, server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let hold = gate.hold(LONG).expect("held");
+    client.write_all(&query("INSERT 1")).await.expect("written");
+    assert_eq!(relay.flow(false).await, End::Held);
+    // It could be closed now: nothing has begun, and the client would take an error for its reply.
+    assert!(relay.is_quiet());
+    assert_eq!(relay.flow(true).await, End::Quiet);
+    drop(client);
+    assert_eq!(relay.flow(false).await, End::Client);
+    gets_nothing(&server).await;
+    drop((relay, hold));
+    // One that says goodbye goes at once.
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let _hold = gate.hold(LONG).expect("held");
+    let goodbye = packets(&[b"\x01"], 0);
+    client.write_all(&goodbye).await.expect("written");
+    beside_held(&mut relay, async {
+        let mut arrived = vec![0; goodbye.len()];
+        server.read_exact(&mut arrived).await.expect("read");
+        assert_eq!(arrived, goodbye);
+    })
+    .await;
 }
 
 proptest! {

@@ -1,0 +1,255 @@
+//! Transactions held back and let go again, under load on a real server: no error, no reordering, nothing lost or done twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+use outrigger::demo::server::{Installation, Server};
+use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_proxy::{AlreadyHeld, Config, Inside};
+use tempfile::TempDir;
+
+use crate::support::front::Front;
+use crate::support::{PATIENCE, connect, run};
+
+const WRITERS: u32 = 16;
+/// Holds in the test under load.
+const HOLDS: usize = 60;
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A server with a table for all writers, and a proxy before it.
+struct Stage {
+    _folder: TempDir,
+    server: Server,
+    front: Front,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("outrigger-test-")
+            .tempdir()
+            .unwrap();
+        let server =
+            Server::start(&Installation::find().unwrap(), &folder.path().join("source"), &[]).unwrap();
+        let mut conn = connect(&server).await;
+        run(
+            &mut conn,
+            "CREATE USER app@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE app;\n\
+             CREATE TABLE app.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, writer INT, number INT, KEY (writer, number))",
+        )
+        .await;
+        let endpoint = Endpoint {
+            address: Address::Socket(server.socket()),
+            user: "nobody".to_owned(),
+            password: Secret::new("nothing"),
+            tls: TlsMode::Disabled,
+            tls_ca: None,
+            tls_identity: None,
+        };
+        let config = Config {
+            drain_timeout: LONG,
+            ..Config::default()
+        };
+        let front = Front::start(folder.path().join("proxy"), endpoint, config).await;
+        Self {
+            _folder: folder,
+            server,
+            front,
+        }
+    }
+
+    async fn client(&self) -> Conn {
+        client(self.front.port).await
+    }
+}
+
+async fn client(port: u16) -> Conn {
+    let opts = OptsBuilder::default()
+        .ip_or_hostname("127.0.0.1")
+        .tcp_port(port)
+        .user(Some("app"))
+        .db_name(Some("app"))
+        .prefer_socket(false);
+    Conn::new(opts).await.unwrap()
+}
+
+/// Writes numbers in their order until told to stop, alone and in transactions, as text and prepared; every eighth transaction is rolled
+/// back and done again. How many there are.
+async fn write(mut conn: Conn, writer: u32, stop: Arc<AtomicBool>) -> u32 {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let sql = |number: u32| format!("INSERT INTO t (writer, number) VALUES ({writer}, {number})");
+        match number % 3 {
+            0 => {
+                conn.query_drop(sql(number)).await.unwrap();
+                number += 1;
+            }
+            1 => {
+                let again = number % 8 == 0;
+                for end in ["ROLLBACK", "COMMIT"].into_iter().skip(usize::from(!again)) {
+                    conn.query_drop("BEGIN").await.unwrap();
+                    conn.query_drop(sql(number)).await.unwrap();
+                    conn.query_drop(sql(number + 1)).await.unwrap();
+                    conn.query_drop(end).await.unwrap();
+                }
+                number += 2;
+            }
+            _ => {
+                conn.exec_drop("INSERT INTO t (writer, number) VALUES (?, ?)", (writer, number))
+                    .await
+                    .unwrap();
+                number += 1;
+            }
+        }
+        // What was written is there.
+        if number % 50 == 0 {
+            let sql = format!("SELECT COUNT(*) FROM t WHERE writer = {writer}");
+            assert_eq!(conn.query_first(sql).await.unwrap(), Some(number));
+        }
+    }
+    number
+}
+
+/// Transactions that have changed something and are open on the server.
+async fn open_transactions(conn: &mut Conn) -> u64 {
+    let sql = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_modified > 0";
+    conn.query_first(sql).await.unwrap().unwrap()
+}
+
+async fn written(conn: &mut Conn) -> u64 {
+    conn.query_first("SELECT COUNT(*) FROM app.t")
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_notice_nothing_of_many_holds() {
+    let stage = Stage::new().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        writers.push(tokio::spawn(write(
+            stage.client().await,
+            writer,
+            Arc::clone(&stop),
+        )));
+    }
+    let mut admin = connect(&stage.server).await;
+    let mut before = 0;
+    for round in 0..HOLDS {
+        // They write between holds; some holds find them at once.
+        let until = Instant::now() + PATIENCE;
+        while round % 4 != 0 && written(&mut admin).await <= before {
+            assert!(Instant::now() < until, "nothing is written after hold {round}");
+        }
+        let hold = stage.front.gate.hold(LONG).unwrap();
+        assert_eq!(stage.front.gate.hold(LONG).map(drop), Err(AlreadyHeld));
+        hold.settled().await.unwrap();
+        // What the server says of that may be a tenth of a second old.
+        let until = Instant::now() + PATIENCE;
+        while open_transactions(&mut admin).await != 0 {
+            assert!(Instant::now() < until, "a transaction is open in hold {round}");
+        }
+        before = written(&mut admin).await;
+        if round % 5 == 0 {
+            // All of them come to wait, and stay.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(
+            written(&mut admin).await,
+            before,
+            "something passed in hold {round}"
+        );
+        assert_eq!(hold.inside(), Inside::default());
+        hold.release();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for (writer, running) in writers.into_iter().enumerate() {
+        let count = running.await.unwrap();
+        let sql = format!("SELECT number FROM app.t WHERE writer = {writer} ORDER BY id");
+        let numbers: Vec<u32> = admin.query(sql).await.unwrap();
+        assert!(
+            numbers.iter().copied().eq(0..count),
+            "writer {writer}: {count}, {numbers:?}"
+        );
+    }
+    stage.front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_does_not_end_outlasts_the_hold() {
+    let stage = Stage::new().await;
+    let mut inside = stage.client().await;
+    let mut outside = stage.client().await;
+    inside.query_drop("BEGIN").await.unwrap();
+    let hold = stage.front.gate.hold(Duration::from_millis(300)).unwrap();
+    let waiting = tokio::spawn(async move {
+        outside
+            .query_drop("INSERT INTO t (writer) VALUES (1)")
+            .await
+            .unwrap();
+        outside
+    });
+    // Within its transaction it goes on.
+    inside
+        .query_drop("INSERT INTO t (writer) VALUES (2)")
+        .await
+        .unwrap();
+    let left = hold.settled().await.unwrap_err();
+    assert_eq!(left.in_transaction, 1, "{left}");
+    // The time is over, though nobody has released it.
+    waiting.await.unwrap();
+    inside.query_drop("COMMIT").await.unwrap();
+    drop(hold);
+    let mut admin = connect(&stage.server).await;
+    assert_eq!(written(&mut admin).await, 2);
+    stage.front.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_while_held_leaves_nothing_and_a_stop_ends_the_wait() {
+    let stage = Stage::new().await;
+    let mut admin = connect(&stage.server).await;
+    let mut leaving = stage.client().await;
+    let mut staying = stage.client().await;
+    let mut inside = stage.client().await;
+    inside.query_drop("BEGIN").await.unwrap();
+    inside
+        .query_drop("INSERT INTO t (writer) VALUES (1)")
+        .await
+        .unwrap();
+    let hold = stage.front.gate.hold(LONG).unwrap();
+    let left = tokio::time::timeout(
+        Duration::from_millis(100),
+        leaving.query_drop("INSERT INTO t (writer) VALUES (2)"),
+    );
+    assert!(left.await.is_err(), "it was not held");
+    drop(leaving);
+    let others = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'app'";
+    let until = Instant::now() + PATIENCE;
+    while admin.query_first::<u8, _>(others).await.unwrap() != Some(2) {
+        assert!(Instant::now() < until, "its session stays");
+    }
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&count);
+    let waiting = tokio::spawn(async move {
+        counter.fetch_add(1, Ordering::SeqCst);
+        staying.query_drop("INSERT INTO t (writer) VALUES (3)").await
+    });
+    while count.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Stopping lets the transaction end, and says to the other that its command was not done.
+    let stopping = tokio::spawn(stage.front.stop());
+    waiting.await.unwrap().unwrap_err();
+    inside.query_drop("COMMIT").await.unwrap();
+    stopping.await.unwrap();
+    drop(hold);
+    let writers: Vec<u8> = admin.query("SELECT writer FROM app.t").await.unwrap();
+    assert_eq!(writers, [1]);
+}
