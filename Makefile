@@ -8,6 +8,7 @@ CARGO := $(ENV) cargo
 DEMO ?=
 SECONDS ?= 60
 DECODER ?=
+FUZZED = $(if $(filter session,$(DECODER)),,-p outrigger-protocol) $(if $(filter-out session,$(DECODER)),,-p outrigger-proxy)
 
 RUNS ?= 200
 export RUNS JOBS OUTRIGGER_SEED OUTRIGGER_KEEP
@@ -27,8 +28,8 @@ demo: setup ## the main job on real servers: copy, replay, a crash in the middle
 test: setup ## all tests, against real servers
 	@scripts/test
 
-fuzz: setup ## damaged and invented bytes for every decoder: SECONDS=3600, DECODER=json for one of them
-	@$(ENV) OUTRIGGER_FUZZ_SECONDS=$(SECONDS) OUTRIGGER_FUZZ_DECODER=$(DECODER) cargo test --locked -p outrigger-protocol --test fuzz -- --nocapture
+fuzz: setup ## damaged and invented bytes for every decoder and the proxy's sessions: SECONDS=3600 each, DECODER=json (or session) for one
+	@$(ENV) OUTRIGGER_FUZZ_SECONDS=$(SECONDS) OUTRIGGER_FUZZ_DECODER=$(DECODER) cargo test --locked $(FUZZED) --test fuzz -- --nocapture
 
 soak: setup ## seeded runs with kills, cut links and restarts over random writes: RUNS=200 JOBS=2 OUTRIGGER_SEED=7 OUTRIGGER_KEEP=1
 	@$(CARGO) test --locked --features failpoints --test integration -- soak::many_seeds --exact --ignored --nocapture

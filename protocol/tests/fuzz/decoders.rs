@@ -2,20 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::campaign::Decoder;
 use crate::{events, rows, sql, wire};
-
-/// One decoder.
-pub(crate) struct Decoder {
-    pub(crate) name: &'static str,
-    /// Inputs that are right.
-    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
-    /// Decodes, asserts what must hold, and answers with a number for what happened.
-    pub(crate) run: fn(&[u8]) -> u64,
-    /// Pieces that mutations put in.
-    pub(crate) words: &'static [&'static [u8]],
-    /// The most memory for an input of so many bytes.
-    pub(crate) memory: fn(usize) -> usize,
-}
 
 /// A small multiple, and room for error texts. The largest there is: a table map holds 160 bytes for a column that takes one.
 fn multiple(length: usize) -> usize {
