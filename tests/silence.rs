@@ -136,6 +136,9 @@ async fn relay(to: u16, silenced: Arc<AtomicUsize>) -> u16 {
     port
 }
 
+/// From this number on a relay does not tell the server that a client is gone.
+const ORPHANING: usize = 1 << 20;
+
 async fn pass(mut near: TcpStream, mut far: TcpStream, silenced: &AtomicUsize) {
     let born = silenced.load(Ordering::SeqCst);
     let (mut up, mut down) = ([0; 16384], [0; 16384]);
@@ -148,7 +151,13 @@ async fn pass(mut near: TcpStream, mut far: TcpStream, silenced: &AtomicUsize) {
             // Both ends stay open, and nobody says anything.
             std::future::pending::<()>().await;
         }
-        let Ok(read @ 1..) = read else { return };
+        let Ok(read @ 1..) = read else {
+            if upwards && born >= ORPHANING {
+                // The other end never hears of it.
+                std::future::pending::<()>().await;
+            }
+            return;
+        };
         let sent = match upwards {
             true => far.write_all(&up[..read]).await,
             false => near.write_all(&down[..read]).await,
@@ -244,6 +253,46 @@ async fn a_target_whose_links_fall_silent_while_changes_are_applied() {
         assert!(took < Duration::from_secs(15), "{took:?}");
         rig.settle().await;
         rig.assert_equal(&["app"]).await;
+    }
+}
+
+/// The sidecar's machine is gone with a group executed and not committed, and the target does not know: its session keeps its locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_left_open_on_the_target_is_ended_by_the_next() {
+    let mut rig = Rig::with(MANY).await;
+    let silenced = relayed(&rig, rig.target.port()).await;
+    silenced.store(ORPHANING, Ordering::SeqCst);
+    // In parts, so that there is something before the commit however far the target seems.
+    let file = rig.sidecar.config();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n[task.group]\nmax_bytes = \"64 KiB\"\n")).unwrap();
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.sidecar.start_with("group-commit=return").unwrap();
+    rig.on_source("UPDATE app.many SET v = REVERSE(v)").await;
+    noticed_gone(&mut rig).await;
+    let mut target = rig.target_conn().await;
+    let open = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_modified > 0";
+    let count: Option<u64> = target.query_first(open).await.unwrap();
+    assert_eq!(
+        count,
+        Some(1),
+        "the lost session holds its locks; {}",
+        rig.sidecar.log_end()
+    );
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let count: Option<u64> = target.query_first(open).await.unwrap();
+    assert_eq!(count, Some(0));
+}
+
+async fn noticed_gone(rig: &mut Rig) {
+    let until = Instant::now() + PATIENCE;
+    while rig.sidecar.running().unwrap() {
+        assert!(Instant::now() < until, "{}", rig.sidecar.log_end());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

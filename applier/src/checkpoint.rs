@@ -2,10 +2,11 @@
 //!
 //! The row changes in the same target transaction as the rows it speaks of, so it is always the truth, whatever crashed
 //! when. Taking a task over raises the row's epoch; every change of the row demands the epoch that was taken, so of two
-//! processes started for one task only the later one can write ([`Error::Fenced`]).
+//! processes started for one task only the later one can write ([`Error::Fenced`]), and the other stops.
 
 mod layout;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::Row;
@@ -47,6 +48,17 @@ impl Checkpoint {
     /// Up to where the log is not needed any more: prepared XA transactions are read again when they end.
     pub fn trim_through(&self) -> Offset {
         trim_through(self.offset, &self.xa_prepared)
+    }
+}
+
+/// The epoch under which a process has a task; 0: it never had. One that finds a later one does not take the task back.
+#[derive(Debug, Default)]
+pub(crate) struct Held(AtomicU64);
+
+impl Held {
+    /// Whether this process had the task before.
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -204,20 +216,42 @@ impl Metadata {
         ended.map_err(|cause| Error::server(Side::Target, "writing the first checkpoint", cause))
     }
 
+    /// Refuses a task that another process has taken over since this one had it.
+    pub(crate) async fn refuse_taken(&self, target: &mut Target, held: &Held) -> Result<(), Error> {
+        let ours = held.0.load(Ordering::Relaxed);
+        match self.load(target.conn()).await {
+            Ok(Some(found)) if ours > 0 && found.epoch > ours => Err(Error::Fenced {
+                task: self.name.clone(),
+                theirs: found.epoch,
+                ours,
+            }),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes the task over: whoever had it can't write any more. Notes what it selects from now on. Returns the row as it is
     /// after that: a commit that was still on its way is in it, or never will be.
-    pub(crate) async fn take_over(&self, target: &mut Target, selection: &str) -> Result<Checkpoint, Error> {
-        let doing = "taking the task over";
+    pub(crate) async fn take_over(
+        &self,
+        target: &mut Target,
+        found: &Checkpoint,
+        selection: &str,
+        held: &Held,
+    ) -> Result<Checkpoint, Error> {
+        let ours = found.epoch + 1;
+        // First: where the connection breaks now, this may be the row's, by us.
+        held.0.store(ours, Ordering::Relaxed);
         let sql = format!(
-            "UPDATE {}.checkpoint SET epoch = LAST_INSERT_ID(epoch + 1), selection = {} WHERE task = {}",
+            "UPDATE {}.checkpoint SET epoch = {ours}, selection = {} WHERE task = {} AND epoch = {}",
             self.database,
             quote_text(selection),
-            self.task
+            self.task,
+            found.epoch
         );
-        target.execute(&sql, doing).await?;
-        let ours = target.conn().last_insert_id().unwrap_or_default();
+        let taken = target.execute(&sql, "taking the task over").await?;
         match self.load(target.conn()).await? {
-            Some(found) if ours > 0 && found.epoch == ours => Ok(found),
+            Some(found) if taken == 1 && found.epoch == ours => Ok(found),
             found => Err(Error::Fenced {
                 task: self.name.clone(),
                 theirs: found.map_or(0, |c| c.epoch),

@@ -49,20 +49,9 @@ impl Link {
         self.conn.affected_rows()
     }
 
-    /// The last statement's automatic number.
-    pub(crate) fn last_insert_id(&self) -> Option<u64> {
-        self.conn.last_insert_id()
-    }
-
     /// The connection itself; what is asked of it must be waited for with the watch.
     pub(crate) fn bare(&mut self) -> (&mut Conn, &Watch) {
         (&mut self.conn, &self.watch)
-    }
-
-    /// Ends sessions of former connections, where they are this server's: one whose connection broke holds its locks until the
-    /// server notices, which can take hours.
-    pub(crate) async fn end(&mut self, sessions: &[Watch]) -> Result<(), mysql_async::Error> {
-        self.watch.over(Watch::end(&mut self.conn, sessions)).await
     }
 
     /// Ends the session.

@@ -1,7 +1,7 @@
 //! A connection to the target as the task writes through it: session settings, what the server can do, statements sent
 //! many at a time with each one's affected rows.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -9,7 +9,8 @@ use mysql_async::prelude::Queryable;
 use outrigger_protocol::endpoint::Endpoint;
 
 use crate::error::{Error, Side};
-use crate::link::{self, Link, Watch};
+use crate::link::{self, Link};
+use crate::literal::quote_text;
 
 /// The session under which rows are written, whoever writes them (A5): UTC, no conversions, no checks that the source
 /// has done already, nothing refused that the source could store, errors instead of silent changes.
@@ -29,32 +30,94 @@ pub(crate) struct Capabilities {
     pub(crate) set_any_definer: bool,
 }
 
-/// The sessions that a task's attempt opens on the target, for the next attempt to end.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<Vec<Watch>>);
+/// So many sessions of a task can be told from others.
+const MARKS: usize = 256;
+
+/// How long sessions that were ended may take to undo what they did.
+const UNDOING: Duration = Duration::from_secs(10);
+/// How often they are looked for.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The sessions that a task opens on the target. Each holds a user lock by whose name it is known, so that the next attempt can end
+/// it, also one of another process: a session whose connection broke, or whose machine is gone, holds its locks until its server
+/// notices, which can take hours.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    /// Begins the locks' names.
+    prefix: String,
+    next: AtomicUsize,
+}
 
 impl Sessions {
-    /// Connects, and remembers it.
+    /// Of the task of that name.
+    pub(crate) fn new(metadata_database: &str, task: &str) -> Self {
+        let name = quote_text(&format!("{metadata_database}.{task}"));
+        Self {
+            prefix: format!("CONCAT('outrigger.', LEFT(SHA2({name}, 256), 40), '.', "),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Connects, and marks the session.
     pub(crate) async fn connect(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Target, Error> {
         let mut target = Target::connect(endpoint, timeout).await?;
-        let (_, watch) = target.conn.bare();
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.push(watch.clone());
-        drop(sessions);
+        for _ in 0..MARKS {
+            let mark = self.next.fetch_add(1, Ordering::Relaxed) % MARKS;
+            let question = format!("SELECT GET_LOCK({}{mark}), 0)", self.prefix);
+            match target.conn.query_first::<Option<u8>>(question).await {
+                // Another one has it.
+                Ok(Some(Some(0))) => {}
+                Ok(_) => return Ok(target),
+                Err(cause @ mysql_async::Error::Server(_)) => {
+                    tracing::debug!(%cause, "the target has no user locks: sessions that break are not ended");
+                    return Ok(target);
+                }
+                Err(cause) => return Err(Error::server(Side::Target, "setting the session up", cause)),
+            }
+        }
         Ok(target)
     }
 
-    /// Ends what was opened so far, but `target`: none of it is in use any more.
+    /// Ends all but `target`: nobody is to use them any more.
     pub(crate) async fn end_others(&self, target: &mut Target) -> Result<(), Error> {
-        let former = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let ended = target.conn.end(&former).await;
-        let (_, watch) = target.conn.bare();
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match ended {
-            Ok(()) => sessions.push(watch.clone()),
-            Err(_) => sessions.extend(former),
+        let question = format!(
+            "WITH RECURSIVE marks (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM marks WHERE n + 1 < {MARKS}), \
+             sessions (id) AS (SELECT IS_USED_LOCK({}n)) FROM marks) \
+             SELECT id FROM sessions WHERE id IS NOT NULL AND id <> CONNECTION_ID()",
+            self.prefix
+        );
+        let until = Instant::now() + UNDOING;
+        loop {
+            let sessions: Vec<u64> = match target.conn.query(question.as_str()).await {
+                Ok(found) => found,
+                // It has no user locks.
+                Err(mysql_async::Error::Server(_)) => return Ok(()),
+                Err(cause) => {
+                    return Err(Error::server(
+                        Side::Target,
+                        "looking for sessions of former connections",
+                        cause,
+                    ));
+                }
+            };
+            if sessions.is_empty() || Instant::now() > until {
+                return Ok(());
+            }
+            for session in sessions {
+                match target.conn.query_drop(format!("KILL {session}")).await {
+                    // It may have ended by itself, or belong to another account.
+                    Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+                    Err(cause) => {
+                        return Err(Error::server(
+                            Side::Target,
+                            "ending sessions of former connections",
+                            cause,
+                        ));
+                    }
+                }
+            }
+            tokio::time::sleep(POLL).await;
         }
-        ended.map_err(|cause| Error::server(Side::Target, "ending sessions of former connections", cause))
     }
 }
 

@@ -19,6 +19,7 @@ use self::attempt::Attempt;
 use self::careful::Careful;
 pub use self::offline::Offline;
 use self::retry::{Retries, Verdict};
+use crate::checkpoint::Held;
 use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::metrics::Metrics;
@@ -72,7 +73,8 @@ impl Task {
         let metrics = Metrics::new(&self.config.name);
         let mut retries = Retries::new(self.config.retry_window);
         let mut careful = Careful::default();
-        let sessions = Arc::new(Sessions::default());
+        let held = Held::default();
+        let sessions = Arc::new(Sessions::new(&self.config.metadata_database, &self.config.name));
         loop {
             self.status.set_state(TaskState::Preparing);
             let before = self.status.work_done();
@@ -84,6 +86,7 @@ impl Task {
                 offline: self.offline.as_ref(),
                 careful_through: careful.through(),
                 sessions: &sessions,
+                held: &held,
             };
             let Err(error) = Box::pin(attempt.run(cancel)).await else {
                 return Ok(());

@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -31,7 +31,6 @@ struct Watched {
     id: u32,
     /// Behind one address there may be several servers.
     server: Option<String>,
-    since: Instant,
 }
 
 /// What a session does, as its server says.
@@ -59,28 +58,7 @@ impl Watch {
             timeout: timeout.max(SHORTEST),
             id: conn.id(),
             server: server(conn).await?,
-            since: Instant::now(),
         })))
-    }
-
-    /// Ends those of the sessions that `conn`'s server still has.
-    pub(super) async fn end(conn: &mut Conn, sessions: &[Self]) -> Result<(), mysql_async::Error> {
-        let there = server(conn).await?;
-        let up: Option<(String, u64)> = conn.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
-        let up = Duration::from_secs(up.map_or(0, |(_, seconds)| seconds));
-        let ours = conn.id();
-        for session in sessions.iter().map(|session| &session.0) {
-            // After a restart the number may be somebody else's.
-            if there.is_some()
-                && session.server == there
-                && session.id != ours
-                && session.since.elapsed() < up
-            {
-                // It may have ended by itself.
-                conn.query_drop(format!("KILL {}", session.id)).await.ok();
-            }
-        }
-        Ok(())
     }
 
     /// The answer, or an error of the link once it is certain that none comes. The session is ended then: it may hold locks.
@@ -126,7 +104,6 @@ impl Watch {
             timeout,
             id,
             server: ours,
-            since: _,
         } = &*self.0;
         let asking = async {
             let mut conn = match super::open(endpoint, *side, *timeout).await {

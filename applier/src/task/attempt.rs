@@ -7,7 +7,7 @@ use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::{Checkpoint, Metadata, PreparedXa};
+use crate::checkpoint::{Checkpoint, Held, Metadata, PreparedXa};
 use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::link::{self, Link};
@@ -33,8 +33,10 @@ pub(super) struct Attempt<'a> {
     pub(super) offline: Option<&'a Offline>,
     /// Transactions up to here are replayed row by row.
     pub(super) careful_through: Offset,
-    /// What attempts opened on the target.
+    /// What attempts open on the target.
     pub(super) sessions: &'a Arc<Sessions>,
+    /// The epoch under which this process had the task.
+    pub(super) held: &'a Held,
 }
 
 impl Attempt<'_> {
@@ -46,16 +48,24 @@ impl Attempt<'_> {
             .sessions
             .connect(&config.target, config.connect_timeout)
             .await?;
+        if self.held.any() {
+            metadata.refuse_taken(&mut target, self.held).await?;
+        }
         self.sessions.end_others(&mut target).await?;
         bystander::refuse(&mut target, &config.selection).await?;
         metadata.prepare(&mut target).await?;
-        if self.checkpoint(&metadata, &mut target, cancel).await?.is_none() {
+        let Some(found) = self.checkpoint(&metadata, &mut target, cancel).await? else {
             return Ok(());
-        }
+        };
         // A commit that a former connection had sent may have taken effect only now: what counts is what the row says once
         // nobody else can write it.
         let from = metadata
-            .take_over(&mut target, &coverage::words([&config.selection]))
+            .take_over(
+                &mut target,
+                &found,
+                &coverage::words([&config.selection]),
+                self.held,
+            )
             .await?;
         tracing::info!(
             task = config.name,
