@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod log;
+mod reload;
 mod replay;
 mod run;
 mod sessions;
@@ -44,6 +45,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show who is connected to a running sidecar's proxy.
     Sessions(status::StatusArgs),
+    /// Have a running sidecar read its configuration again, as SIGHUP does.
+    Reload(status::StatusArgs),
     /// Connect to the source and to every target, and say what is missing.
     Check(ConfigArg),
     /// Look into the change log of a sidecar that runs or not, or trim it.
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(args),
         Command::Status(args) => status::status(args),
         Command::Sessions(args) => sessions::sessions(args),
+        Command::Reload(args) => reload::reload(args),
         Command::Check(args) => check::check(&args.config),
         Command::Log(command) => log::log(command, &bars),
         Command::Config(command) => config::config(command),

@@ -3,6 +3,7 @@
 //! A file is read once, validated whole, and becomes one value per crate; nothing looks at it again. Every complaint names
 //! the file, line and column. What each key means stands in `schema`, which also writes the example.
 
+mod changes;
 mod document;
 mod error;
 mod example;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use outrigger_protocol::endpoint::{Address, Endpoint, Identity, Secret, TlsMode};
 
+pub use changes::{Changes, between as changes};
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
 pub use file::HttpConfig;
@@ -41,6 +43,8 @@ pub struct Config {
     pub tasks: Vec<outrigger_applier::Config>,
     /// Status, health, metrics.
     pub http: HttpConfig,
+    /// The file as it was read; it may have passwords in it.
+    pub text: Secret,
 }
 
 /// How a password that the file names is fetched; tests bring their own.
@@ -94,6 +98,7 @@ impl Config {
             guard,
             tasks,
             http,
+            text: Secret::new(text),
         })
     }
 }

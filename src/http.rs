@@ -1,5 +1,6 @@
 //! Status, health and metrics over HTTP: `/api/v1/status` and `/api/v1/sessions` (JSON), `/healthz` (200 or 503 with reasons), `/metrics` (Prometheus).
-//! One order: `POST /api/v1/log/trim` gives back what every task has applied, and nothing else.
+//! Two orders: `POST /api/v1/log/trim` gives back what every task has applied, and nothing else; `POST /api/v1/reload` reads the
+//! configuration file again.
 //!
 //! No secrets in any answer (W1). What is served comes in as functions, so that a test brings its own.
 
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::status::{Document, Sessions};
+use crate::supervisor::reload::Reloaded;
 
 /// Where the answers come from.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct Pages {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Trims the log; an error is a sentence for whoever asked. Blocks for the disk.
     pub trim: Arc<dyn Fn(TrimOrder) -> Result<TrimAnswer, String> + Send + Sync>,
+    /// Reads the configuration file again; an error is a sentence likewise. Blocks for files.
+    pub reload: Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>,
 }
 
 /// What `POST /api/v1/log/trim` is given.
@@ -93,6 +97,7 @@ fn router(pages: Pages) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/sessions", get(sessions))
         .route("/api/v1/log/trim", post(trim))
+        .route("/api/v1/reload", post(reload))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .with_state(pages)
@@ -111,12 +116,22 @@ async fn sessions(State(pages): State<Pages>) -> Json<Sessions> {
 }
 
 async fn trim(State(pages): State<Pages>, Json(order): Json<TrimOrder>) -> Response {
-    let answer = tokio::task::spawn_blocking(move || (pages.trim)(order)).await;
-    match answer {
+    obey(move || (pages.trim)(order)).await
+}
+
+/// Does what was ordered, on a thread of its own.
+async fn obey<A: Serialize + Send + 'static>(
+    order: impl FnOnce() -> Result<A, String> + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(order).await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(sentence)) => (StatusCode::CONFLICT, sentence + "\n").into_response(),
         Err(defect) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{defect}\n")).into_response(),
     }
+}
+
+async fn reload(State(pages): State<Pages>) -> Response {
+    obey(move || (pages.reload)()).await
 }
 
 async fn health(State(pages): State<Pages>) -> (StatusCode, String) {
@@ -184,6 +199,7 @@ mod tests {
             sessions: Arc::new(Sessions::default),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             trim: Arc::new(|order| Err(format!("not through {order:?}"))),
+            reload: Arc::new(|| Ok(Reloaded::default())),
         };
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), pages)
             .await

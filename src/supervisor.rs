@@ -7,6 +7,7 @@
 
 mod parts;
 mod pipeline;
+pub(crate) mod reload;
 mod retention;
 mod selection;
 pub(crate) mod signals;
@@ -15,6 +16,7 @@ mod trim;
 mod watch;
 mod watched;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use outrigger_protocol::endpoint::Endpoint;
 use outrigger_proxy::{Proxy, guard};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::http::{self, Pages};
@@ -32,8 +34,9 @@ use crate::status::{Ending, ObservedLog, ObservedProxy, ObservedTask, Observer};
 use crate::telemetry::metrics::Recorder;
 use parts::{Part, Parts};
 use pipeline::Pipeline;
+use reload::Reload;
 use selection::Wanted;
-use signals::Signals;
+use signals::{Hangup, Signals};
 use watched::Watched;
 
 /// Why a sidecar did not start, or did not stop as it should. Each sentence says what to do.
@@ -98,13 +101,19 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// HTTP clients that keep a connection open do not hold up a stop for longer.
 const HTTP_STOPPING: Duration = Duration::from_secs(1);
 
-/// Runs a sidecar until a signal stops it.
+/// Runs a sidecar until a signal stops it. SIGHUP has it read `file`, from which `config` was read, again.
 ///
 /// # Errors
 /// When it cannot start, or could not stop as it should.
-pub async fn run(config: Config, recorder: Recorder, screen: MultiProgress) -> Result<(), Error> {
+pub async fn run(
+    file: PathBuf,
+    config: Config,
+    recorder: Recorder,
+    screen: MultiProgress,
+) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
-    let mut starting = std::pin::pin!(Sidecar::start(config, recorder, screen));
+    let hangup = Hangup::listen()?;
+    let mut starting = std::pin::pin!(Sidecar::start(file, config, recorder, screen));
     let sidecar = tokio::select! {
         started = &mut starting => started?,
         // Nothing has begun that would have to be finished: a log that was opened is safe to drop.
@@ -113,21 +122,26 @@ pub async fn run(config: Config, recorder: Recorder, screen: MultiProgress) -> R
             return Ok(());
         }
     };
-    sidecar.run(signals).await
+    sidecar.run(signals, hangup).await
 }
 
 /// Everything that runs.
 struct Sidecar {
     log: Arc<ObservedLog>,
     parts: Parts,
-    stopping: Duration,
+    reload: Arc<Reload>,
     /// Stops all parts but HTTP, which tells about the stopping. Each has a child of it, so that none stops another.
     cancel: CancellationToken,
     cancel_http: CancellationToken,
 }
 
 impl Sidecar {
-    async fn start(config: Config, recorder: Recorder, screen: MultiProgress) -> Result<Self, Error> {
+    async fn start(
+        file: PathBuf,
+        config: Config,
+        recorder: Recorder,
+        screen: MultiProgress,
+    ) -> Result<Self, Error> {
         let wanted = (!config.keep_all).then(|| Arc::new(Wanted::of(&config.tasks)));
         let (log, source_info) = match pipeline::begin(&config.log, &config.capture, wanted.as_deref()).await
         {
@@ -142,7 +156,6 @@ impl Sidecar {
         let observed_log = Arc::new(ObservedLog::new(path, config.log.quota.as_u64()));
         let (cancel, cancel_http) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = Parts::default();
-        let mut stopping = STOPPING + MARGIN;
 
         let capture_status = Arc::new(outrigger_capture::Status::new());
         let watched = Watched {
@@ -150,12 +163,12 @@ impl Sidecar {
             log: Arc::clone(&observed_log),
             capture: Arc::clone(&capture_status),
         };
-        let policy = guard::Policy::new(&config.guard, Arc::new(watched));
-        if let Some(proxy) = &config.proxy {
-            stopping += proxy.drain_timeout;
-        }
-        let bound = bind(config.proxy, config.capture.source.clone(), policy).await?;
+        let policy = Arc::new(guard::Policy::new(&config.guard, Arc::new(watched)));
+        let source = config.capture.source.clone();
+        let bound = bind(config.proxy.clone(), source, Arc::clone(&policy)).await?;
         let (proxy, observed_proxy) = bound.unzip();
+        let (proxy, reloader) = proxy.map(Proxy::reloadable).unzip();
+        let reload = Arc::new(Reload::new(file, &config, policy, reloader));
         let statuses: Vec<_> = config
             .tasks
             .iter()
@@ -187,7 +200,7 @@ impl Sidecar {
             observer.source_is(info);
         }
 
-        let http = listen(config.http.listen, &observer, &recorder).await?;
+        let http = listen(config.http.listen, &observer, &recorder, &reload).await?;
         parts.spawn(Part::Http, Ending::default(), http.run(cancel_http.child_token()));
         if let Some((proxy, observed)) = proxy.zip(observer.proxy()) {
             parts.spawn(
@@ -213,25 +226,33 @@ impl Sidecar {
         Ok(Self {
             log: observed_log,
             parts,
-            stopping,
+            reload,
             cancel,
             cancel_http,
         })
     }
 
     /// Until a signal comes, then until all have stopped, another signal comes, or the deadline is over.
-    async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
+    async fn run(mut self, mut signals: Signals, mut hangup: Hangup) -> Result<(), Error> {
         loop {
             tokio::select! {
-                // Both only wait; nothing is lost when the other is first.
+                // All only wait; nothing is lost when another is first.
                 () = signals.next() => break,
                 () = self.parts.next() => {}
+                () = hangup.next() => {
+                    let reload = Arc::clone(&self.reload);
+                    // What came of it is in the log.
+                    if let Err(defect) = blocking("reading the configuration again", move || reload.reload()).await {
+                        error!("{defect}");
+                    }
+                }
             }
         }
+        let stopping = STOPPING + MARGIN + self.reload.drain();
         info!("stopping; another signal stops at once");
         self.cancel.cancel();
         let stuck = tokio::select! {
-            stopped = timeout(self.stopping, self.parts.all_but_http()) => stopped.is_err(),
+            stopped = timeout(stopping, self.parts.all_but_http()) => stopped.is_err(),
             () = signals.next() => return Err(Error::Impatient),
         };
         let names = self.parts.names();
@@ -241,7 +262,7 @@ impl Sidecar {
         }
         if stuck {
             return Err(Error::Stuck {
-                deadline: self.stopping,
+                deadline: stopping,
                 parts: names,
             });
         }
@@ -257,12 +278,11 @@ impl Sidecar {
 async fn bind(
     config: Option<outrigger_proxy::Config>,
     upstream: Endpoint,
-    policy: guard::Policy,
+    policy: Arc<guard::Policy>,
 ) -> Result<Option<(Proxy, ObservedProxy)>, Error> {
     let Some(config) = config else {
         return Ok(None);
     };
-    let policy = Arc::new(policy);
     let proxy = Proxy::bind(config, upstream)
         .await?
         .guarded_by(Arc::clone(&policy) as _);
@@ -280,11 +300,14 @@ async fn listen(
     address: std::net::SocketAddr,
     observer: &Arc<Observer>,
     recorder: &Recorder,
+    reload: &Arc<Reload>,
 ) -> Result<http::Server, Error> {
+    let reload = Arc::clone(reload);
     let (observer, recorder) = (Arc::clone(observer), recorder.clone());
     let (trimming, listing) = (Arc::clone(&observer), Arc::clone(&observer));
     let proxy = observer.proxy().map(|proxy| Arc::clone(&proxy.metrics));
     let pages = Pages {
+        reload: Arc::new(move || reload.reload()),
         trim: Arc::new(move |order| trim::ordered(&trimming, order)),
         status: Arc::new(move || observer.document()),
         sessions: Arc::new(move || listing.sessions()),

@@ -26,6 +26,7 @@ mod offline;
 mod outage;
 mod refusal;
 mod relay;
+mod reload;
 mod replay;
 mod schema;
 mod selection;

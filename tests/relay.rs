@@ -291,3 +291,37 @@ async fn a_source_that_dies_in_a_statement_is_missed_as_directly() {
     assert_eq!(said[0], said[1]);
     assert!(said[1].contains("ERROR 2013"), "{}", said[1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_client_is_closed_as_mysql_closes_it() {
+    let mut rig = Rig::new(&Plan {
+        proxy: "idle_timeout = \"1s\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.start();
+    // By the source's clock on one way, by the proxy's on the other.
+    let run = |port: u16, wait: &str| {
+        let script = format!("SET wait_timeout = {wait}; SELECT 1;\n");
+        let mut child = mysql(
+            &rig,
+            port,
+            &["-papp", "--get-server-public-key", "--skip-reconnect", "-n"],
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, script.as_bytes()).unwrap();
+        // The silence that is too long.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        std::io::Write::write_all(&mut input, b"SELECT 2;\n").unwrap();
+        drop(input);
+        text(&child.wait_with_output().unwrap())
+    };
+    let (direct, through) = (run(rig.source.port(), "1"), run(rig.proxy, "600"));
+    assert_eq!(direct, through);
+    assert!(through.contains("ERROR 4031"), "{through}");
+}

@@ -64,14 +64,19 @@ impl Certificate {
             .clone()
     }
 
-    /// Loads the files again whenever they have changed, until cancelled.
-    pub(crate) async fn watch(self: Arc<Self>, metrics: Arc<Metrics>, cancel: CancellationToken) {
+    /// Loads the files of the current certificate again whenever they have changed, until cancelled.
+    pub(crate) async fn watch(
+        current: impl Fn() -> Option<Arc<Self>>,
+        metrics: Arc<Metrics>,
+        cancel: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(INTERVAL) => {}
             }
-            let (certificate, metrics) = (Arc::clone(&self), Arc::clone(&metrics));
+            let Some(certificate) = current() else { continue };
+            let metrics = Arc::clone(&metrics);
             let looking = tokio::task::spawn_blocking(move || certificate.look(&metrics));
             if let Err(cause) = looking.await {
                 error!(%cause, "looking at the proxy's certificate ended by a defect");

@@ -433,7 +433,7 @@ where
                 Err(_gone) => return Outcome::UpstreamGone,
             },
             payload = client.receive() => match payload {
-                Ok(payload) => bridge.client_payload(payload, shared.key.as_ref()),
+                Ok(payload) => bridge.client_payload(payload, shared.key.as_deref()),
                 Err(cause) => return wrong_packet(&cause).map_or(Outcome::ClientGone, Outcome::Refused),
             },
         };

@@ -19,6 +19,7 @@ mod account;
 mod bridge;
 mod certificate;
 mod config;
+mod current;
 mod error;
 mod framing;
 mod greeting;
@@ -39,8 +40,9 @@ mod wire;
 
 pub use access::Network;
 pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
+pub use current::Reloader;
 pub use error::Error;
 pub use hold::{AlreadyHeld, Gate, Hold, Inside};
-pub use listener::Proxy;
+pub use listener::{Proxy, Ready};
 pub use metrics::Metrics;
 pub use roster::{Activity, Connected, Roster, Seen};

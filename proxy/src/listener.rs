@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
 use crate::access::header::{self, Header};
-use crate::access::{Refusal, Refusals, Seat};
+use crate::access::{Refusal, Seat};
 use crate::certificate::Certificate;
 use crate::config::{Config, Listen, ListenAddress};
+use crate::current::{Current, Reloader};
 use crate::error::Error;
 use crate::guard::{Guard, PassAll};
 use crate::hold::Gate;
@@ -47,8 +48,9 @@ pub struct Proxy {
 struct Listener {
     socket: Socket,
     address: ListenAddress,
-    /// What the configuration says about it.
-    listen: Arc<Listen>,
+    /// What the configuration said about it when it was bound, and where in the list.
+    listen: Listen,
+    index: usize,
 }
 
 enum Socket {
@@ -72,12 +74,12 @@ impl Proxy {
         let upstream = Upstream::new(upstream).map_err(Error::Upstream)?;
         let certificate = Certificate::load(&config.tls)?.map(Arc::new);
         let key = match upstream.may_be_safe() {
-            true => Some(make_key().await?),
+            true => Some(Arc::new(make_key().await?)),
             false => None,
         };
         let mut listeners = Vec::new();
-        for listen in &config.listen {
-            let bound = Listener::bind(listen).await;
+        for (index, listen) in config.listen.iter().enumerate() {
+            let bound = Listener::bind(listen, index).await;
             listeners.push(bound.map_err(|cause| Error::Listen {
                 address: listen.address.clone(),
                 cause,
@@ -89,7 +91,7 @@ impl Proxy {
             listeners,
             shared: Shared {
                 seats: Arc::default(),
-                refusals: Refusals::default(),
+                refusals: Arc::default(),
                 config,
                 upstream,
                 certificate,
@@ -140,21 +142,43 @@ impl Proxy {
             .collect()
     }
 
+    /// Ready to serve, and the means to give it another configuration while it does.
+    pub fn reloadable(self) -> (Ready, Reloader) {
+        let current = Current::new(self.shared);
+        let ready = Ready {
+            listeners: self.listeners,
+            current: current.clone(),
+        };
+        (ready, Reloader(current))
+    }
+
+    /// Serves with the configuration that it has: see [`Ready::run`].
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
+        self.reloadable().0.run(cancel).await
+    }
+}
+
+/// A proxy that is set up.
+pub struct Ready {
+    listeners: Vec<Listener>,
+    current: Current,
+}
+
+impl Ready {
     /// Serves until `cancel` is cancelled, then drains: no new connections, sessions between commands and outside a transaction are closed
     /// at once, the others when they get there or at the drain timeout.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
-        let shared = Arc::new(self.shared);
         let mut accepting = JoinSet::new();
-        if let Some(certificate) = &shared.certificate {
-            let watching = Arc::clone(certificate).watch(Arc::clone(&shared.metrics), cancel.clone());
-            accepting.spawn(async move {
-                watching.await;
-                Ok(())
-            });
-        }
+        let (current, metrics) = (self.current.clone(), Arc::clone(&self.current.get().metrics));
+        let certificate = move || current.get().certificate.clone();
+        let watching = Certificate::watch(certificate, metrics, cancel.clone());
+        accepting.spawn(async move {
+            watching.await;
+            Ok(())
+        });
         for listener in self.listeners {
             let address = listener.address.clone();
-            let serving = serve(listener, Arc::clone(&shared), cancel.clone());
+            let serving = serve(listener, self.current.clone(), cancel.clone());
             let span = info_span!("listener", %address);
             accepting.spawn(
                 async move {
@@ -186,7 +210,7 @@ async fn make_key() -> Result<KeyPair, Error> {
 }
 
 impl Listener {
-    async fn bind(listen: &Listen) -> io::Result<Self> {
+    async fn bind(listen: &Listen, index: usize) -> io::Result<Self> {
         let (socket, address) = match &listen.address {
             ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
@@ -204,7 +228,8 @@ impl Listener {
         Ok(Self {
             socket,
             address,
-            listen: Arc::new(listen.clone()),
+            listen: listen.clone(),
+            index,
         })
     }
 
@@ -219,14 +244,26 @@ impl Listener {
         }
     }
 
+    /// What the configuration says about it now.
+    fn listen<'a>(&'a self, config: &'a Config) -> &'a Listen {
+        let same = |listen: &&Listen| listen.address == self.listen.address;
+        let listen = config
+            .listen
+            .get(self.index)
+            .filter(same)
+            .or_else(|| config.listen.iter().find(same));
+        listen.unwrap_or(&self.listen)
+    }
+
     /// A place for the client, and whether it is somebody who must first say for whom it connects; or why there is none.
     fn admit(&self, client: &Accepted, shared: &Shared) -> Result<(Seat, bool), Refusal> {
         let config = &shared.config;
+        let listen = self.listen(config);
         let Some(peer) = client.peer() else {
             return Ok((shared.seats.take(config.max_connections)?, false));
         };
-        let header = config.expects_header(&self.listen, peer.ip());
-        if !header && !config.admits(&self.listen, peer.ip()) {
+        let header = config.expects_header(listen, peer.ip());
+        if !header && !config.admits(listen, peer.ip()) {
             return Err(Refusal::Address(peer.ip()));
         }
         let mut seat = shared.seats.take(config.max_connections)?;
@@ -278,10 +315,10 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Accepts at one address and owns the sessions that begin there.
-async fn serve(listener: Listener, shared: Arc<Shared>, cancel: CancellationToken) {
+async fn serve(listener: Listener, current: Current, cancel: CancellationToken) {
     let mut sessions = JoinSet::new();
     let name: Arc<str> = Arc::from(listener.address.to_string());
-    info!(address = %listener.address, upstream = %shared.upstream.address(), "the proxy listens");
+    info!(address = %listener.address, upstream = %current.get().upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
             // Accepting and joining are cancellation-safe.
@@ -292,6 +329,7 @@ async fn serve(listener: Listener, shared: Arc<Shared>, cancel: CancellationToke
             }
             accepted = listener.accept() => accepted,
         };
+        let shared = current.get();
         match accepted {
             Ok(client) => match listener.admit(&client, &shared) {
                 Ok((seat, header)) => {
@@ -299,7 +337,7 @@ async fn serve(listener: Listener, shared: Arc<Shared>, cancel: CancellationToke
                         peer: client.peer(),
                         header,
                         seat,
-                        listen: Arc::clone(&listener.listen),
+                        listen: listener.listen(&shared.config).clone(),
                         listener: Arc::clone(&name),
                     };
                     sessions.spawn(hold(client, arrival, Arc::clone(&shared), cancel.child_token()));
@@ -329,7 +367,7 @@ struct Arrival {
     /// It must first say for whom it connects.
     header: bool,
     seat: Seat,
-    listen: Arc<Listen>,
+    listen: Listen,
     /// The address where it came in.
     listener: Arc<str>,
 }

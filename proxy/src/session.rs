@@ -37,12 +37,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) seats: Arc<Seats>,
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) upstream: Upstream,
     /// Ours; absent where clients are not offered TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// With which clients without TLS hide what the source gets in clear over a safe link; absent where it never does.
-    pub(crate) key: Option<KeyPair>,
+    pub(crate) key: Option<Arc<KeyPair>>,
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Arc<Roster>,

@@ -50,6 +50,11 @@ impl Upstream {
         Ok(Self { endpoint, connectors })
     }
 
+    /// The same, of the files as they are now.
+    pub(crate) fn read_again(&self) -> Result<Self, outrigger_tls::Error> {
+        Self::new(self.endpoint.clone())
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.endpoint.address
     }

@@ -15,7 +15,7 @@ pub(super) fn run(file: &Path, screen: &MultiProgress) -> anyhow::Result<()> {
     let _scenario = fail::FailScenario::setup();
     let recorder = Recorder::install()?;
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
-    let outcome = runtime.block_on(supervisor::run(config, recorder, screen.clone()));
+    let outcome = runtime.block_on(supervisor::run(file.to_owned(), config, recorder, screen.clone()));
     // Nothing that is worth waiting for is left: what is durable is durable (W3).
     runtime.shutdown_background();
     Ok(outcome?)

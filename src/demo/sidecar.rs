@@ -83,6 +83,15 @@ impl Sidecar {
         self.wait_for_exit(deadline)
     }
 
+    /// Has it read its configuration, which is now this text, again.
+    pub fn reload(&self, config: &str) -> Result<()> {
+        fs::write(self.config(), config)?;
+        match self.child.as_ref() {
+            Some(child) => server::signal(child, rustix::process::Signal::HUP),
+            None => bail!("the sidecar was not started"),
+        }
+    }
+
     /// Waits until the process ends by itself and returns its exit code; `None` when a signal ended it.
     pub fn wait_for_exit(&mut self, deadline: Duration) -> Result<Option<i32>> {
         let Some(child) = self.child.as_mut() else {

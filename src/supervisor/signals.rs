@@ -1,8 +1,27 @@
-//! SIGTERM and SIGINT; and SIGXFSZ, which would end the process where a limit on file sizes is nothing but a full disk.
+//! SIGTERM, SIGINT and SIGHUP; and SIGXFSZ, which would end the process where a limit on file sizes is nothing but a full disk.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Error;
+
+/// SIGHUP, which asks to read the configuration again.
+pub(super) struct Hangup(Signal);
+
+impl Hangup {
+    /// From here on the signal no longer ends the process.
+    pub(super) fn listen() -> Result<Self, Error> {
+        let listening = signal(SignalKind::hangup());
+        listening.map(Self).map_err(|cause| Error::System {
+            doing: "listening for signals",
+            cause,
+        })
+    }
+
+    /// Waits for the next. May be cancelled, likewise.
+    pub(super) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
 
 /// Both signals that ask a process to stop.
 pub(crate) struct Signals {

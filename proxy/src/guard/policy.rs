@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use metrics::{Counter, counter, describe_counter};
 use outrigger_protocol::command::CommandByte;
@@ -12,7 +12,7 @@ use outrigger_protocol::reply::ErrPacket;
 use tracing::warn;
 
 use super::read::{self, Finding, Scene};
-use super::{Action, Command, Config, Guard, RULES, Rule, Session, Verdict};
+use super::{Action, Command, Config, Description, Guard, RULES, Rule, Session, Verdict};
 use crate::pipe::CAPACITY;
 
 /// ER_NOT_SUPPORTED_YET and its SQLSTATE.
@@ -23,6 +23,14 @@ const LONGEST_MESSAGE: usize = 500;
 const HEAD: usize = 4096;
 /// COM_REFRESH's bit for RESET MASTER.
 const REFRESH_SOURCE: u8 = 0x80;
+
+const ALLOW: u8 = Action::Allow as u8;
+const WARN: u8 = Action::Warn as u8;
+
+/// What the configuration says of a rule, or else the rule itself.
+fn action(config: &Config, rule: &Description) -> Action {
+    config.rules.get(rule.name).copied().unwrap_or(rule.action)
+}
 
 /// What matters for the sync, as the rules ask for it. Called on relaying tasks: answers at once.
 pub trait Watched: Send + Sync {
@@ -47,7 +55,8 @@ pub struct Hits {
 
 /// A rule as it is applied.
 struct Applied {
-    action: Action,
+    /// An [`Action`] as a number: one may be put in its place at any time.
+    action: AtomicU8,
     refused: AtomicU64,
     warned: AtomicU64,
     refusals: Counter,
@@ -69,11 +78,7 @@ impl Policy {
             "Commands that a rule of the guard caught, by rule and what was done"
         );
         let rules = RULES.iter().map(|description| Applied {
-            action: config
-                .rules
-                .get(description.name)
-                .copied()
-                .unwrap_or(description.action),
+            action: AtomicU8::new(action(config, description) as u8),
             refused: AtomicU64::new(0),
             warned: AtomicU64::new(0),
             refusals: counter!(NAME, "rule" => description.name, "action" => "reject"),
@@ -82,6 +87,15 @@ impl Policy {
         Self {
             rules: rules.collect(),
             watched,
+        }
+    }
+
+    /// Has the configuration's actions hold from now on, for all sessions.
+    pub fn reload(&self, config: &Config) {
+        for (description, applied) in RULES.iter().zip(&self.rules) {
+            applied
+                .action
+                .store(action(config, description) as u8, Ordering::Relaxed);
         }
     }
 
@@ -124,14 +138,14 @@ impl Policy {
                 continue;
             };
             let name = rule.description().name;
-            match applied.action {
-                Action::Allow => {}
-                Action::Warn => {
+            match applied.action.load(Ordering::Relaxed) {
+                ALLOW => {}
+                WARN => {
                     applied.warned.fetch_add(1, Ordering::Relaxed);
                     applied.warnings.increment(1);
                     warn!(rule = name, %seen, "the guard let a statement pass that may harm the sync");
                 }
-                Action::Reject => {
+                _reject => {
                     applied.refused.fetch_add(1, Ordering::Relaxed);
                     applied.refusals.increment(1);
                     warn!(rule = name, %seen, "the guard refused a statement");

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::{SslMode, TlsConfig};
 use crate::roster::{Activity, Seen};
 
 const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE_CONNECTION);
@@ -21,6 +22,8 @@ struct Rig {
     folder: tempfile::TempDir,
     addresses: Vec<ListenAddress>,
     roster: Arc<Roster>,
+    reloader: Reloader,
+    config: Config,
     cancel: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
     gate: Arc<Gate>,
@@ -50,18 +53,21 @@ impl Rig {
             ..Config::default()
         };
         change(&mut config);
-        let proxy = Proxy::bind(config, endpoint(folder.path().join("source")))
+        let proxy = Proxy::bind(config.clone(), endpoint(folder.path().join("source")))
             .await
             .expect("bound");
         let addresses = proxy.local_addresses();
         let (roster, gate) = (proxy.roster(), proxy.gate());
         let cancel = CancellationToken::new();
-        let running = tokio::spawn(proxy.run(cancel.clone()));
+        let (ready, reloader) = proxy.reloadable();
+        let running = tokio::spawn(ready.run(cancel.clone()));
         Self {
             folder,
             addresses,
             roster,
             gate,
+            reloader,
+            config,
             cancel,
             running,
         }
@@ -385,6 +391,58 @@ async fn a_trusted_balancer_says_who_its_client_is() {
     }
     direct.write_all(header).await.expect("written");
     assert_eq!(receive_error(&mut direct).await.1, 1156);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn another_configuration_holds_for_those_who_come_then() {
+    let rig = Rig::start(|config| {
+        config.max_connections = 1;
+        config
+            .listen
+            .push(ListenAddress::Tcp(([127, 0, 0, 1], 0).into()).into());
+    })
+    .await;
+    let mut first = rig.enter().await;
+    assert_eq!(receive_error(&mut rig.connect().await).await.1, 1040);
+    // One that does not hold changes nothing.
+    let broken = Config {
+        max_connections: 0,
+        ..rig.config.clone()
+    };
+    assert!(rig.reloader.reload(broken).is_err());
+    let without_files = TlsConfig {
+        ssl_mode: SslMode::Required,
+        cert: Some(rig.folder.path().join("none")),
+        key: Some(rig.folder.path().join("none")),
+        client_ca: None,
+    };
+    let broken = Config {
+        max_connections: 9,
+        tls: without_files,
+        ..rig.config.clone()
+    };
+    assert!(matches!(rig.reloader.reload(broken), Err(Error::Certificate(_))));
+    assert_eq!(receive_error(&mut rig.connect().await).await.1, 1040);
+    // Another limit, and a list for an address that is at another place.
+    let mut changed = Config {
+        max_connections: 3,
+        ..rig.config.clone()
+    };
+    changed.listen.reverse();
+    changed.listen[0].deny = Some(vec!["127.0.0.1".parse().expect("a network")]);
+    rig.reloader.reload(changed.clone()).expect("it holds");
+    let mut second = rig.enter().await;
+    assert_eq!(receive_error(&mut rig.connect_over_tcp(1).await).await.1, 1130);
+    // Addresses stay; so do the lists of one that is not mentioned any more.
+    changed.listen.remove(0);
+    changed.deny = vec!["127.0.0.1".parse().expect("a network")];
+    rig.reloader.reload(changed).expect("it holds");
+    assert_eq!(receive_error(&mut rig.connect_over_tcp(1).await).await.1, 1130);
+    for client in [&mut first, &mut second] {
+        send(client, b"\x0e", 0).await;
+        assert_eq!(receive(client).await.1[0], 0);
+    }
     rig.stop().await;
 }
 

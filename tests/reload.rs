@@ -1,0 +1,109 @@
+//! SIGHUP and `outrigger reload`: what a running sidecar takes up of a changed configuration, and who feels it.
+
+use std::time::Instant;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+
+use crate::support::{PATIENCE, Plan, Rig};
+
+async fn login(rig: &Rig) -> Result<Conn, String> {
+    let opts = OptsBuilder::default()
+        .ip_or_hostname("127.0.0.1")
+        .tcp_port(rig.proxy)
+        .user(Some("app"))
+        .pass(Some("app"))
+        .prefer_socket(false);
+    Conn::new(opts).await.map_err(|error| error.to_string())
+}
+
+fn command(rig: &Rig) -> (bool, String) {
+    let config = rig.sidecar.config();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["reload", "--config"])
+        .arg(config)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+fn wait_for_log(rig: &Rig, text: &str, times: usize) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+        if log.matches(text).count() >= times {
+            return;
+        }
+        assert!(Instant::now() < until, "{text}:\n{log}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_taken_up_is_and_nobody_is_dropped() {
+    let mut rig = Rig::new(&Plan {
+        proxy: "max_connections = 9",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.start();
+    let config = std::fs::read_to_string(rig.sidecar.config()).unwrap();
+    let mut session = login(&rig).await.unwrap();
+    session.query_drop("BEGIN").await.unwrap();
+    session.query_drop("INSERT INTO app.t VALUES (1)").await.unwrap();
+
+    // A list, a limit and a rule.
+    let rules = "[proxy.guard]\nrules = { sql-log-bin = \"allow\" }\n\n[http]";
+    let changed = config
+        .replace(
+            "max_connections = 9",
+            "max_connections = 8\ndeny = [\"127.0.0.1\"]",
+        )
+        .replace("[http]", rules)
+        .replace("path = \"log\"", "path = \"log\"\nquota = \"1 GiB\"");
+    assert!(session.query_drop("SET sql_log_bin = 0").await.is_err());
+    rig.sidecar.reload(&changed).unwrap();
+    wait_for_log(&rig, "the configuration was read again, and so were TLS files", 1);
+    wait_for_log(&rig, "log.quota", 1);
+    assert!(login(&rig).await.unwrap_err().contains("1130"));
+    session.query_drop("INSERT INTO app.t VALUES (2)").await.unwrap();
+    session.query_drop("COMMIT").await.unwrap();
+    // The rule holds for those who are there.
+    session.query_drop("SET sql_log_bin = 0").await.unwrap();
+    session.query_drop("SET sql_log_bin = 1").await.unwrap();
+
+    // What does not hold changes nothing, and says why.
+    rig.sidecar
+        .reload(&changed.replace("max_connections = 8", "max_connections = 0"))
+        .unwrap();
+    wait_for_log(&rig, "does not hold, the one before stays in force", 1);
+    let (succeeded, said) = command(&rig);
+    assert!(
+        !succeeded && said.contains("max_connections: must be 1 to 1000000"),
+        "{said}"
+    );
+    assert!(login(&rig).await.unwrap_err().contains("1130"));
+
+    // By command, with an answer: back to where it was, but for another source account.
+    std::fs::write(
+        rig.sidecar.config(),
+        config.replace("source secret", "another secret"),
+    )
+    .unwrap();
+    let (succeeded, said) = command(&rig);
+    assert!(succeeded, "{said}");
+    assert_eq!(
+        said,
+        "taken up       proxy.deny, proxy.guard.rules, proxy.max_connections\nat next start  source.password\n"
+    );
+    login(&rig).await.unwrap();
+    let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    assert!(!log.contains("another secret") && rig.sidecar.running().unwrap());
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
