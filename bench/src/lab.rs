@@ -50,7 +50,13 @@ impl Lab {
 
     /// A new, empty server.
     pub(crate) fn server(&self, name: &str) -> Result<Server> {
-        Server::start(&self.installation, &self.path(name), &SERVER_OPTIONS)
+        self.server_with(name, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn server_with(&self, name: &str, more: &[&str]) -> Result<Server> {
+        let options = [&SERVER_OPTIONS[..], more].concat();
+        Server::start(&self.installation, &self.path(name), &options)
     }
 
     /// A sidecar that is not started yet: the release build beside this program.
@@ -66,6 +72,23 @@ impl Lab {
 
     /// The same with a target on a port.
     pub(crate) fn sidecar_at(&self, name: &str, source: &Server, target: u16, more: &str) -> Result<Sidecar> {
+        self.make(name, &format!("port = {}", source.port()), target, more)
+    }
+
+    /// One that reaches the source over its unix socket.
+    pub(crate) fn sidecar_over_socket(
+        &self,
+        name: &str,
+        source: &Server,
+        target: &Server,
+        more: &str,
+    ) -> Result<Sidecar> {
+        // A second replica on this host needs a number of its own.
+        let address = format!("socket = \"{}\"\nserver_id = 4711", source.socket().display());
+        self.make(name, &address, target.port(), more)
+    }
+
+    fn make(&self, name: &str, source: &str, target: u16, more: &str) -> Result<Sidecar> {
         let program = std::env::current_exe()?.with_file_name("outrigger");
         if !program.exists() {
             bail!(
@@ -75,11 +98,10 @@ impl Lab {
         }
         let http = format!("127.0.0.1:{}", free_port()?);
         let config = format!(
-            "[source]\nport = {}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n\n[log]\npath = \"log\"\n\n\
+            "[source]\n{source}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n\n[log]\npath = \"log\"\n\n\
              [http]\nlisten = \"{http}\"\n\n{more}\n\
              [[task]]\nname = \"bench\"\ninclude = [\"{}\"]\n\n\
              [task.target]\nport = {target}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n",
-            source.port(),
             crate::tables::DATABASE,
         );
         Sidecar::new(&program, &self.path(name), &config, &http)

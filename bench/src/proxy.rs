@@ -1,26 +1,34 @@
-//! Point selects through the proxy, beside a direct connection, and beside HAProxy in TCP mode when installed: the floor of
-//! what a relay in user space costs.
+//! The proxy beside a direct connection, and beside HAProxy in TCP mode (the floor of what a relay in user space costs) and MySQL Router
+//! when installed: point selects, one large result, idle connections, connections made and closed.
 
+mod crowd;
+mod large;
 mod points;
+mod relays;
 
-use std::path::Path;
-use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
-use clap::Args;
-use outrigger::demo::server;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use outrigger::demo::server::Server;
 
+use self::relays::Relay;
 use crate::bar::{self, Figure};
 use crate::lab::{self, Lab};
 use crate::{tables, usage};
 
-/// How many connections ask at the same time.
-const CONNECTIONS: [usize; 2] = [1, 16];
+/// Sessions that the server and the proxy may have: the crowd and what measures it.
+const MOST: usize = 6000;
 
 /// What can be changed.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
+    /// What is measured; all by default.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    part: Vec<Part>,
+    /// How many connections ask for points at the same time.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
+    connections: Vec<usize>,
     /// Rows in each of the eight tables.
     #[arg(long, default_value_t = 10_000)]
     rows: u32,
@@ -30,12 +38,30 @@ pub(crate) struct Flags {
     /// How often each contestant has its turn.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// MiB of the large result.
+    #[arg(long, default_value_t = 1024)]
+    mib: usize,
+    /// How many connections are idle.
+    #[arg(long, default_value_t = 5000)]
+    idle: usize,
     /// A small run, to see that it works.
     #[arg(long)]
     quick: bool,
 }
 
-/// A way to the server, and the process that is the way: the server itself, the sidecar, HAProxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Point selects.
+    Points,
+    /// One large result.
+    Large,
+    /// Idle connections.
+    Idle,
+    /// Connections made and closed.
+    Connects,
+}
+
+/// A way to the server, and the process that is the way: the server itself, a sidecar, a relay.
 struct Way {
     name: &'static str,
     port: u16,
@@ -43,40 +69,74 @@ struct Way {
     turns: Vec<Turn>,
 }
 
-/// What one turn gave.
+/// What one turn gave: of which figure, its unit, its value.
 struct Turn {
-    connections: usize,
-    queries_per_second: f64,
-    p99_ms: f64,
-    cpu_micros: f64,
+    figure: String,
+    unit: &'static str,
+    value: f64,
 }
 
-/// Takes one value out of a turn.
-type Pick = fn(&Turn) -> f64;
-
 impl Way {
-    fn rounds(&self, connections: usize, value: impl Fn(&Turn) -> f64) -> Vec<f64> {
-        let turns = self.turns.iter().filter(|turn| turn.connections == connections);
-        turns.map(value).collect()
+    fn new(name: &'static str, port: u16, pid: Option<u32>) -> Self {
+        Self {
+            name,
+            port,
+            pid,
+            turns: Vec::new(),
+        }
     }
 
-    fn measure(&mut self, connections: usize, time: Duration, rows: u32) -> Result<()> {
+    /// True for a process that passes on what comes: the server itself does not.
+    fn relays(&self) -> bool {
+        self.name != "direct"
+    }
+
+    fn note(&mut self, figure: impl Into<String>, unit: &'static str, value: f64) -> Result<()> {
+        let figure = figure.into();
+        lab::say(&format!("{figure}, {}: {value:.2} {unit}", self.name))?;
+        self.turns.push(Turn { figure, unit, value });
+        Ok(())
+    }
+
+    fn rounds(&self, figure: &str) -> Vec<f64> {
+        let turns = self.turns.iter().filter(|turn| turn.figure == figure);
+        turns.map(|turn| turn.value).collect()
+    }
+
+    fn points(&mut self, connections: usize, time: Duration, rows: u32) -> Result<()> {
         let cpu = usage::of_process(self.pid)?;
         let mut answers = points::ask(self.port, connections, time, rows)?;
         let cpu = usage::of_process(self.pid)? - cpu;
         let queries = answers.latencies.len() as f64;
-        let turn = Turn {
-            connections,
-            queries_per_second: queries / answers.elapsed.as_secs_f64(),
-            p99_ms: bar::percentile(&mut answers.latencies, 99),
-            cpu_micros: cpu * 1e6 / queries,
-        };
-        lab::say(&format!(
-            "{} connections, {}: {:.0} queries/s, p99 {:.2} ms, {:.1} µs CPU per query",
-            turn.connections, self.name, turn.queries_per_second, turn.p99_ms, turn.cpu_micros
-        ))?;
-        self.turns.push(turn);
+        let rate = queries / answers.elapsed.as_secs_f64();
+        let p99 = bar::percentile(&mut answers.latencies, 99);
+        self.note(format!("{connections}_rate"), "queries/s", rate)?;
+        self.note(format!("{connections}_p99"), "ms", p99)?;
+        self.note(format!("{connections}_cpu"), "us/query", cpu * 1e6 / queries)
+    }
+
+    fn large(&mut self, mib: usize) -> Result<()> {
+        let before = usage::resident_kib(self.pid)?;
+        let rate = large::fetch(self.port, mib)?;
+        let grown = usage::resident_kib(self.pid)? - before;
+        self.note("large_rate", "MB/s", rate)?;
+        if self.relays() {
+            self.note("large_resident", "MiB", grown / 1024.0)?;
+        }
         Ok(())
+    }
+
+    fn idle(&mut self, connections: usize) -> Result<()> {
+        let before = usage::resident_kib(self.pid)?;
+        let crowd = crowd::gather(self.port, connections)?;
+        let grown = usage::resident_kib(self.pid)? - before;
+        drop(crowd);
+        self.note("idle_resident", "KiB/connection", grown / connections as f64)
+    }
+
+    fn connects(&mut self, time: Duration) -> Result<()> {
+        let rate = crowd::come_and_go(self.port, time)?;
+        self.note("connects_rate", "connections/s", rate)
     }
 }
 
@@ -88,119 +148,110 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
     } else {
         (flags.rows, Duration::from_secs(flags.seconds))
     };
-    let (source, target) = (lab.server("source")?, lab.server("target")?);
-    lab::account(&source).await?;
-    lab::account(&target).await?;
+    let (mib, idle) = match flags.quick {
+        true => (64, 200),
+        false => (flags.mib, flags.idle),
+    };
+    let crowded = format!("--max-connections={MOST}");
+    let source = lab.server_with("source", &[&crowded])?;
+    let targets = [lab.server("target")?, lab.server("another-target")?];
+    for server in [&source, &targets[0], &targets[1]] {
+        lab::account(server).await?;
+    }
     lab::say(&format!(
         "filling {} tables with {rows} rows each",
         tables::TABLES
     ))?;
     tables::fill(&source, rows).await?;
-    let port = lab::free_port()?;
-    let listen = format!("[proxy]\nlisten = [\"127.0.0.1:{port}\"]\n");
-    let mut sidecar = lab.sidecar("sidecar", &source, &target, &listen)?;
-    sidecar.start()?;
-    sidecar.wait_until_synchronizing(lab::PATIENCE)?;
-    let haproxy = match lab::find("haproxy") {
-        Some(program) => Some(Haproxy::start(&program, &lab.path("haproxy.cfg"), source.port())?),
-        None => {
-            lab::say("haproxy is not installed: left out")?;
-            None
-        }
-    };
-    let way = |name, port, pid| Way {
-        name,
-        port,
-        pid,
-        turns: Vec::new(),
-    };
-    let mut ways = vec![
-        way("outrigger", port, sidecar.pid()),
-        way("direct", source.port(), source.pid()),
+    let ports = [lab::free_port()?, lab::free_port()?];
+    let listen =
+        ports.map(|port| format!("[proxy]\nlisten = [\"127.0.0.1:{port}\"]\nmax_connections = {MOST}\n"));
+    let mut sidecars = [
+        lab.sidecar("sidecar", &source, &targets[0], &listen[0])?,
+        lab.sidecar_over_socket("over-socket", &source, &targets[1], &listen[1])?,
     ];
-    ways.extend(
-        haproxy
-            .iter()
-            .map(|haproxy| way("haproxy", haproxy.port, Some(haproxy.child.id()))),
-    );
+    for sidecar in &mut sidecars {
+        sidecar.start()?;
+        sidecar.wait_until_synchronizing(lab::PATIENCE)?;
+    }
+    let relays = Relay::all(&lab, source.port())?;
+    let mut ways = ways(&source, &relays, [0, 1].map(|at| (ports[at], sidecars[at].pid())));
+    let wanted = |part| flags.part.is_empty() || flags.part.contains(&part);
     for round in 0..flags.rounds {
-        for connections in CONNECTIONS {
-            for turn in 0..ways.len() {
-                // Another one begins in each round.
-                let next = (round + turn) % ways.len();
-                if let Some(way) = ways.get_mut(next) {
-                    way.measure(connections, time, rows)?;
-                }
+        for turn in 0..ways.len() {
+            // Another one begins in each round.
+            let next = (round + turn) % ways.len();
+            let Some(way) = ways.get_mut(next) else { continue };
+            for connections in flags.connections.iter().filter(|_| wanted(Part::Points)) {
+                way.points(*connections, time, rows)?;
+            }
+            if wanted(Part::Large) {
+                way.large(mib)?;
+            }
+            if wanted(Part::Connects) {
+                way.connects(time)?;
             }
         }
     }
-    sidecar.stop(lab::PATIENCE)?;
+    // Once is enough, and not before what comes after would find the memory that this has left.
+    for way in ways.iter_mut().filter(|way| way.relays() && wanted(Part::Idle)) {
+        way.idle(idle)?;
+    }
+    for sidecar in &mut sidecars {
+        sidecar.stop(lab::PATIENCE)?;
+    }
     report(&ways)
 }
 
+/// Ours first, over TCP and over the server's socket.
+fn ways(source: &Server, relays: &[Relay], ours: [(u16, Option<u32>); 2]) -> Vec<Way> {
+    let [tcp, socket] = ours;
+    let mut ways = vec![
+        Way::new("outrigger", tcp.0, tcp.1),
+        Way::new("socket", socket.0, socket.1),
+        Way::new("direct", source.port(), source.pid()),
+    ];
+    ways.extend(
+        relays
+            .iter()
+            .map(|relay| Way::new(relay.name, relay.port, Some(relay.pid()))),
+    );
+    ways
+}
+
+/// Ours over TCP beside all others; ours over the socket beside ours over TCP and the relays.
 fn report(ways: &[Way]) -> Result<()> {
-    let Some((ours, peers)) = ways.split_first() else {
+    let [tcp, socket, peers @ ..] = ways else {
         return Ok(());
     };
-    let figures: [(&str, &str, Pick); 3] = [
-        ("rate", "queries/s", |turn| turn.queries_per_second),
-        ("p99", "ms", |turn| turn.p99_ms),
-        ("cpu", "us/query", |turn| turn.cpu_micros),
-    ];
-    for connections in CONNECTIONS {
-        for peer in peers {
-            for (kind, unit, value) in figures {
+    for (ours, prefix) in [(tcp, "proxy"), (socket, "proxy_socket")] {
+        let own = [tcp];
+        let beside = match prefix {
+            "proxy" => Vec::new(),
+            _ => Vec::from(own),
+        };
+        let mut figures: Vec<(&str, &str)> = Vec::new();
+        for turn in &ours.turns {
+            if !figures.contains(&(turn.figure.as_str(), turn.unit)) {
+                figures.push((&turn.figure, turn.unit));
+            }
+        }
+        for (figure, unit) in figures {
+            for peer in beside.iter().copied().chain(peers) {
+                let theirs = peer.rounds(figure);
+                if theirs.is_empty() {
+                    continue;
+                }
                 // A direct connection has no relay that could use CPU: there it is the server's own, for scale.
-                let name = match (peer.name, kind) {
-                    ("direct", "cpu") => "mysqld",
+                let name = match (peer.name, figure.ends_with("_cpu")) {
+                    ("direct", true) => "mysqld",
+                    ("outrigger", _) => "tcp",
                     (name, _) => name,
                 };
-                let figure = format!("proxy_{connections}_{kind}_{name}");
-                bar::print(
-                    Figure { name: &figure, unit },
-                    &ours.rounds(connections, value),
-                    name,
-                    &peer.rounds(connections, value),
-                )?;
+                let full = format!("{prefix}_{figure}_{name}");
+                bar::print(Figure { name: &full, unit }, &ours.rounds(figure), name, &theirs)?;
             }
         }
     }
     Ok(())
-}
-
-/// HAProxy in TCP mode before one server; killed when dropped.
-struct Haproxy {
-    port: u16,
-    child: Child,
-}
-
-impl Haproxy {
-    fn start(program: &Path, config: &Path, upstream: u16) -> Result<Self> {
-        let port = lab::free_port()?;
-        let threads = std::thread::available_parallelism()?;
-        let text = format!(
-            "global\n  maxconn 2000\n  nbthread {threads}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 600s\n  \
-             timeout server 600s\nlisten tcp\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{upstream}\n"
-        );
-        std::fs::write(config, text)?;
-        let arguments = vec![program.into(), "-db".into(), "-f".into(), config.into()];
-        let child = server::spawn(arguments, None)?;
-        let haproxy = Self { port, child };
-        let until = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < until {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(haproxy);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        bail!("HAProxy does not accept connections")
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        // It may have ended already; either way there is nobody left to tell.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }

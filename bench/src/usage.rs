@@ -1,4 +1,4 @@
-//! CPU seconds, user and system together, as the kernel counts them in `/proc/PID/stat` (to a hundredth of a second).
+//! CPU seconds, user and system together, as the kernel counts them in `/proc/PID/stat` (to a hundredth of a second), and memory.
 
 use std::fs;
 
@@ -11,6 +11,16 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) fn of_process(pid: Option<u32>) -> Result<f64> {
     let pid = pid.ok_or_else(|| anyhow!("a process that is measured does not run"))?;
     sum(&pid.to_string(), 11)
+}
+
+/// Resident memory of a running process.
+pub(crate) fn resident_kib(pid: Option<u32>) -> Result<f64> {
+    let pid = pid.ok_or_else(|| anyhow!("a process that is measured does not run"))?;
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).context("reading /proc")?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .ok_or_else(|| anyhow!("no VmRSS of process {pid}"))
 }
 
 /// What this process has used.

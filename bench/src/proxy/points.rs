@@ -18,6 +18,8 @@ use crate::tables::{DATABASE, TABLES};
 
 /// The command of a query in text.
 const COM_QUERY: u8 = 3;
+/// The command of a client that leaves.
+const COM_QUIT: u8 = 1;
 /// Replies are a few hundred bytes.
 const LIMIT: usize = 1 << 16;
 /// An answer takes milliseconds at worst.
@@ -67,7 +69,7 @@ pub(super) fn ask(port: u16, connections: usize, time: Duration, rows: u32) -> R
 }
 
 /// One connection, logged in.
-struct Client {
+pub(super) struct Client {
     stream: TcpStream,
     /// What was read and not understood yet.
     bytes: Vec<u8>,
@@ -76,7 +78,7 @@ struct Client {
 }
 
 impl Client {
-    fn connect(port: u16) -> Result<Self> {
+    pub(super) fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -107,6 +109,26 @@ impl Client {
             .packets(|payload| payload.first() == Some(&0))
             .context("logging in")?;
         Ok(client)
+    }
+
+    /// Sends a query; its result is the caller's to read.
+    pub(super) fn send(&mut self, sql: &str) -> Result<()> {
+        self.out.clear();
+        packet::put(&mut self.out, &[&[COM_QUERY], sql.as_bytes()].concat(), 0);
+        Ok(self.stream.write_all(&self.out)?)
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Says goodbye and waits until the other side has closed.
+    pub(super) fn quit(mut self) -> Result<()> {
+        self.out.clear();
+        packet::put(&mut self.out, &[COM_QUIT], 0);
+        self.stream.write_all(&self.out)?;
+        while self.stream.read(&mut [0; 64])? > 0 {}
+        Ok(())
     }
 
     fn ask(&mut self, time: Duration, rows: u32, seed: u64) -> Result<Vec<Duration>> {
