@@ -288,6 +288,8 @@ async fn beside_held<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     loop {
         tokio::select! {
+            // The flow after it: nothing else wakes it when the work releases a hold.
+            biased;
             done = &mut work => return done,
             end = relay.flow(false) => assert_eq!(end, End::Held),
         }
