@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use self::script::Script;
 use crate::support::front::Front;
 use crate::support::raw::{Raw, USUAL};
-use crate::support::{PATIENCE, connect, run};
+use crate::support::{PATIENCE, assert_same, connect, run};
 
 const MODERN: Capabilities = USUAL
     .union(Capabilities::QUERY_ATTRIBUTES)
@@ -105,27 +105,6 @@ impl Stage {
             .args(arguments);
         command
     }
-}
-
-/// Fails where two transcripts part.
-fn assert_same(direct: &[u8], proxied: &[u8], what: &str) {
-    if direct == proxied {
-        return;
-    }
-    let until = direct.len().min(proxied.len());
-    let at = (0..until).find(|at| direct[*at] != proxied[*at]).unwrap_or(until);
-    let near = |bytes: &[u8]| {
-        bytes[at.saturating_sub(60)..bytes.len().min(at + 60)]
-            .escape_ascii()
-            .to_string()
-    };
-    panic!(
-        "{what}: {} bytes directly, {} through the proxy, differing at {at}:\n{}\n{}",
-        direct.len(),
-        proxied.len(),
-        near(direct),
-        near(proxied)
-    );
 }
 
 /// What a session comes to; one that waits for ever fails by name.

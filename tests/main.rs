@@ -8,6 +8,7 @@ mod apply;
 mod cascade;
 mod cases;
 mod chaos;
+mod clients;
 mod clock;
 mod crash;
 mod disk;

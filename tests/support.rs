@@ -294,3 +294,24 @@ pub(crate) async fn accounts(source: &Server, target: &Server, source_grants: &s
     )
     .await;
 }
+
+/// Fails where what came directly and what came through the proxy part.
+pub(crate) fn assert_same(direct: &[u8], proxied: &[u8], what: &str) {
+    if direct == proxied {
+        return;
+    }
+    let until = direct.len().min(proxied.len());
+    let at = (0..until).find(|at| direct[*at] != proxied[*at]).unwrap_or(until);
+    let near = |bytes: &[u8]| {
+        bytes[at.saturating_sub(60)..bytes.len().min(at + 60)]
+            .escape_ascii()
+            .to_string()
+    };
+    panic!(
+        "{what}: {} bytes directly, {} through the proxy, differing at {at}:\n{}\n{}",
+        direct.len(),
+        proxied.len(),
+        near(direct),
+        near(proxied)
+    );
+}
