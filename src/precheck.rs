@@ -11,9 +11,11 @@ pub struct Finding {
     pub subject: String,
     /// What was found, or what is wrong and what to do.
     pub outcome: Result<String, String>,
+    /// What was found may be in the way: somebody should know.
+    pub doubtful: bool,
 }
 
-/// Asks the source and the target of every task, and reads the proxy's certificate.
+/// Asks the source, and where there is a proxy for its accounts too, and the target of every task; reads the proxy's certificate.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let source = &config.capture.source;
     let outcome = outrigger_capture::check(&config.capture)
@@ -37,7 +39,11 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding {
         subject: format!("source {}", source.address),
         outcome,
+        doubtful: false,
     }];
+    if config.proxy.is_some() && findings.iter().all(|finding| finding.outcome.is_ok()) {
+        findings.push(accounts(&config.capture).await);
+    }
     let certificate = config.proxy.as_ref().map(|proxy| proxy.tls.check());
     match certificate {
         None | Some(Ok(false)) => {}
@@ -46,6 +52,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             outcome: read
                 .map(|_read| "its certificate serves".to_owned())
                 .map_err(|error| error.to_string()),
+            doubtful: false,
         }),
     }
     for task in &config.tasks {
@@ -58,9 +65,54 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         findings.push(Finding {
             subject: format!("task {}, target {}", task.name, task.target.address),
             outcome,
+            doubtful: false,
         });
     }
     findings
+}
+
+/// No more accounts than this are named.
+const NAMED: usize = 20;
+
+/// Whether accounts of the source let applications in that come through the proxy: from its address, not from their own.
+async fn accounts(capture: &outrigger_capture::Config) -> Finding {
+    let (found, doubtful) = match outrigger_capture::reach(capture).await {
+        Err(error) => (
+            format!("whether they let in who comes through the proxy can't be told: {error}"),
+            true,
+        ),
+        Ok(reach) if reach.shut_out.is_empty() => (
+            format!("all let in who comes from {}, as through the proxy", reach.host),
+            false,
+        ),
+        Ok(reach) => (shut_out(&reach), true),
+    };
+    Finding {
+        subject: "accounts of the source".to_owned(),
+        outcome: Ok(found),
+        doubtful,
+    }
+}
+
+fn shut_out(reach: &outrigger_capture::Reach) -> String {
+    let names = reach
+        .shut_out
+        .iter()
+        .take(NAMED)
+        .map(|account| match &account.instead {
+            Some(instead) => format!("{} (it is then {instead})", account.account),
+            None => account.account.clone(),
+        });
+    let names: Vec<_> = names.collect();
+    let more = match reach.shut_out.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "through the proxy applications come from {}, from where these don't let them in: {}{more}",
+        reach.host,
+        names.join(", ")
+    )
 }
 
 /// The findings, a line each.
@@ -68,6 +120,7 @@ pub fn render(findings: &[Finding]) -> String {
     findings
         .iter()
         .map(|finding| match &finding.outcome {
+            Ok(found) if finding.doubtful => format!("warn  {}: {found}\n", finding.subject),
             Ok(found) => format!("ok    {}: {found}\n", finding.subject),
             Err(error) => format!("FAIL  {}: {error}\n", finding.subject),
         })
@@ -84,15 +137,22 @@ mod tests {
             Finding {
                 subject: "source a:1".to_owned(),
                 outcome: Ok("MySQL 9.7.0".to_owned()),
+                doubtful: false,
+            },
+            Finding {
+                subject: "accounts".to_owned(),
+                outcome: Ok("app@10.%".to_owned()),
+                doubtful: true,
             },
             Finding {
                 subject: "task m, target b:2".to_owned(),
                 outcome: Err("no answer".to_owned()),
+                doubtful: false,
             },
         ];
         assert_eq!(
             render(&findings),
-            "ok    source a:1: MySQL 9.7.0\nFAIL  task m, target b:2: no answer\n"
+            "ok    source a:1: MySQL 9.7.0\nwarn  accounts: app@10.%\nFAIL  task m, target b:2: no answer\n"
         );
     }
 }

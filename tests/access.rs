@@ -173,3 +173,29 @@ async fn a_load_balancers_client_is_who_connects() {
     let said = from(&rig, "127.0.0.1", "app");
     assert!(said.contains("PROXY protocol header"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_accounts_that_let_nobody_in_through_the_proxy() {
+    let rig = Rig::new(&Plan::default()).await;
+    rig.on_source(
+        "CREATE USER app@'10.0.%' IDENTIFIED BY 'x';\nCREATE USER batch@'10.0.0.0/255.255.0.0' IDENTIFIED BY 'x';\n\
+         CREATE USER near@'127.0.0.1' IDENTIFIED BY 'x';\nCREATE USER host@localhost IDENTIFIED BY 'x';\n\
+         CREATE USER locked@'10.0.0.1' IDENTIFIED BY 'x' ACCOUNT LOCK",
+    )
+    .await;
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["check", "--config"])
+        .arg(rig.sidecar.config())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("warn  accounts of the source"))
+        .unwrap();
+    assert!(
+        line.ends_with("don't let them in: app@10.0.% (it is then app@%), batch@10.0.0.0/255.255.0.0"),
+        "{said}"
+    );
+}
