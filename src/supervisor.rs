@@ -5,6 +5,7 @@
 //! Only a failure to start ends the process. Stopping asks all parts at once, waits for them within a deadline, and closes
 //! the log last; stopping harder is always safe too (W3).
 
+mod notify;
 mod parts;
 mod pipeline;
 pub(crate) mod reload;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use indicatif::MultiProgress;
 use outrigger_applier::TaskStatus;
 use outrigger_protocol::endpoint::Endpoint;
-use outrigger_proxy::{Proxy, guard};
+use outrigger_proxy::{Inherited, Proxy, guard};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -106,14 +107,14 @@ const HTTP_STOPPING: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start, or could not stop as it should.
 pub async fn run(
-    file: PathBuf,
-    config: Config,
+    (file, config): (PathBuf, Config),
+    inherited: Inherited,
     recorder: Recorder,
     screen: MultiProgress,
 ) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let hangup = Hangup::listen()?;
-    let mut starting = std::pin::pin!(Sidecar::start(file, config, recorder, screen));
+    let mut starting = std::pin::pin!(Sidecar::start((file, config), inherited, recorder, screen));
     let sidecar = tokio::select! {
         started = &mut starting => started?,
         // Nothing has begun that would have to be finished: a log that was opened is safe to drop.
@@ -122,6 +123,7 @@ pub async fn run(
             return Ok(());
         }
     };
+    notify::ready();
     sidecar.run(signals, hangup).await
 }
 
@@ -137,8 +139,8 @@ struct Sidecar {
 
 impl Sidecar {
     async fn start(
-        file: PathBuf,
-        config: Config,
+        (file, config): (PathBuf, Config),
+        inherited: Inherited,
         recorder: Recorder,
         screen: MultiProgress,
     ) -> Result<Self, Error> {
@@ -165,7 +167,7 @@ impl Sidecar {
         };
         let policy = Arc::new(guard::Policy::new(&config.guard, Arc::new(watched)));
         let source = config.capture.source.clone();
-        let bound = bind(config.proxy.clone(), source, Arc::clone(&policy)).await?;
+        let bound = bind(config.proxy.clone(), source, inherited, Arc::clone(&policy)).await?;
         let (proxy, observed_proxy) = bound.unzip();
         let (proxy, reloader) = proxy.map(Proxy::reloadable).unzip();
         let reload = Arc::new(Reload::new(file, &config, policy, reloader));
@@ -241,15 +243,18 @@ impl Sidecar {
                 () = self.parts.next() => {}
                 () = hangup.next() => {
                     let reload = Arc::clone(&self.reload);
+                    notify::reloading();
                     // What came of it is in the log.
                     if let Err(defect) = blocking("reading the configuration again", move || reload.reload()).await {
                         error!("{defect}");
                     }
+                    notify::ready();
                 }
             }
         }
         let stopping = STOPPING + MARGIN + self.reload.drain();
         info!("stopping; another signal stops at once");
+        notify::stopping();
         self.cancel.cancel();
         let stuck = tokio::select! {
             stopped = timeout(stopping, self.parts.all_but_http()) => stopped.is_err(),
@@ -278,12 +283,13 @@ impl Sidecar {
 async fn bind(
     config: Option<outrigger_proxy::Config>,
     upstream: Endpoint,
+    inherited: Inherited,
     policy: Arc<guard::Policy>,
 ) -> Result<Option<(Proxy, ObservedProxy)>, Error> {
     let Some(config) = config else {
         return Ok(None);
     };
-    let proxy = Proxy::bind(config, upstream)
+    let proxy = Proxy::bind_with(config, upstream, inherited)
         .await?
         .guarded_by(Arc::clone(&policy) as _);
     let observed = ObservedProxy {

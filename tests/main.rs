@@ -35,6 +35,7 @@ mod silence;
 mod soak;
 mod source;
 mod support;
+mod systemd;
 mod tls;
 mod upgrade;
 mod workload;

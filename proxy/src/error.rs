@@ -15,7 +15,7 @@ pub enum Error {
     Tls(&'static str),
     /// A listen address is neither `ip:port` nor a path.
     #[error(
-        "proxy configuration: {0:?} is no address to listen at: write \"ip:port\" or the absolute path of a unix socket"
+        "proxy configuration: {0:?} is no address to listen at: write \"ip:port\", the absolute path of a unix socket, or \"systemd:NAME\""
     )]
     ListenAddress(String),
     /// An entry of an access list is none.

@@ -43,6 +43,6 @@ pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
 pub use current::Reloader;
 pub use error::Error;
 pub use hold::{AlreadyHeld, Gate, Hold, Inside};
-pub use listener::{Proxy, Ready};
+pub use listener::{Inherited, Proxy, Ready};
 pub use metrics::Metrics;
 pub use roster::{Activity, Connected, Roster, Seen};

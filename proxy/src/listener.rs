@@ -1,5 +1,7 @@
 //! Accepting connections, up to a limit, until the proxy is stopped; then waiting for the sessions to end.
 
+mod inherited;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -16,6 +18,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
+
+pub use inherited::Inherited;
 
 use crate::access::header::{self, Header};
 use crate::access::{Refusal, Seat};
@@ -70,6 +74,15 @@ impl Proxy {
     /// A unix socket left behind by a process that is gone is replaced. `upstream` is the source and how links to it are protected; its
     /// account and password are not used, sessions log in with the client's.
     pub async fn bind(config: Config, upstream: Endpoint) -> Result<Self, Error> {
+        Self::bind_with(config, upstream, Inherited::default()).await
+    }
+
+    /// The same, where sockets may have been handed over.
+    pub async fn bind_with(
+        config: Config,
+        upstream: Endpoint,
+        mut inherited: Inherited,
+    ) -> Result<Self, Error> {
         config.validate()?;
         let upstream = Upstream::new(upstream).map_err(Error::Upstream)?;
         let certificate = Certificate::load(&config.tls)?.map(Arc::new);
@@ -79,8 +92,8 @@ impl Proxy {
         };
         let mut listeners = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
-            let bound = Listener::bind(listen, index).await;
-            listeners.push(bound.map_err(|cause| Error::Listen {
+            let bound = Listener::bind(listen, index, &mut inherited).await;
+            listeners.extend(bound.map_err(|cause| Error::Listen {
                 address: listen.address.clone(),
                 cause,
             })?);
@@ -210,27 +223,30 @@ async fn make_key() -> Result<KeyPair, Error> {
 }
 
 impl Listener {
-    async fn bind(listen: &Listen, index: usize) -> io::Result<Self> {
-        let (socket, address) = match &listen.address {
+    /// What an entry of the configuration names; several sockets may have been handed over under one name.
+    async fn bind(listen: &Listen, index: usize, inherited: &mut Inherited) -> io::Result<Vec<Self>> {
+        let bound = match &listen.address {
             ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
                 let address = ListenAddress::Tcp(listener.local_addr()?);
-                (Socket::Tcp(listener), address)
+                vec![(Socket::Tcp(listener), address)]
             }
+            ListenAddress::Systemd(name) => inherited.take(name)?,
             ListenAddress::Unix(path) => {
                 remove_stale(path).await?;
                 let listener = UnixListener::bind(path)?;
                 // As MySQL's own socket: who may enter is decided by accounts.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
-                (Socket::Unix(listener), listen.address.clone())
+                vec![(Socket::Unix(listener), listen.address.clone())]
             }
         };
-        Ok(Self {
+        let listeners = bound.into_iter().map(|(socket, address)| Self {
             socket,
             address,
             listen: listen.clone(),
             index,
-        })
+        });
+        Ok(listeners.collect())
     }
 
     /// Waits for a client. Cancellation-safe.
@@ -294,7 +310,8 @@ impl Accepted {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let ListenAddress::Unix(path) = &self.address
+        // One that was handed over stays its owner's.
+        if let ListenAddress::Unix(path) = &self.listen.address
             && let Err(cause) = std::fs::remove_file(path)
         {
             debug!(%cause, path = %path.display(), "the unix socket could not be removed");

@@ -246,7 +246,7 @@ const PROXY: Section = Section {
         key(
             "listen",
             Value::Default("[\"127.0.0.1:3307\"]"),
-            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./; at least one. One with lists of its own is\nwritten { address = \"0.0.0.0:3308\", allow = [\"10.0.0.0/8\"], deny = [] }",
+            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./, \"systemd:NAME\" for\nsockets that systemd hands over under that name (FileDescriptorName); at least one. One with lists of its own is\nwritten { address = \"0.0.0.0:3308\", allow = [\"10.0.0.0/8\"], deny = [] }",
             "Where applications connect.",
         ),
         key(

@@ -102,6 +102,8 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// A unix socket's path; absolute, or beginning with `./`.
     Unix(PathBuf),
+    /// Sockets that the service manager hands over under this name.
+    Systemd(String),
 }
 
 impl FromStr for ListenAddress {
@@ -110,6 +112,9 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, Error> {
         if text.starts_with('/') || text.starts_with("./") {
             return Ok(Self::Unix(PathBuf::from(text)));
+        }
+        if let Some(name) = text.strip_prefix("systemd:").filter(|name| !name.is_empty()) {
+            return Ok(Self::Systemd(name.to_owned()));
         }
         text.parse()
             .map(Self::Tcp)
@@ -130,6 +135,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -140,13 +146,19 @@ mod tests {
 
     #[test]
     fn addresses() {
-        for text in ["127.0.0.1:3306", "[::1]:0", "/run/outrigger.sock", "./a.sock"] {
+        for text in [
+            "127.0.0.1:3306",
+            "[::1]:0",
+            "/run/outrigger.sock",
+            "./a.sock",
+            "systemd:mysql",
+        ] {
             assert_eq!(
                 text.parse::<ListenAddress>().expect("an address").to_string(),
                 text
             );
         }
-        for text in ["localhost:3306", "3306", "", "127.0.0.1"] {
+        for text in ["localhost:3306", "3306", "", "127.0.0.1", "systemd:"] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
     }
