@@ -208,6 +208,17 @@ async fn a_transaction_that_does_not_end_outlasts_the_hold() {
     drop(hold);
     let mut admin = connect(&stage.server).await;
     assert_eq!(written(&mut admin).await, 2);
+    // Locks of tables are waited for likewise: others may wait for them.
+    inside.query_drop("LOCK TABLES t WRITE").await.unwrap();
+    let hold = stage.front.gate.hold(LONG).unwrap();
+    assert_eq!(hold.inside().in_transaction, 1);
+    inside
+        .query_drop("INSERT INTO t (writer) VALUES (3)")
+        .await
+        .unwrap();
+    inside.query_drop("UNLOCK TABLES").await.unwrap();
+    hold.settled().await.unwrap();
+    drop(hold);
     stage.front.stop().await;
 }
 

@@ -16,6 +16,9 @@ use crate::hold::Gate;
 use crate::metrics::{Metrics, Origin};
 use crate::roster::{Record, State};
 use crate::slow::{Allowance, Text};
+use crate::ties::read::{self, Read};
+use crate::ties::tracked::Tracked;
+use crate::ties::{Effect, Reasons, Ties};
 
 /// Digests of prepared statements that a session keeps for the slow log; the source allows 16,382 of them to all sessions by default.
 const DIGESTS: usize = 1024;
@@ -46,8 +49,23 @@ pub(crate) struct Account {
     bytes: u64,
     /// A text that is not in use; its memory is.
     spare: Text,
-    /// What was prepared, by the source's number for it; where there is a slow log.
-    digests: HashMap<u32, Box<str>>,
+    /// What was prepared, by the source's number for it; the source bounds how much.
+    prepared: HashMap<u32, Prepared>,
+    /// Of those, the digests that are kept.
+    digests: usize,
+    ties: Ties,
+    /// What the record says of them.
+    reasons: Reasons,
+    /// How many variables the record has.
+    shown: usize,
+}
+
+/// A prepared statement.
+#[derive(Debug, Default)]
+struct Prepared {
+    digest: Option<Box<str>>,
+    /// What it does to the session when it is executed.
+    does: Read,
 }
 
 /// A command that is owed a reply.
@@ -56,6 +74,18 @@ struct Underway {
     kind: Option<CommandByte>,
     began: Instant,
     subject: Subject,
+    does: Read,
+}
+
+/// What the source says of the session's state at the end of a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// That it is as it was; or it was not asked for.
+    Nothing,
+    /// This.
+    Told(Tracked),
+    /// Something that was not understood.
+    Untold,
 }
 
 /// What a command is about, as the slow log tells.
@@ -70,7 +100,7 @@ enum Subject {
 }
 
 /// How a reply ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct End {
     pub(crate) origin: Origin,
     /// The error's number, if it is one.
@@ -79,6 +109,7 @@ pub(crate) struct End {
     pub(crate) in_transaction: bool,
     /// The number of the statement that was prepared.
     pub(crate) prepared: Option<u32>,
+    pub(crate) changes: Changes,
 }
 
 impl Account {
@@ -96,7 +127,11 @@ impl Account {
             rows: 0,
             bytes: 0,
             spare: Text::default(),
-            digests: HashMap::new(),
+            prepared: HashMap::new(),
+            digests: 0,
+            ties: Ties::default(),
+            reasons: Reasons::empty(),
+            shown: 0,
         }
     }
 
@@ -126,15 +161,24 @@ impl Account {
             Some(_) => self.subject(command, session),
             None => Subject::None,
         };
-        self.judged(command.kind, subject, owed);
+        let does = self.does(command, session);
+        if command.kind == Some(CommandByte::StmtClose)
+            && let Some(closed) = command
+                .statement()
+                .and_then(|number| self.prepared.remove(&number))
+        {
+            self.digests -= usize::from(closed.digest.is_some());
+            self.show_ties();
+        }
+        self.judged(command.kind, (subject, does), owed);
     }
 
     /// That command does not go to the source; the client is owed an error.
     pub(crate) fn refused(&mut self, kind: Option<CommandByte>) {
-        self.judged(kind, Subject::None, true);
+        self.judged(kind, (Subject::None, Read::default()), true);
     }
 
-    fn judged(&mut self, kind: Option<CommandByte>, subject: Subject, owed: bool) {
+    fn judged(&mut self, kind: Option<CommandByte>, (subject, does): (Subject, Read), owed: bool) {
         self.books.metrics.command(kind);
         self.record.sent_command();
         if owed {
@@ -145,6 +189,7 @@ impl Account {
                 kind,
                 began: self.head_at,
                 subject,
+                does,
             });
         } else {
             if self.underway.is_empty() {
@@ -167,17 +212,35 @@ impl Account {
             Some(CommandByte::StmtExecute | CommandByte::StmtFetch) => {
                 command.statement().map_or(Subject::None, Subject::Prepared)
             }
-            Some(CommandByte::StmtClose) => {
-                if let Some(number) = command.statement() {
-                    self.digests.remove(&number);
-                }
-                Subject::None
-            }
-            Some(CommandByte::ResetConnection | CommandByte::ChangeUser) => {
-                self.digests.clear();
-                Subject::None
-            }
             _ => Subject::None,
+        }
+    }
+
+    /// What a command does to the session's state, or prepares to do.
+    fn does(&self, command: &Command<'_>, session: &Session) -> Read {
+        match command.kind {
+            Some(CommandByte::Query | CommandByte::StmtPrepare) => {
+                let text = command.text().unwrap_or_default();
+                if !read::is_of_interest(text, self.ties.has_locked_tables()) {
+                    return Read::default();
+                }
+                read::text(
+                    text,
+                    command.sql_mode,
+                    session.charset(),
+                    session.default_database(),
+                )
+            }
+            Some(CommandByte::StmtExecute) => {
+                let prepared = command.statement().and_then(|number| self.prepared.get(&number));
+                prepared.map(|prepared| prepared.does.clone()).unwrap_or_default()
+            }
+            // Whether several statements may stand in a text.
+            Some(CommandByte::SetOption) => Read {
+                effects: vec![Effect::Sets("multi_statements".to_owned())],
+                alone: true,
+            },
+            _ => Read::default(),
         }
     }
 
@@ -192,7 +255,7 @@ impl Account {
     }
 
     /// The reply to the oldest command has ended.
-    pub(crate) fn answered(&mut self, end: End) {
+    pub(crate) fn answered(&mut self, end: &End) {
         if let Some(code) = end.error {
             self.books.metrics.error(end.origin, code);
         }
@@ -208,24 +271,93 @@ impl Account {
         if self.books.slow.is_some_and(|slow| took >= slow) {
             self.log(&command, took, (rows, bytes), end.error);
         }
-        if let Subject::Text(text) = command.subject {
-            if let Some(number) = end.prepared
-                && self.digests.len() < DIGESTS
-            {
-                self.digests.insert(number, text.digest().into_boxed_str());
-            }
-            self.spare = text;
-        }
+        self.follow(command, end);
         match self.underway.front() {
             Some(next) => self.record.runs(next.kind, next.began),
             None => self.record.rests(now),
         }
         let mut state = self.state;
         state.set(State::IN_TRANSACTION, end.in_transaction);
-        state.set(State::BUSY, end.in_transaction || !self.underway.is_empty());
+        state.set(State::LOCKED, self.ties.has_locked_tables());
+        state.set(
+            State::BUSY,
+            state.intersects(State::INSIDE) || !self.underway.is_empty(),
+        );
         self.enter(state);
         if !state.contains(State::BUSY) {
             self.books.gate.left();
+        }
+    }
+
+    /// Follows what a command has done to the session's state.
+    fn follow(&mut self, command: Underway, end: &End) {
+        let Underway {
+            kind, subject, does, ..
+        } = command;
+        let failed = end.error.is_some();
+        let mut changed = true;
+        match (kind, end.prepared) {
+            (Some(CommandByte::StmtPrepare), Some(number)) => {
+                let digest = match &subject {
+                    Subject::Text(text) if self.digests < DIGESTS => Some(text.digest().into_boxed_str()),
+                    _ => None,
+                };
+                self.digests += usize::from(digest.is_some());
+                self.prepared.insert(number, Prepared { digest, does });
+            }
+            (Some(CommandByte::StmtPrepare), None) => {}
+            (Some(CommandByte::ResetConnection | CommandByte::ChangeUser), _) if !failed => {
+                self.prepared.clear();
+                (self.digests, self.ties) = (0, Ties::default());
+            }
+            _ => {
+                let told = self.heed(&end.changes, &does);
+                changed = told || !does.effects.is_empty();
+                self.ties.apply(&does.effects, failed, does.alone);
+            }
+        }
+        changed |= end.in_transaction && self.ties.in_transaction();
+        if let Subject::Text(text) = subject {
+            self.spare = text;
+        }
+        if changed {
+            self.show_ties();
+        }
+    }
+
+    /// Takes in what the source says of the session's state; true if that is anything.
+    fn heed(&mut self, changes: &Changes, does: &Read) -> bool {
+        let unseen = Effect::Ties(Reasons::UNSEEN);
+        match changes {
+            Changes::Nothing => return false,
+            Changes::Told(tracked) => {
+                let variables: Vec<_> = tracked.variables.iter().cloned().map(Effect::Sets).collect();
+                let explained = tracked.schema || !variables.is_empty() || !does.effects.is_empty();
+                self.ties.apply(&variables, false, true);
+                if tracked.state && !explained {
+                    self.ties.apply(&[unseen], false, true);
+                }
+            }
+            Changes::Untold => self.ties.apply(&[unseen], false, true),
+        }
+        true
+    }
+
+    /// Has others know what ties the session.
+    fn show_ties(&mut self) {
+        let mut reasons = self.ties.reasons();
+        reasons.set(
+            Reasons::PREPARED,
+            reasons.contains(Reasons::PREPARED) || !self.prepared.is_empty(),
+        );
+        if reasons != self.reasons {
+            self.reasons = reasons;
+            self.record.tied_by(reasons);
+        }
+        let variables = self.ties.variables();
+        if variables.len() != self.shown {
+            self.shown = variables.len();
+            self.record.has_set(variables);
         }
     }
 
@@ -238,10 +370,11 @@ impl Account {
                 digest = text.digest();
                 digest.as_str()
             }
-            Subject::Prepared(number) => match self.digests.get(number) {
-                Some(digest) => digest,
-                None => "a prepared statement that is not known",
-            },
+            Subject::Prepared(number) => {
+                let prepared = self.prepared.get(number);
+                let digest = prepared.and_then(|prepared| prepared.digest.as_deref());
+                digest.unwrap_or("a prepared statement that is not known")
+            }
         };
         self.books.metrics.slow();
         let Some(left_out) = self.books.allowance.take(Instant::now()) else {
@@ -294,7 +427,7 @@ impl Account {
             // It goes on, or waits, once it is known what the command before it has left behind.
             return false;
         }
-        if self.state.contains(State::IN_TRANSACTION) {
+        if self.state.intersects(State::INSIDE) {
             return true;
         }
         self.rest();
@@ -310,7 +443,7 @@ impl Account {
     /// The session may be at rest, and others must know.
     pub(crate) fn rest(&mut self) {
         let mut state = self.state;
-        let busy = state.contains(State::IN_TRANSACTION) || !self.underway.is_empty();
+        let busy = state.intersects(State::INSIDE) || !self.underway.is_empty();
         state.set(State::BUSY, busy);
         self.enter(state);
         if !busy {

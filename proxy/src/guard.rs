@@ -13,7 +13,7 @@ use outrigger_protocol::sql::SqlMode;
 
 mod config;
 mod policy;
-mod read;
+pub(crate) mod read;
 mod rules;
 mod session;
 mod tools;

@@ -11,6 +11,7 @@
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
 //! - `account` notes what becomes of a session's commands: for the metrics, for the [`Roster`], who is connected, and
 //!   for the `slow` log.
+//! - `ties` follows what ties a session to its server: prepared statements, temporary tables, locks, variables.
 //! - [`Gate`] holds new transactions back at their boundaries for as long as a [`Hold`] lasts.
 //! - `framing` and `phase` are pure: where packets begin and end, what ends a reply.
 
@@ -35,6 +36,7 @@ mod roster;
 mod session;
 mod slow;
 mod stream;
+mod ties;
 mod upstream;
 mod wire;
 

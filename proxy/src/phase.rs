@@ -150,6 +150,12 @@ impl Phase {
             .intersects(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY)
     }
 
+    /// True when the last reply's end says how the session's state has changed.
+    pub(crate) fn tells_changes(&self) -> bool {
+        self.capabilities.contains(Capabilities::SESSION_TRACK)
+            && self.status.contains(StatusFlags::SESSION_STATE_CHANGED)
+    }
+
     /// The number of the statement that was prepared since this was asked last.
     pub(crate) fn take_prepared(&mut self) -> Option<u32> {
         self.prepared.take()

@@ -44,6 +44,15 @@ impl Pipe {
         &self.buffer[self.released..self.end]
     }
 
+    /// The last `count` bytes that were released, if none of them was sent.
+    pub(crate) fn just_released(&self, count: usize) -> Option<&[u8]> {
+        let from = self
+            .released
+            .checked_sub(count)
+            .filter(|from| *from >= self.start)?;
+        self.buffer.get(from..self.released)
+    }
+
     /// Takes all held bytes out; nothing of them is left behind.
     pub(crate) fn take_held(&mut self) -> Zeroizing<Vec<u8>> {
         let held = &mut self.buffer[self.released..self.end];
@@ -141,6 +150,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(pipe.held(), held.as_slice());
+                let last = pipe.just_released(3).map(<[u8]>::to_vec);
+                prop_assert!(last.is_none_or(|last| expected.ends_with(&last)));
             }
             written.extend_from_slice(pipe.sendable());
             prop_assert_eq!(written, expected);

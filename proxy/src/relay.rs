@@ -10,17 +10,19 @@ use std::task::{Context, Poll};
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::StatusFlags;
 use outrigger_protocol::packet::{HEADER_SIZE, put};
+use outrigger_protocol::reply::OkPacket;
 use outrigger_protocol::sql::SqlMode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
-use crate::account::{self, Account};
+use crate::account::{self, Account, Changes};
 use crate::framing::{Event, Follower};
 use crate::guard::{Command, Guard, Session, Verdict};
 use crate::metrics::Origin;
 use crate::phase::{FromClient, FromServer, Packet, Phase};
-use crate::pipe::Pipe;
+use crate::pipe::{CAPACITY, Pipe};
 use crate::stream::Stream;
+use crate::ties::tracked;
 use crate::wire::Wire;
 
 /// Why bytes stopped flowing.
@@ -390,6 +392,12 @@ impl Relay {
         if self.phase.is_full() || leads && !self.phase.owes_nothing() {
             return false;
         }
+        // What fits is read whole: what it does to the session's state may stand anywhere in it.
+        let is_text = matches!(kind, Some(CommandByte::Query | CommandByte::StmtPrepare));
+        let missing = self.up_follower.size() > self.up.held().len() - HEADER_SIZE;
+        if is_text && missing && self.up_follower.size() + HEADER_SIZE <= CAPACITY && !self.client_closed {
+            return false;
+        }
         // Who leaves may leave.
         if kind != Some(CommandByte::Quit) && !self.account.may_begin() {
             return false;
@@ -479,13 +487,29 @@ impl Relay {
         }
     }
 
+    /// What the OK packet that has just passed says of the session's state.
+    fn changes(&self) -> Changes {
+        let payload = self.down.just_released(self.down_follower.size());
+        let ok = payload.and_then(|payload| OkPacket::parse(payload, self.phase.capabilities()).ok());
+        match ok.map(|ok| tracked::read(ok.session_state)) {
+            Some(Ok(tracked)) => Changes::Told(tracked),
+            Some(Err(_)) | None => Changes::Untold,
+        }
+    }
+
     /// Notes that a reply has ended.
     fn account_for(&mut self, origin: Origin, error: Option<u16>) {
-        self.account.answered(account::End {
+        let told = error.is_none() && origin == Origin::Source && self.phase.tells_changes();
+        let changes = match told {
+            false => Changes::Nothing,
+            true => self.changes(),
+        };
+        self.account.answered(&account::End {
             origin,
             error,
             in_transaction: self.phase.is_in_transaction(),
             prepared: self.phase.take_prepared(),
+            changes,
         });
     }
 }

@@ -3,7 +3,7 @@
 //! What changes with every command is in atomics that only the session's task writes: no lock on the way of a command. What changes with
 //! a login or a USE is behind a lock of the record's own. The list's lock is taken when a connection begins or ends, and to read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use outrigger_protocol::command::CommandByte;
 use tokio::sync::Notify;
 
 use crate::hold::Inside;
+use crate::ties::Reasons;
 
 /// No command is under way.
 const NONE: u8 = u8::MAX;
@@ -33,6 +34,10 @@ bitflags::bitflags! {
         const REPLICATING = 1 << 4;
         /// Its next command waits because transactions are held.
         const HELD = 1 << 5;
+        /// It holds locks of tables.
+        const LOCKED = 1 << 6;
+        /// A hold waits until these end.
+        const INSIDE = Self::IN_TRANSACTION.bits() | Self::LOCKED.bits();
     }
 }
 
@@ -60,6 +65,8 @@ pub(crate) struct Record {
     listener: Arc<str>,
     who: Mutex<Who>,
     state: AtomicU32,
+    /// What ties the session to its server.
+    reasons: AtomicU32,
     command: AtomicU8,
     /// When the command came, or the reply before it ended; in nanoseconds.
     turned: AtomicU64,
@@ -76,6 +83,8 @@ pub(crate) struct Who {
     pub(crate) user: Option<String>,
     pub(crate) database: Option<String>,
     tls: bool,
+    /// Variables of the session that were set.
+    variables: Vec<String>,
 }
 
 /// A connection's place in the roster, until it is dropped.
@@ -111,6 +120,10 @@ pub struct Seen {
     pub lasting: Duration,
     /// Whether a transaction was open at the end of the last reply.
     pub in_transaction: bool,
+    /// What would be lost if it went on on another server; an open transaction aside.
+    pub tied_by: Vec<&'static str>,
+    /// Variables of the session that were set, without their values: another server would have to be told.
+    pub variables: Vec<String>,
     /// Commands that it sent.
     pub commands: u64,
     /// Bytes that came from the client.
@@ -136,6 +149,14 @@ pub enum Activity {
     Unfollowed,
 }
 
+impl Seen {
+    /// Whether it could go on on another server now: at a boundary, and nothing but variables to be carried over.
+    pub fn is_movable(&self) -> bool {
+        let rests = matches!(self.activity, Activity::Idle | Activity::Held);
+        rests && !self.in_transaction && self.tied_by.is_empty()
+    }
+}
+
 impl Roster {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -157,6 +178,7 @@ impl Roster {
                 ..Who::default()
             }),
             state: AtomicU32::new(0),
+            reasons: AtomicU32::new(0),
             command: AtomicU8::new(NONE),
             turned: AtomicU64::new(nanoseconds(now.duration_since(self.began))),
             commands: AtomicU64::new(0),
@@ -193,7 +215,7 @@ impl Roster {
                 // It changes nothing.
             } else if state.contains(State::UNFOLLOWED) {
                 inside.unfollowed += 1;
-            } else if state.contains(State::IN_TRANSACTION) {
+            } else if state.intersects(State::INSIDE) {
                 inside.in_transaction += 1;
             } else if state.contains(State::BUSY) {
                 inside.running += 1;
@@ -257,6 +279,10 @@ impl Record {
             activity,
             lasting: now.saturating_duration_since(turned),
             in_transaction: state.contains(State::IN_TRANSACTION),
+            tied_by: Reasons::from_bits_retain(self.reasons.load(Ordering::Relaxed))
+                .names()
+                .collect(),
+            variables: who.variables,
             commands: self.commands.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
@@ -295,6 +321,16 @@ impl Record {
     /// The default database is this one now.
     pub(crate) fn uses(&self, database: Option<&[u8]>) {
         lock(&self.who).database = database.map(|name| String::from_utf8_lossy(name).into_owned());
+    }
+
+    /// This ties the session to its server.
+    pub(crate) fn tied_by(&self, reasons: Reasons) {
+        self.reasons.store(reasons.bits(), Ordering::Relaxed);
+    }
+
+    /// These variables of the session were set.
+    pub(crate) fn has_set(&self, variables: &BTreeSet<String>) {
+        lock(&self.who).variables = variables.iter().cloned().collect();
     }
 
     /// This command is the one under way, since that moment.

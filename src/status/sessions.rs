@@ -39,6 +39,16 @@ pub struct SessionPart {
     pub state_seconds: f64,
     /// Whether a transaction is open.
     pub in_transaction: bool,
+    /// Whether it could go on on another server now: at a boundary, and tied by nothing.
+    #[serde(default)]
+    pub movable: bool,
+    /// What would be lost there: `prepared_statements`, `temporary_tables`, `user_locks`, `locked_tables`, `user_variables`, `handlers`,
+    /// `next_transaction` (SET TRANSACTION), `unseen` (what a routine may have done, say).
+    #[serde(default)]
+    pub tied_by: Vec<String>,
+    /// Variables of the session that were set, without their values: they would have to be set there, too.
+    #[serde(default)]
+    pub variables: Vec<String>,
     /// Commands that it sent.
     pub commands: u64,
     /// Bytes that came from the client.
@@ -58,6 +68,9 @@ impl From<Seen> for SessionPart {
             Activity::Unfollowed => ("unfollowed", None),
         };
         Self {
+            movable: seen.is_movable(),
+            tied_by: seen.tied_by.iter().map(|reason| (*reason).to_owned()).collect(),
+            variables: seen.variables,
             number: seen.number,
             source_id: seen.source_id,
             user: seen.user,
@@ -79,7 +92,7 @@ impl From<Seen> for SessionPart {
 
 /// The list as a table, ending in a line break.
 pub fn render_sessions(list: &Sessions) -> String {
-    const HEAD: [&str; 11] = [
+    const HEAD: [&str; 12] = [
         "id",
         "user",
         "database",
@@ -91,6 +104,7 @@ pub fn render_sessions(list: &Sessions) -> String {
         "for",
         "transaction",
         "in / out",
+        "tied by",
     ];
     if list.sessions.is_empty() {
         return "nobody is connected\n".to_owned();
@@ -114,7 +128,7 @@ pub fn render_sessions(list: &Sessions) -> String {
     out
 }
 
-fn cells(session: &SessionPart) -> [String; 11] {
+fn cells(session: &SessionPart) -> [String; 12] {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     [
         session
@@ -138,6 +152,10 @@ fn cells(session: &SessionPart) -> [String; 11] {
             bytes(session.received_bytes),
             bytes(session.sent_bytes)
         ),
+        match session.tied_by.as_slice() {
+            [] => "-".to_owned(),
+            reasons => reasons.join(", ").replace('_', " "),
+        },
     ]
 }
 
@@ -167,6 +185,8 @@ mod tests {
             activity: Activity::Command(None),
             lasting: Duration::from_millis(1500),
             in_transaction: true,
+            tied_by: vec!["user_locks", "unseen"],
+            variables: Vec::new(),
             commands: 7,
             received: 2048,
             sent: 100,
@@ -192,6 +212,7 @@ mod tests {
             lines[1].starts_with("42  app\u{fffd}[2J  -") && lines[1].contains("unknown         1.5 s  open"),
             "{text}"
         );
+        assert!(lines[1].ends_with("user locks, unseen"), "{text}");
         assert!(
             lines[2].starts_with("-   app") && lines[2].contains("authenticating"),
             "{text}"

@@ -82,9 +82,9 @@ impl<'a> Scene<'a> {
 
 /// A table's or trigger's name as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Name {
-    database: Option<String>,
-    name: String,
+pub(crate) struct Name {
+    pub(crate) database: Option<String>,
+    pub(crate) name: String,
 }
 
 /// False for text in which nothing can be found: its first word begins no statement that rules are about, it has no comment of the form
@@ -250,7 +250,7 @@ fn prepare(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
 }
 
 /// What a string stands for; `None` for other tokens and strings in another character set.
-fn content(token: Token<'_>, mode: SqlMode) -> Option<Vec<u8>> {
+pub(crate) fn content(token: Token<'_>, mode: SqlMode) -> Option<Vec<u8>> {
     if token.kind != TokenKind::String {
         return None;
     }
@@ -283,7 +283,7 @@ fn content(token: Token<'_>, mode: SqlMode) -> Option<Vec<u8>> {
 }
 
 /// Significant tokens, one statement at a time, with one of look-ahead; tools' comments are noted on the way.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a [u8],
     lexer: Lexer<'a>,
     peeked: Option<Token<'a>>,
@@ -291,7 +291,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a [u8], mode: SqlMode) -> Self {
+    pub(crate) fn new(text: &'a [u8], mode: SqlMode) -> Self {
         let mut reader = Self {
             text,
             lexer: Lexer::new(text, mode).for_version(NEWEST),
@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes to the next statement's first token; false when there is none.
-    fn begin_statement(&mut self) -> bool {
+    pub(crate) fn begin_statement(&mut self) -> bool {
         while self.peeked.is_some_and(|token| token.is_punct(b';')) {
             self.advance();
         }
@@ -329,17 +329,17 @@ impl<'a> Reader<'a> {
     }
 
     /// The next token of the statement.
-    fn peek(&self) -> Option<Token<'a>> {
+    pub(crate) fn peek(&self) -> Option<Token<'a>> {
         self.peeked.filter(|token| !token.is_punct(b';'))
     }
 
-    fn next(&mut self) -> Option<Token<'a>> {
+    pub(crate) fn next(&mut self) -> Option<Token<'a>> {
         let token = self.peek()?;
         self.advance();
         Some(token)
     }
 
-    fn eat(&mut self, keyword: &str) -> bool {
+    pub(crate) fn eat(&mut self, keyword: &str) -> bool {
         let found = self.peek().is_some_and(|token| token.is(keyword));
         if found {
             self.advance();
@@ -347,7 +347,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn eat_punct(&mut self, byte: u8) -> bool {
+    pub(crate) fn eat_punct(&mut self, byte: u8) -> bool {
         let found = self.peek().is_some_and(|token| token.is_punct(byte));
         if found {
             self.advance();
@@ -355,7 +355,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn eat_if_exists(&mut self) {
+    pub(crate) fn eat_if_exists(&mut self) {
         if self.eat("IF") {
             self.eat("NOT");
             self.eat("EXISTS");
@@ -363,7 +363,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One part of a name; a string in double quotes may be one.
-    fn part(&mut self) -> Option<String> {
+    pub(crate) fn part(&mut self) -> Option<String> {
         let token = self.next()?;
         let bytes = match token.kind {
             TokenKind::String if token.text.starts_with(b"\"") => {
@@ -375,7 +375,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `[database .] name`.
-    fn name(&mut self) -> Option<Name> {
+    pub(crate) fn name(&mut self) -> Option<Name> {
         self.eat_punct(b'.');
         let first = self.part()?;
         Some(if self.eat_punct(b'.') {
@@ -393,7 +393,7 @@ impl<'a> Reader<'a> {
 
     /// Passes over a body: up to the END of a compound statement, or the end of a simple one. A simple body that has statements in it
     /// reaches to the end of the text.
-    fn skip_body(&mut self) {
+    pub(crate) fn skip_body(&mut self) {
         let mut depth = 0_usize;
         while let Some(token) = self.peeked {
             if token.is_punct(b';') && depth == 0 {
