@@ -239,24 +239,30 @@ impl Metadata {
         selection: &str,
         held: &Held,
     ) -> Result<Checkpoint, Error> {
-        let ours = found.epoch + 1;
-        // First: where the connection breaks now, this may be the row's, by us.
-        held.0.store(ours, Ordering::Relaxed);
-        let sql = format!(
-            "UPDATE {}.checkpoint SET epoch = {ours}, selection = {} WHERE task = {} AND epoch = {}",
-            self.database,
-            quote_text(selection),
-            self.task,
-            found.epoch
-        );
-        let taken = target.execute(&sql, "taking the task over").await?;
-        match self.load(target.conn()).await? {
-            Some(found) if taken == 1 && found.epoch == ours => Ok(found),
-            found => Err(Error::Fenced {
-                task: self.name.clone(),
-                theirs: found.map_or(0, |c| c.epoch),
-                ours,
-            }),
+        let mut epoch = found.epoch;
+        loop {
+            let ours = epoch + 1;
+            // First: where the connection breaks now, this may be the row's, by us.
+            held.0.fetch_max(ours, Ordering::Relaxed);
+            let sql = format!(
+                "UPDATE {}.checkpoint SET epoch = {ours}, selection = {} WHERE task = {} AND epoch = {epoch}",
+                self.database,
+                quote_text(selection),
+                self.task
+            );
+            let taken = target.execute(&sql, "taking the task over").await?;
+            match self.load(target.conn()).await? {
+                Some(found) if taken == 1 && found.epoch == ours => return Ok(found),
+                // A former connection of ours did it meanwhile; if it was somebody else, that one finds the next epoch.
+                Some(found) if taken == 0 && found.epoch == ours => epoch = ours,
+                found => {
+                    return Err(Error::Fenced {
+                        task: self.name.clone(),
+                        theirs: found.map_or(0, |c| c.epoch),
+                        ours,
+                    });
+                }
+            }
         }
     }
 

@@ -136,8 +136,8 @@ impl Capturer {
         let gtids = position.gtids.as_ref().filter(|_| info.gtids);
         let checksum = connection.dump(&replica, gtids, &position.file).await?;
         info!(source = %self.config.source.address, version = info.version, %position, "streaming the source's binlog");
-        // A log that knows of no server began here.
-        let arrives = !same && before.is_some();
+        // Without GTIDs it is the one of which the log's start is.
+        let arrives = !same && gtids.is_some();
         if !arrives {
             self.log.set_server(&info.server_uuid)?;
         }

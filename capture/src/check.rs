@@ -35,6 +35,9 @@ pub struct SourceInfo {
     pub binlog_filters: Vec<String>,
 }
 
+/// Bytes before a binlog file's first event where `binlog_encryption` is on.
+const ENCRYPTION_HEADER: u64 = 512;
+
 /// How long each answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -330,7 +333,8 @@ pub(crate) async fn prove_continuity(
                     missing: gtids_in_words(&missing),
                 });
             }
-            match same {
+            // Where all of it was purged the files are others: the binlog was reset, and told what it had.
+            match same && !ours.subtract(&purged).is_empty() {
                 true => prove_end(connection, &position.file).await,
                 false => Ok(()),
             }
@@ -340,7 +344,8 @@ pub(crate) async fn prove_continuity(
 }
 
 /// With GTIDs: a server that lost the end of its binlog (a crash without `sync_binlog = 1`, a restored snapshot) gives the lost
-/// GTIDs to others. Once it has, its set tells nothing any more, but the file does that was longer when we read it.
+/// GTIDs to others. Once it has, its set tells nothing any more, but the file does that was longer when we read it. A loss that took
+/// that whole file along is not seen by it.
 async fn prove_end(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
     let files = binlog_files(connection).await?;
     match judge_file(&files, ours) {
@@ -358,9 +363,15 @@ async fn binlog_files(connection: &mut Connection) -> Result<Vec<FilePosition>, 
     let rows = connection
         .query("SHOW BINARY LOGS", "listing its binlog files")
         .await?;
-    let files = rows
-        .iter()
-        .map(|row| FilePosition::new(row.text(0), row.text(1).parse().unwrap_or(0)));
+    let files = rows.iter().map(|row| {
+        let size: u64 = row.text(1).parse().unwrap_or(0);
+        // Places do not count the header of an encrypted file, sizes do.
+        let header = match row.text(2).eq_ignore_ascii_case("yes") {
+            true => ENCRYPTION_HEADER,
+            false => 0,
+        };
+        FilePosition::new(row.text(0), size.saturating_sub(header))
+    });
     Ok(files.collect())
 }
 

@@ -100,13 +100,12 @@ impl History {
                 Schema::Late(Some(reading)) if reading.server == server => {
                     history.waiting.insert(name.clone(), reading);
                 }
-                Schema::Late(Some(_)) => {
-                    history.unread.insert(name.clone());
-                }
-                Schema::Late(None) => {
-                    // Whether its statements were followed since nobody can tell: nothing is known of it.
+                Schema::Late(Some(reading)) if reading.server.is_empty() => {
                     history.tables.remove(&name);
                     continue;
+                }
+                Schema::Late(_) => {
+                    history.unread.insert(name.clone());
                 }
                 Schema::Absent => {
                     history.absent.insert(name.clone());
@@ -130,7 +129,8 @@ impl History {
             self.absent.remove(name);
             self.waiting.remove(name);
             self.unread.remove(name);
-            versions.push(version(name.clone(), from, Schema::Late(None)));
+            let unfollowed = Schema::Late(Some(Arc::new(nobodys())));
+            versions.push(version(name.clone(), from, unfollowed));
             false
         });
         self.find_next();
@@ -359,6 +359,17 @@ fn renamed(definition: &Definition, to: &Name) -> Option<Arc<Definition>> {
     let create = format!("CREATE TABLE {} ({rest}", quote_name(&to.1));
     (table.database, table.table) = to.clone();
     Some(Arc::new(Definition { table, create }))
+}
+
+/// What stands for a table whose statements nobody follows: the reading of no server, which proves nothing.
+fn nobodys() -> Reading {
+    let nowhere = FilePosition::new("", 0);
+    Reading {
+        found: None,
+        after: nowhere.clone(),
+        until: nowhere,
+        server: String::new(),
+    }
 }
 
 fn proof(reading: &Reading) -> Schema {

@@ -380,6 +380,10 @@ impl Assembler {
             return Err(stray("the end of a transaction"));
         };
         if open.passed {
+            // The set may have begun with its file.
+            if let (Some(gtid), Some(set)) = (open.gtid.gtid, &mut self.gtids) {
+                set.insert(gtid);
+            }
             return Ok(Step::Reached(self.place.clone()));
         }
         // A statement without its rows: nothing in it was wanted.

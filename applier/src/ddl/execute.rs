@@ -94,6 +94,17 @@ impl Session {
             if got.flatten() == Some(1) {
                 return Ok(Self { conn });
             }
+            // Whoever has it and does nothing is gone: its statement has ended, or was never sent.
+            let idle: Vec<u64> = conn
+                .query(format!(
+                    "SELECT id FROM information_schema.processlist WHERE id = IS_USED_LOCK({lock}) AND command = 'Sleep'"
+                ))
+                .await
+                .map_err(fail)?;
+            for session in idle {
+                // It may have ended by itself.
+                conn.query_drop(format!("KILL {session}")).await.ok();
+            }
             if begun.elapsed() >= wait {
                 return Err(Error::Unsuitable {
                     side: Side::Target,

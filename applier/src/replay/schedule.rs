@@ -186,7 +186,10 @@ impl<L> Schedule<L> {
         let completes =
             |group: &&Group<L>| group.batch.commit.is_some() && !(begun && group.state == State::Waiting);
         let kept = self.groups.iter().take_while(completes).count();
-        self.groups.truncate(kept);
+        let given_up = self.groups.split_off(kept);
+        // Their connections go with them.
+        let lost = given_up.iter().filter(|group| group.holds());
+        self.lanes = self.lanes.saturating_sub(lost.count());
     }
 
     /// What can be started now, the log being durable up to there; to be asked until there is nothing more.
@@ -378,7 +381,11 @@ impl<L> Group<L> {
 
     /// True when it holds a connection, and its locks, until it is committed: it can't be undone and executed again.
     fn is_stuck(&self) -> bool {
-        !self.is_whole() && (self.lane.is_some() || self.state == State::Running)
+        !self.is_whole() && self.holds()
+    }
+
+    fn holds(&self) -> bool {
+        self.lane.is_some() || self.state == State::Running
     }
 
     /// Nothing of it is executed.

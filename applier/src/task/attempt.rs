@@ -51,12 +51,13 @@ impl Attempt<'_> {
         if self.held.any() {
             metadata.refuse_taken(&mut target, self.held).await?;
         }
-        self.sessions.end_others(&mut target).await?;
         bystander::refuse(&mut target, &config.selection).await?;
         metadata.prepare(&mut target).await?;
         let Some(found) = self.checkpoint(&metadata, &mut target, cancel).await? else {
             return Ok(());
         };
+        // Whoever may not have the task has been refused by now: nobody's sessions are ended for that.
+        self.sessions.end_others(&mut target).await?;
         // A commit that a former connection had sent may have taken effect only now: what counts is what the row says once
         // nobody else can write it.
         let from = metadata
