@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use outrigger_protocol::auth::AuthPacket;
 use outrigger_protocol::handshake::{
     Capabilities, ChangeUser, HandshakeResponse, StatusFlags, is_tls_request,
 };
@@ -139,8 +140,8 @@ pub(crate) async fn meet(
     let (client, response, capabilities) = match greet(client, &greeted.payload, shared, &limits).await {
         Ok(answered) => answered,
         Err(left) => {
-            close(&mut greeted.wire.into_stream()).await;
-            left.say_farewell().await;
+            let farewell = left.say_farewell();
+            tokio::join!(decline(greeted, shared), farewell);
             return None;
         }
     };
@@ -157,6 +158,85 @@ pub(crate) async fn meet(
         &limits,
     )
     .await
+}
+
+/// Ends the handshake at the source that a client has left, by a login that fails. One that breaks off a source counts against the
+/// proxy's address, and after `max_connect_errors` of them in a row it lets nobody in from there; its own machine's it does not count.
+async fn decline(greeted: Greeted, shared: &Shared) {
+    let limits = Limits::new(shared.config.connect_timeout);
+    let mut upstream = greeted.wire;
+    if upstream.stream().is_local() {
+        return close(&mut upstream.into_stream()).await;
+    }
+    let (response, request) = nobody(greeted.tls);
+    if greeted.tls {
+        match secure(upstream, request, false, shared, &limits).await {
+            Ok(secured) => upstream = secured,
+            Err(error) => {
+                debug!(%error, "a handshake with the source was not ended");
+                return;
+            }
+        }
+    }
+    if limits
+        .bound(upstream.send(&response))
+        .await
+        .is_ok_and(|sent| sent.is_ok())
+    {
+        let_fail(&mut upstream, &limits).await;
+    }
+    quit(upstream.into_stream()).await;
+}
+
+/// The response of an account that no source has, and the request for TLS before it.
+fn nobody(tls: bool) -> (Payload, Option<Vec<u8>>) {
+    let nobody = HandshakeResponse {
+        capabilities: Capabilities::PROTOCOL_41 | Capabilities::SECURE_CONNECTION | Capabilities::PLUGIN_AUTH,
+        max_packet_size: 1 << 24,
+        collation: 45,
+        user: b"outrigger-nobody",
+        auth_response: b"",
+        database: None,
+        auth_plugin: Some(b"caching_sha2_password"),
+        attributes: Vec::new(),
+        zstd_level: None,
+    };
+    let mut response = Payload::new(nobody.encode());
+    let request = greeting::fit(&mut response, tls);
+    (response, request)
+}
+
+/// Brings an authentication to its end that the client has left, as one without a password.
+async fn let_fail(upstream: &mut Wire<Stream>, limits: &Limits<'_>) {
+    let failing = async {
+        while let Ok(answer) = upstream.receive().await {
+            let goes_on = matches!(
+                AuthPacket::parse(&answer),
+                Ok(Some(AuthPacket::Switch(_) | AuthPacket::MoreData(_)))
+            );
+            if !goes_on || upstream.send(b"").await.is_err() {
+                return;
+            }
+        }
+    };
+    // Whatever came of it, the connection is over.
+    limits.bound(failing).await.ok();
+}
+
+/// The same in the middle of it: the source may wait for the client's next word.
+async fn abandon(mut upstream: Wire<Stream>, shared: &Shared) {
+    if upstream.stream().is_local() {
+        return close(&mut upstream.into_stream()).await;
+    }
+    let limits = Limits::new(shared.config.connect_timeout);
+    if limits
+        .bound(upstream.send(b""))
+        .await
+        .is_ok_and(|sent| sent.is_ok())
+    {
+        let_fail(&mut upstream, &limits).await;
+    }
+    close(&mut upstream.into_stream()).await;
 }
 
 /// A client whose handshake ended early.
@@ -321,7 +401,7 @@ async fn authenticate(
     let phase = match outcome {
         Outcome::Over(Some(status)) => Phase::new(capabilities, status),
         Outcome::ClientGone => {
-            close(&mut upstream.into_stream()).await;
+            abandon(upstream, shared).await;
             return None;
         }
         Outcome::Told => {
@@ -334,8 +414,8 @@ async fn authenticate(
             return None;
         }
         Outcome::Refused(error) => {
-            close(&mut upstream.into_stream()).await;
-            Left::with(client, error).say_farewell().await;
+            let farewell = Left::with(client, error).say_farewell();
+            tokio::join!(abandon(upstream, shared), farewell);
             return None;
         }
     };
@@ -467,5 +547,45 @@ where
             (Ok(()), Act::Refuse(error)) => return Outcome::Refused(error),
             (Ok(()), Act::ToUpstream(_) | Act::ToClient(_)) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// Sources count handshakes that break off; a login without a password fails, whatever the plugin.
+    #[tokio::test]
+    async fn what_a_client_left_is_brought_to_its_end() {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        let mut source = Wire::new(Stream::Unix(far));
+        let playing = async {
+            source.send(b"greeting").await.expect("sent");
+            let response = source.receive().await.expect("a response");
+            let parsed = HandshakeResponse::parse(&response).expect("understood");
+            assert_eq!(
+                (parsed.user, parsed.auth_response),
+                (&b"outrigger-nobody"[..], &b""[..])
+            );
+            for question in [
+                &b"\xfemysql_native_password\0nnnnnnnnnnnnnnnnnnnn\0"[..],
+                b"\x01\x04",
+            ] {
+                source.send(question).await.expect("sent");
+                assert!(source.receive().await.expect("an answer").is_empty());
+            }
+            let error = ErrPacket::new(1045, "28000", "Access denied");
+            source.send(&error.encode()).await.expect("sent");
+        };
+        let leaving = async {
+            let limits = Limits::new(Duration::from_secs(60));
+            let mut upstream = Wire::new(Stream::Unix(near));
+            upstream.receive().await.expect("a greeting");
+            upstream.send(&nobody(false).0).await.expect("sent");
+            let_fail(&mut upstream, &limits).await;
+        };
+        tokio::join!(playing, leaving);
     }
 }

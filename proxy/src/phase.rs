@@ -63,7 +63,7 @@ enum Outstanding {
 
 /// Why the machine let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lost {
+pub(crate) enum Lost {
     /// A replica reads the binlog: it reconnects where it stopped, so closing it hurts nobody.
     Replication,
     /// Something that the machine does not follow.
@@ -210,11 +210,9 @@ impl Phase {
             Some(CommandByte::FieldList | CommandByte::StmtFetch) => Reply::Rows { more: false },
             Some(CommandByte::StmtPrepare) => Reply::Prepared,
             Some(CommandByte::Statistics) => Reply::One,
-            Some(CommandByte::BinlogDump | CommandByte::BinlogDumpGtid) => {
-                self.lose(Lost::Replication);
-                return false;
-            }
-            Some(CommandByte::ChangeUser | CommandByte::Clone | CommandByte::SubscribeGroupReplication) => {
+            Some(CommandByte::BinlogDump | CommandByte::BinlogDumpGtid) => Reply::Stream(Lost::Replication),
+            Some(CommandByte::Clone | CommandByte::SubscribeGroupReplication) => Reply::Stream(Lost::Unknown),
+            Some(CommandByte::ChangeUser) => {
                 self.lose(Lost::Unknown);
                 return false;
             }
@@ -275,8 +273,8 @@ impl Phase {
                 self.answered = (self.answered.0 + 1, error.is_some());
                 FromServer::End(error)
             }
-            Taken::Unknown => {
-                self.lose(Lost::Unknown);
+            Taken::Lost(why) => {
+                self.lose(why);
                 FromServer::Unknown
             }
         }

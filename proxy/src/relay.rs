@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::StatusFlags;
 use outrigger_protocol::packet::{HEADER_SIZE, put};
-use outrigger_protocol::reply::OkPacket;
+use outrigger_protocol::reply::{ErrPacket, OkPacket};
 use outrigger_protocol::sql::SqlMode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
@@ -418,7 +418,12 @@ impl Relay {
                 false => SqlMode::NO_BACKSLASH_ESCAPES,
             },
         };
-        match self.guard.judge(&command, &mut self.session) {
+        let verdict = match is_malformed(&command) {
+            // As the source would: it answers these, and only then.
+            true => Verdict::Refuse(ErrPacket::new(1835, "HY000", "Malformed communication packet.")),
+            false => self.guard.judge(&command, &mut self.session),
+        };
+        match verdict {
             Verdict::More if more => {
                 self.account.rest();
                 return false;
@@ -511,6 +516,15 @@ impl Relay {
             prepared: self.phase.take_prepared(),
             changes,
         });
+    }
+}
+
+/// True for commands that nobody answers unless they are cut short.
+fn is_malformed(command: &Command<'_>) -> bool {
+    match command.kind {
+        Some(CommandByte::StmtClose) => command.size < 5,
+        Some(CommandByte::StmtSendLongData) => command.size < 7,
+        _ => false,
     }
 }
 

@@ -309,13 +309,13 @@ impl Record {
     /// The client has responded to the greeting, with this account's name.
     pub(crate) fn responded(&self, user: &[u8], tls: bool) {
         let mut who = lock(&self.who);
-        who.user = Some(String::from_utf8_lossy(user).into_owned());
+        who.user = Some(shown(user));
         who.tls = tls;
     }
 
     /// The session goes on as this account.
     pub(crate) fn changed_user(&self, user: &[u8]) {
-        lock(&self.who).user = Some(String::from_utf8_lossy(user).into_owned());
+        lock(&self.who).user = Some(shown(user));
     }
 
     /// The default database is this one now.
@@ -401,6 +401,12 @@ impl Drop for Entry {
         lock(&self.roster.list).records.remove(&self.number);
         self.roster.left.notify_waiters();
     }
+}
+
+/// An account's name as it is kept: no source has a longer one.
+fn shown(user: &[u8]) -> String {
+    const LONGEST: usize = 32 * 4;
+    String::from_utf8_lossy(user.get(..LONGEST).unwrap_or(user)).into_owned()
 }
 
 #[cfg(test)]

@@ -81,6 +81,17 @@ impl Stream {
         }
     }
 
+    /// True when the peer is on this machine, as far as that can be told.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream
+                .peer_addr()
+                .is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
+            Self::Unix(_) => true,
+            Self::Tls(_) => false,
+        }
+    }
+
     /// Whether bytes that were written may have to be flushed.
     pub(crate) fn holds_back(&self) -> bool {
         matches!(self, Self::Tls(_))

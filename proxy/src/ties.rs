@@ -127,7 +127,11 @@ impl Ties {
             if let Effect::Executes(name) = effect {
                 let found = self.prepared.iter().find(|(kept, _)| kept == name);
                 let prepared = found.map(|(_, effects)| effects.clone()).unwrap_or_default();
-                self.apply(&prepared, failed, alone);
+                for effect in &prepared {
+                    if !failed || effect.may_be_left_by_a_failure(alone) {
+                        self.apply_one(effect);
+                    }
+                }
             } else if !failed || effect.may_be_left_by_a_failure(alone) {
                 self.apply_one(effect);
             }
@@ -158,8 +162,8 @@ impl Ties {
                     self.lasting |= Reasons::PREPARED | Reasons::UNSEEN;
                 }
             }
-            // What was prepared does not execute.
-            Effect::Executes(_) => {}
+            // No source lets what was prepared execute: it is not followed into, however often it names itself.
+            Effect::Executes(_) => self.lasting |= Reasons::UNSEEN,
             Effect::Deallocates(name) => self.prepared.retain(|(kept, _)| kept != name),
             Effect::Locks(Some(name)) if self.locks.len() < MOST => self.locks.push(name.clone()),
             Effect::Locks(_) => self.lasting |= Reasons::USER_LOCKS,
@@ -303,6 +307,42 @@ mod tests {
             Reasons::USER_LOCKS
         );
         assert_eq!(after(&[("CALL p()", true)]).reasons(), Reasons::UNSEEN);
+    }
+
+    #[test]
+    fn what_executes_itself_comes_to_an_end() {
+        let text = "PREPARE a FROM 'EXECUTE a; EXECUTE b'; PREPARE b FROM 'EXECUTE a; EXECUTE b'; EXECUTE a; EXECUTE b";
+        for failed in [true, false] {
+            let reasons = after(&[(text, failed)]).reasons();
+            assert_eq!(reasons, Reasons::PREPARED | Reasons::UNSEEN);
+        }
+    }
+
+    /// However long a text is, what is kept of it is small.
+    #[test]
+    fn what_a_text_does_is_bounded() {
+        let many = |part: &str| vec![part; 5000].join(", ");
+        for text in [
+            format!("SET {}", many("@a = 1")),
+            format!("SET {}", many("SESSION sort_buffer_size = 1")),
+            format!("SELECT {}", many("GET_LOCK('a', 1)")),
+            format!("SET {} = 1", "x".repeat(30_000)),
+            format!("SELECT GET_LOCK('{}', 1)", "x".repeat(30_000)),
+            format!("PREPARE {} FROM 'SELECT 1'", "x".repeat(30_000)),
+            format!("PREPARE p FROM 'SET {}'", many("@a = 1")),
+        ] {
+            let mode = outrigger_protocol::sql::SqlMode::empty();
+            let read = read::text(text.as_bytes(), mode, "utf8mb4", None);
+            assert!(format!("{:?}", read.effects).len() < 1000, "{}", &text[..40]);
+            let mut ties = Ties::default();
+            ties.apply(&read.effects, false, read.alone);
+            assert_ne!(
+                (ties.reasons(), ties.variables().len()),
+                (Reasons::empty(), 0),
+                "{}",
+                &text[..40]
+            );
+        }
     }
 
     #[test]

@@ -483,20 +483,26 @@ async fn idle_clients_are_closed_and_others_are_not() {
     receive(&mut in_transaction).await;
     let mut half = rig.enter().await;
     half.write_all(&[1, 0, 0]).await.expect("written");
+    let over = std::cell::Cell::new(false);
     let working = async {
-        loop {
+        // To the end of a reply.
+        while !over.get() {
             send(&mut busy, b"\x0e", 0).await;
             assert_eq!(receive(&mut busy).await.1[0], 0);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::select! {
-        () = working => {}
-        (seq, code, text) = receive_error(&mut idle) => {
-            assert_eq!((seq, code), (1, 4031));
-            assert!(text.starts_with("The client was disconnected by the server because of inactivity"), "{text}");
-        }
-    }
+    let waiting = async {
+        let said = receive_error(&mut idle).await;
+        over.set(true);
+        said
+    };
+    let ((), (seq, code, text)) = tokio::join!(working, waiting);
+    assert_eq!((seq, code), (1, 4031));
+    assert!(
+        text.starts_with("The client was disconnected by the server because of inactivity"),
+        "{text}"
+    );
     // Neither a transaction nor half a command is silence; the end of it is its beginning.
     half.write_all(&[0, 0x0e]).await.expect("written");
     assert_eq!(receive(&mut half).await.1[0], 0);

@@ -8,7 +8,7 @@ use outrigger_protocol::handshake::{Capabilities, StatusFlags};
 use outrigger_protocol::packet::MAX_PAYLOAD;
 use outrigger_protocol::reply::{EOF, ERR, EofPacket, LOCAL_INFILE, OK, OkPacket};
 
-use super::Packet;
+use super::{Lost, Packet};
 
 /// What is still to come of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Reply {
     One,
     /// OK, EOF or an error.
     Outcome,
+    /// An error, or something else for as long as the session lasts.
+    Stream(Lost),
     /// A result's beginning: OK, an error, a number of columns, or, if `file`, a request for a local file.
     Result {
         /// A local file may be asked for.
@@ -67,8 +69,8 @@ pub(super) enum Taken {
     Row,
     /// It was the last one.
     Done,
-    /// It does not belong here.
-    Unknown,
+    /// Nobody knows what else comes, and why.
+    Lost(Lost),
 }
 
 impl Reply {
@@ -80,16 +82,17 @@ impl Reply {
         status: &mut StatusFlags,
     ) -> Taken {
         let Some(first) = packet.head.first().copied() else {
-            return if *self == Self::One {
-                Taken::Done
-            } else {
-                Taken::Unknown
+            return match *self {
+                Self::One => Taken::Done,
+                Self::Stream(why) => Taken::Lost(why),
+                _ => Taken::Lost(Lost::Unknown),
             };
         };
         let next = match *self {
             Self::One => return Taken::Done,
             // An error ends every other reply, wherever it stands: no definition, row or count begins with its head.
             _ if first == ERR => return Taken::Done,
+            Self::Stream(why) => return Taken::Lost(why),
             Self::Outcome => outcome(first, packet, capabilities).map(|new| Step::End(Some(new))),
             Self::Result { file } => begin_result(first, packet, capabilities, file),
             // The source need not wait for the file's end to say how it went.
@@ -126,7 +129,7 @@ impl Reply {
                 *status = new.unwrap_or(*status);
                 Taken::Done
             }
-            None => Taken::Unknown,
+            None => Taken::Lost(Lost::Unknown),
         }
     }
 }

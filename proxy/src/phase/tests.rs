@@ -332,7 +332,20 @@ fn definitions_that_are_left_out_still_have_their_eof_packets() {
 fn what_is_not_understood_is_let_go() {
     let mut talk = Talk::new(NEW);
     talk.ask(CommandByte::BinlogDumpGtid);
+    talk.server(&row());
     assert!(talk.0.is_lost() && talk.quiet() && !talk.0.may_speak());
+    // What the source refuses changes nothing.
+    for refused in [
+        CommandByte::BinlogDump,
+        CommandByte::Clone,
+        CommandByte::SubscribeGroupReplication,
+    ] {
+        let mut talk = Talk::new(NEW);
+        talk.ask(refused);
+        assert!(!talk.quiet());
+        talk.server(&ErrPacket::new(1227, "42000", "Access denied").encode());
+        assert!(!talk.0.is_lost() && talk.quiet());
+    }
     for confusing in [&b"\x03select 1"[..], b""] {
         let mut talk = Talk::new(NEW);
         assert_eq!(talk.client(3, confusing), FromClient::Unknown);

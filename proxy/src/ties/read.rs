@@ -6,6 +6,12 @@ use outrigger_protocol::sql::{SqlMode, lexable};
 use super::{Effect, Reasons};
 use crate::guard::read::{Name, Reader, content};
 
+/// Effects of one text that are told apart: with more, the session is tied until it begins anew.
+const MOST: usize = 16;
+
+/// Bytes of the longest name that is kept: a database's and a table's.
+const LONGEST: usize = 2 * 64 * 4 + 1;
+
 /// What a text does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Read {
@@ -98,8 +104,32 @@ impl Scene {
         count
     }
 
+    /// Notes an effect; what is kept stays small however long the text is.
     fn add(&mut self, effect: Effect) {
-        self.effects.push(effect);
+        let repeats = matches!(effect, Effect::Ties(_) | Effect::Sets(_)) && self.effects.contains(&effect);
+        if repeats {
+            return;
+        }
+        let effect = match effect {
+            Effect::Sets(name)
+            | Effect::Temporary(Some(name))
+            | Effect::DropsTable(Some(name))
+            | Effect::Prepares(name, _)
+            | Effect::Executes(name)
+            | Effect::Deallocates(name)
+            | Effect::Locks(Some(name))
+            | Effect::Unlocks(name)
+                if name.len() > LONGEST =>
+            {
+                Effect::Ties(Reasons::UNSEEN)
+            }
+            effect => effect,
+        };
+        match self.effects.len() {
+            ..MOST => self.effects.push(effect),
+            MOST => self.effects.push(Effect::Ties(Reasons::UNSEEN)),
+            _ => {}
+        }
     }
 
     fn statement(&mut self, reader: &mut Reader<'_>) {
