@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row};
 use outrigger_protocol::endpoint::Endpoint;
 
 use crate::error::{Error, Side};
@@ -80,27 +80,30 @@ impl Sessions {
 
     /// Ends all but `target`: nobody is to use them any more.
     pub(crate) async fn end_others(&self, target: &mut Target) -> Result<(), Error> {
-        let marks: Vec<String> = (0..MARKS)
-            .map(|mark| format!("IS_USED_LOCK({}{mark}))", self.prefix))
-            .collect();
-        let question = format!("SELECT CONNECTION_ID(), {}", marks.join(", "));
+        let question = format!(
+            "WITH RECURSIVE marks (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM marks WHERE n + 1 < {MARKS}), \
+             sessions (id) AS (SELECT IS_USED_LOCK({}n)) FROM marks) \
+             SELECT id FROM sessions WHERE id IS NOT NULL AND id <> CONNECTION_ID()",
+            self.prefix
+        );
         let until = Instant::now() + UNDOING;
         loop {
-            let row: Option<Row> = match target.conn.query_first(question.as_str()).await {
-                Ok(row) => row,
+            // One that ends meanwhile may show up without its number.
+            let found: Vec<Option<u64>> = match target.conn.query(question.as_str()).await {
+                Ok(found) => found,
                 Err(cause @ mysql_async::Error::Server(_)) => {
-                    tracing::warn!(%cause, "the target has no user locks: what a lost connection left open there is not ended");
+                    tracing::warn!(%cause, "what a lost connection left open on the target can't be found, and is not ended");
                     return Ok(());
                 }
                 Err(cause) => {
-                    let doing = "looking for sessions of former connections";
-                    return Err(Error::server(Side::Target, doing, cause));
+                    return Err(Error::server(
+                        Side::Target,
+                        "looking for sessions of former connections",
+                        cause,
+                    ));
                 }
             };
-            let ids = row.map(Row::unwrap).unwrap_or_default().into_iter();
-            let mut ids = ids.filter_map(|id| mysql_async::from_value_opt::<Option<u64>>(id).ok().flatten());
-            let ours = ids.next();
-            let sessions: Vec<u64> = ids.filter(|id| Some(*id) != ours).collect();
+            let sessions: Vec<u64> = found.into_iter().flatten().collect();
             if sessions.is_empty() || Instant::now() > until {
                 return Ok(());
             }
