@@ -2,7 +2,8 @@
 //!
 //! While a [`Hold`] lasts, sessions outside a transaction wait with their next command, of which the source sees nothing; what is under way
 //! and transactions that are open (LOCK TABLES counts as one) go on until they end. So after some time nothing is inside, and nothing
-//! was cut. A hold ends when it is released, dropped or over its time, and the waiting commands go on, each once and in its order.
+//! was cut. A hold ends when it is released, dropped or over its time, and the waiting commands go on, each once and in its order. That of
+//! a client which has closed goes on, too: it may have closed one direction only.
 //!
 //! A session says that it is busy before it looks whether there is a hold, and a hold is there before it is looked who is busy, both
 //! sequentially consistent: whoever is not seen busy will see the hold.

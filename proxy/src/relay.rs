@@ -28,7 +28,7 @@ use crate::wire::Wire;
 /// Why bytes stopped flowing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client left; what it had sent was handed to the source.
+    /// The client left; what it had sent was handed to the source, and it was handed the replies.
     Client,
     /// The source closed the connection; what it had sent was handed to the client.
     Upstream,
@@ -75,6 +75,8 @@ pub(crate) struct Relay {
     upstream_deaf: bool,
     /// Bytes were written that the connection to the source may hold back.
     up_unflushed: bool,
+    /// The source was told that nothing more comes.
+    up_ended: bool,
     /// Towards the client.
     down: Pipe,
     down_follower: Follower,
@@ -115,6 +117,7 @@ impl Relay {
             client_closed: false,
             upstream_deaf: false,
             up_unflushed: false,
+            up_ended: false,
             down: Pipe::with(b""),
             down_follower: Follower::new(),
             upstream_closed: false,
@@ -216,12 +219,8 @@ impl Relay {
             {
                 return Poll::Ready(End::Upstream);
             }
-            // Commands that wait for their turn are still owed to the source.
-            if self.client_closed
-                && self.up.sendable().is_empty()
-                && !self.up_unflushed
-                && !self.phase.is_full()
-            {
+            // Commands that wait for their turn are still owed to the source, and replies to the client: it may have closed one direction only.
+            if self.client_closed && self.is_delivered() && !self.end_upstream(cx) {
                 return Poll::Ready(End::Client);
             }
             if closing && self.is_quiet() {
@@ -327,6 +326,27 @@ impl Relay {
             self.down_unflushed = false;
         }
         Ok(moved)
+    }
+
+    /// True when the source has all that the client sent.
+    fn is_delivered(&self) -> bool {
+        let waits = self.phase.is_full() || self.account.is_held();
+        self.up.sendable().is_empty() && !self.up_unflushed && !waits
+    }
+
+    /// Lets the source know that the client says nothing more, as the client did. False where nothing that it still says would be heard.
+    fn end_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        let owed = !self.phase.owes_nothing()
+            || !self.down.is_empty()
+            || !self.own.is_empty()
+            || self.down_unflushed;
+        if !owed || self.phase.is_lost() || self.upstream_deaf {
+            return false;
+        }
+        if !self.up_ended && Pin::new(&mut self.upstream).poll_shutdown(cx).is_ready() {
+            self.up_ended = true;
+        }
+        true
     }
 
     /// True when nothing else is under way that a led authentication would get mixed up with.

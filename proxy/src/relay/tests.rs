@@ -383,18 +383,55 @@ async fn half_a_command_is_nothing_to_wait_for() {
 }
 
 #[tokio::test]
-async fn who_is_held_may_leave_and_nothing_is_done_for_it_any_more() {
-    let (mut client, mut relay, server, (gate, _entry)) = gated(Arc::new(PassAll));
+async fn who_has_said_all_still_hears_the_replies() {
+    let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
+    let (reply, sent) = (
+        packets(&[&ok()], 1),
+        [query("UPDATE 1"), query("UPDATE 2")].concat(),
+    );
+    client.write_all(&sent).await.expect("written");
+    client.shutdown().await.expect("shut down");
+    beside(&mut relay, async {
+        let mut arrived = Vec::new();
+        // The source is told that nothing more comes, as it would be without the proxy.
+        server.read_to_end(&mut arrived).await.expect("read");
+        assert_eq!(arrived, sent);
+        server.write_all(&reply).await.expect("written");
+        client.read_exact(&mut [0; 11]).await.expect("read");
+        server.write_all(&reply).await.expect("written");
+    })
+    .await;
+    assert_eq!(relay.flow(false).await, End::Client);
+    drop(relay);
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.expect("read");
+    assert_eq!(heard, reply);
+}
+
+#[tokio::test]
+async fn who_is_held_may_say_no_more_and_is_served_in_its_turn() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
     let hold = gate.hold(LONG).expect("held");
     client.write_all(&query("INSERT 1")).await.expect("written");
     assert_eq!(relay.flow(false).await, End::Held);
     // It could be closed now: nothing has begun, and the client would take an error for its reply.
     assert!(relay.is_quiet());
     assert_eq!(relay.flow(true).await, End::Quiet);
-    drop(client);
+    client.shutdown().await.expect("shut down");
+    beside(&mut relay, async {
+        gets_nothing(&server).await;
+        hold.release();
+    })
+    .await;
+    beside(&mut relay, async {
+        let mut arrived = Vec::new();
+        server.read_to_end(&mut arrived).await.expect("read");
+        assert_eq!(arrived, query("INSERT 1"));
+        server.write_all(&packets(&[&ok()], 1)).await.expect("written");
+    })
+    .await;
     assert_eq!(relay.flow(false).await, End::Client);
-    gets_nothing(&server).await;
-    drop((relay, hold));
+    client.read_exact(&mut [0; 11]).await.expect("read");
     // One that says goodbye goes at once.
     let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
     let _hold = gate.hold(LONG).expect("held");
