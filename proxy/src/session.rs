@@ -11,6 +11,7 @@ use outrigger_protocol::packet::put;
 use outrigger_protocol::reply::ErrPacket;
 use outrigger_tls::rsa::KeyPair;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -149,16 +150,17 @@ async fn relay_until_end(
     loop {
         let closing = deadline.is_some();
         let end = tokio::select! {
-            // First what is usual. `flow` keeps its state in the relay: dropping it loses nothing.
+            // First what is usual. `flow` keeps its state in the relay: dropping it loses nothing. Where both sides always have something
+            // it spends all that the task may do in one go, so what else there is comes to its turn without asking for that.
             biased;
             end = relay.flow(closing) => end,
-            () = &mut cancelled, if !closing => {
+            () = unconstrained(&mut cancelled), if !closing => {
                 deadline = Some(Instant::now() + shared.config.drain_timeout);
                 continue;
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if closing => return Last::Closed(shutdown()),
+            () = unconstrained(sleep_until(deadline.unwrap_or_else(Instant::now))), if closing => return Last::Closed(shutdown()),
             // A look at what is noted anyway, once in the time that is allowed: commands cost nothing more.
-            () = sleep_until(look), if !idle.is_zero() && !closing => {
+            () = unconstrained(sleep_until(look)), if !idle.is_zero() && !closing => {
                 let silent = guest.record.rested().filter(|_| relay.is_quiet() && !held);
                 match silent.map(|silent| idle.checked_sub(silent)) {
                     Some(None | Some(Duration::ZERO)) => {

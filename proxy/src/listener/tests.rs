@@ -3,6 +3,7 @@
 mod native_password;
 
 use std::path::PathBuf;
+use std::task::{Context, Waker};
 
 use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::{SslMode, TlsConfig};
+use crate::guard::{Command, Session, Verdict};
 use crate::roster::{Activity, Seen};
 
 const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE_CONNECTION);
@@ -40,6 +42,14 @@ impl Rig {
         P: Fn(UnixStream) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::guarded(change, play, Arc::new(PassAll)).await
+    }
+
+    async fn guarded<P, F>(change: impl FnOnce(&mut Config), play: P, guard: Arc<dyn Guard>) -> Self
+    where
+        P: Fn(UnixStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let folder = tempfile::tempdir().expect("a folder");
         let source = UnixListener::bind(folder.path().join("source")).expect("a source");
         tokio::spawn(async move {
@@ -55,7 +65,8 @@ impl Rig {
         change(&mut config);
         let proxy = Proxy::bind(config.clone(), endpoint(folder.path().join("source")))
             .await
-            .expect("bound");
+            .expect("bound")
+            .guarded_by(guard);
         let addresses = proxy.local_addresses();
         let (roster, gate) = (proxy.roster(), proxy.gate());
         let cancel = CancellationToken::new();
@@ -73,12 +84,16 @@ impl Rig {
         }
     }
 
-    /// Waits until the commands of so many clients are held back.
-    async fn until_held(&self, count: usize) {
-        let is_held = |seen: &Seen| seen.activity == Activity::Held;
-        while self.roster.list().iter().filter(|seen| is_held(seen)).count() != count {
+    /// Waits until so many clients are as `wanted` says.
+    async fn until(&self, wanted: impl Fn(&Seen) -> bool, count: usize) {
+        while self.roster.list().iter().filter(|seen| wanted(seen)).count() != count {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Waits until the commands of so many clients are held back.
+    async fn until_held(&self, count: usize) {
+        self.until(|seen| seen.activity == Activity::Held, count).await;
     }
 
     fn path(&self) -> PathBuf {
@@ -545,6 +560,39 @@ async fn draining_spares_transactions_until_the_deadline() {
     assert_eq!(receive(&mut finishing).await.1[0], 0);
     assert_eq!(receive_error(&mut finishing).await, farewell);
     assert_eq!(receive_error(&mut lingering).await, farewell);
+    rig.stop().await;
+}
+
+/// Asks for more of each command, and leaves its task nothing to do in the same go: as a session does whose both ends always have something.
+struct Busy;
+
+impl Guard for Busy {
+    fn judge(&self, _command: &Command<'_>, _session: &mut Session) -> Verdict {
+        let mut context = Context::from_waker(Waker::noop());
+        while std::pin::pin!(tokio::task::consume_budget())
+            .poll(&mut context)
+            .is_ready()
+        {}
+        Verdict::More
+    }
+}
+
+#[tokio::test]
+async fn draining_does_not_wait_for_a_busy_session_to_rest() {
+    let rig = Rig::guarded(|_| {}, play_source, Arc::new(Busy)).await;
+    let mut client = rig.enter().await;
+    // More than the relay's buffer holds, of which no more comes.
+    let begun = [&b"\0\0\x10\0\x03"[..], &[b' '; 100]].concat();
+    client.write_all(&begun).await.expect("written");
+    rig.until(
+        |seen| matches!(seen.activity, Activity::Idle) && seen.received > 100,
+        1,
+    )
+    .await;
+    rig.cancel.cancel();
+    let farewell = (1, 1053, "Server shutdown in progress".to_owned());
+    let told = tokio::time::timeout(Duration::from_secs(60), receive_error(&mut client)).await;
+    assert_eq!(told.expect("closed at the deadline"), farewell);
     rig.stop().await;
 }
 
