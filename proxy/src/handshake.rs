@@ -102,7 +102,7 @@ pub(crate) async fn meet(
             farewell(client, Some((0, early(1053, "Server shutdown in progress".to_owned())))).await;
             return None;
         }
-        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.watch())) => reached,
+        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.watch(), shared.certificate.is_some())) => reached,
     };
     let address = shared.upstream.address();
     let timed_out = || {
@@ -111,7 +111,7 @@ pub(crate) async fn meet(
             format!("Can't connect to MySQL server on '{address}': no greeting within {connect_timeout:?}"),
         ))
     };
-    let mut greeted = match reached.unwrap_or_else(|_elapsed| timed_out()) {
+    let greeted = match reached.unwrap_or_else(|_elapsed| timed_out()) {
         Ok(greeted) => greeted,
         Err(error) => {
             shared.metrics.upstream_failed();
@@ -131,9 +131,6 @@ pub(crate) async fn meet(
         }
         limits.bound(client.send(&greeted.payload)).await.ok();
         farewell(client.into_stream(), None).await;
-        return None;
-    }
-    if greeting::offer(&mut greeted.payload, shared.certificate.is_some()).is_err() {
         return None;
     }
     guest.record.greeted(greeted.connection_id);

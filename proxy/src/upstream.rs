@@ -27,7 +27,7 @@ struct Connectors {
 /// A source that greeted.
 pub(crate) struct Greeted {
     pub(crate) wire: Wire<Stream>,
-    /// Its first payload, as it came: a greeting or an error.
+    /// Its first payload: a greeting as the client gets it, or an error as it came.
     pub(crate) payload: Payload,
     pub(crate) nonce: Vec<u8>,
     /// The source's number for the session; 0 where it did not greet.
@@ -64,14 +64,15 @@ impl Upstream {
         self.connectors.is_some() || matches!(self.endpoint.address, Address::Socket(_))
     }
 
-    /// Connects and reads the greeting; or the error that the client gets instead of one. The caller bounds the time.
-    pub(crate) async fn reach(&self, watch: Watch) -> Result<Greeted, ErrPacket<'static>> {
+    /// Connects and reads the greeting, in which the proxy's TLS stands for the source's if it `offers` that; or the error that the client gets
+    /// instead of one. The caller bounds the time.
+    pub(crate) async fn reach(&self, watch: Watch, offers: bool) -> Result<Greeted, ErrPacket<'static>> {
         let address = self.address();
         let stream = Stream::connect(address, watch).await.map_err(|cause| {
             early(2003, format!("Can't connect to MySQL server on '{address}' ({cause}): the proxy runs, the source does not answer; try again when it does"))
         })?;
         let mut wire = Wire::new(stream);
-        let payload = wire.receive().await.map_err(|cause| {
+        let mut payload = wire.receive().await.map_err(|cause| {
             early(
                 2013,
                 format!(
@@ -89,6 +90,7 @@ impl Upstream {
             });
         }
         let greeted = Greeting::parse(&payload)
+            .and_then(|greeted| greeting::offer(&mut payload, offers).map(|()| greeted))
             .map_err(|cause| early(2012, format!("Error in handshake with '{address}': {cause}")))?;
         let offered = greeted.capabilities.contains(Capabilities::SSL);
         let tls = is_wanted(&self.endpoint, offered).map_err(|cause| {

@@ -472,6 +472,21 @@ async fn a_source_that_is_down_is_said_to_be() {
 }
 
 #[tokio::test]
+async fn a_source_that_is_no_server_is_said_to_be_none() {
+    for (said, word) in [
+        (&b"\x0a9.7.4\0\0"[..], "ends too soon"),
+        (b"\x09", "version 9"),
+        (b"", "ends too soon"),
+    ] {
+        let other = move |mut stream: UnixStream| async move { send(&mut stream, said, 0).await };
+        let rig = Rig::before(|_| {}, other).await;
+        let (seq, code, text) = receive_error(&mut rig.connect().await).await;
+        assert!(seq == 0 && code == 2012 && text.contains(word), "{code} {text}");
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn slow_clients_are_closed() {
     let rig = Rig::start(|config| {
         config.handshake_timeout = Duration::from_millis(100);
