@@ -237,14 +237,18 @@ impl<'a> HandshakeResponse<'a> {
         } else {
             cursor.null_terminated()?
         };
-        let text = |cursor: &mut Cursor<'a>, flag| has(flag).then(|| cursor.null_terminated()).transpose();
-        let database = text(&mut cursor, Capabilities::CONNECT_WITH_DB)?;
-        let auth_plugin = text(&mut cursor, Capabilities::PLUGIN_AUTH)?;
+        let database = has(Capabilities::CONNECT_WITH_DB)
+            .then(|| cursor.null_terminated())
+            .transpose()?;
+        // A server takes one that does not end for none.
+        let auth_plugin =
+            has(Capabilities::PLUGIN_AUTH).then(|| cursor.null_terminated().unwrap_or_default());
         let mut attributes = Vec::new();
         if has(Capabilities::CONNECT_ATTRS) && !cursor.is_empty() {
             let mut pairs = Cursor::new(cursor.lenenc_bytes()?);
-            while !pairs.is_empty() {
-                attributes.push((pairs.lenenc_bytes()?, pairs.lenenc_bytes()?));
+            // Nor does one look into these: what can't be read of them is left out.
+            while let (Ok(name), Ok(value)) = (pairs.lenenc_bytes(), pairs.lenenc_bytes()) {
+                attributes.push((name, value));
             }
         }
         let zstd_level = has(Capabilities::ZSTD_COMPRESSION)
@@ -331,6 +335,53 @@ mod tests {
         let left = edit_greeting(&mut payload, |offered| offered - unwanted).expect("a greeting");
         assert_eq!(left, greeting.capabilities - unwanted);
         assert_eq!(Greeting::parse(&payload).expect("still one").capabilities, left);
+    }
+
+    /// What servers let pass is no reason not to know who it is.
+    #[test]
+    fn responses_that_servers_take_are_read() {
+        let response = HandshakeResponse {
+            capabilities: Capabilities::empty(),
+            max_packet_size: 1,
+            collation: 45,
+            user: b"app",
+            auth_response: b"xy",
+            database: None,
+            auth_plugin: Some(b"p"),
+            attributes: vec![(b"a", b"b")],
+            zstd_level: None,
+        };
+        let encoded = response.encode();
+        let parsed = |payload: &[u8]| {
+            let parsed = HandshakeResponse::parse(payload)?;
+            Ok((
+                parsed.auth_plugin.unwrap_or_default().to_vec(),
+                parsed.attributes.len(),
+            ))
+        };
+        assert_eq!(parsed(&encoded), Ok((b"p".to_vec(), 1)));
+        let mut odd = encoded.clone();
+        *odd.last_mut().expect("bytes") = 9;
+        let at = odd.len() - 2;
+        odd[at] = 200;
+        assert_eq!(parsed(&odd), Ok((b"p".to_vec(), 0)), "pairs that do not fit");
+        let bare = HandshakeResponse {
+            attributes: Vec::new(),
+            ..response.clone()
+        };
+        let unended = bare.encode();
+        assert_eq!(parsed(&unended[..unended.len() - 1]), Ok((Vec::new(), 0)));
+        assert!(
+            parsed(&encoded[..encoded.len() - 1]).is_err(),
+            "fewer bytes of attributes than there are said to be"
+        );
+        assert_eq!(
+            parsed(&encoded[..31]),
+            Err(Error::Truncated(Truncated {
+                needed: 23,
+                available: 22
+            }))
+        );
     }
 
     proptest! {

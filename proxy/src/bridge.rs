@@ -130,17 +130,11 @@ impl Bridge {
         }
     }
 
-    /// What holds between client and source.
-    pub(crate) fn capabilities(&self) -> Capabilities {
-        self.capabilities
-    }
-
     /// The client's response to the greeting, as the source must get it. `capabilities` are those that hold between the two.
     pub(crate) fn response(&mut self, payload: Payload, capabilities: Capabilities) -> Payload {
         self.capabilities = capabilities;
         self.begin(None);
         let Ok(response) = HandshakeResponse::parse(&payload) else {
-            // The source says what it thinks of it.
             return payload;
         };
         self.begin(response.auth_plugin);

@@ -7,9 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use outrigger_protocol::auth::AuthPacket;
-use outrigger_protocol::handshake::{
-    Capabilities, ChangeUser, HandshakeResponse, StatusFlags, is_tls_request,
-};
+use outrigger_protocol::handshake::{Capabilities, HandshakeResponse, StatusFlags, is_tls_request};
 use outrigger_protocol::reply::ErrPacket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -137,20 +135,17 @@ pub(crate) async fn meet(
     let (client, response, capabilities) = match greet(client, &greeted.payload, shared, &limits).await {
         Ok(answered) => answered,
         Err(left) => {
-            let farewell = left.say_farewell();
+            let farewell = left.say_farewell(shared);
             tokio::join!(decline(greeted, shared), farewell);
             return None;
         }
     };
-    if let Ok(parsed) = HandshakeResponse::parse(&response) {
-        guest
-            .record
-            .responded(parsed.user, client.stream().link() == Link::Tls);
-    }
+    let user = HandshakeResponse::parse(&response).map_or(Vec::new(), |response| greeting::user(&response));
+    guest.record.responded(&user, client.stream().link() == Link::Tls);
     authenticate(
         client,
         greeted,
-        (response, capabilities),
+        (response, capabilities, user),
         (shared, guest),
         &limits,
     )
@@ -256,11 +251,12 @@ impl Left {
         }
     }
 
-    async fn say_farewell(self) {
+    async fn say_farewell(self, shared: &Shared) {
         let Some(client) = self.client else {
             return;
         };
         if let Some(error) = &self.error {
+            shared.metrics.error(Origin::Proxy, error.code);
             debug!(error = %error, "handshake ended");
         }
         let seq = client.reply_seq();
@@ -353,7 +349,7 @@ fn wrong_packet(cause: &io::Error) -> Option<ErrPacket<'static>> {
 async fn authenticate(
     mut client: Wire<Stream>,
     greeted: Greeted,
-    (response, capabilities): (Payload, Capabilities),
+    (response, capabilities, user): (Payload, Capabilities, Vec<u8>),
     (shared, guest): (&Shared, &mut Guest),
     limits: &Limits<'_>,
 ) -> Option<Met> {
@@ -363,7 +359,6 @@ async fn authenticate(
     };
     let mut bridge = Bridge::new(client.stream().link(), upstream_link, greeted.nonce);
     let session = Session::of(&response);
-    let user = HandshakeResponse::parse(&response).map_or(Vec::new(), |response| response.user.to_vec());
     let mut response = bridge.response(response, capabilities);
     let mut upstream = greeted.wire;
     let request = greeting::fit(&mut response, greeted.tls);
@@ -381,7 +376,7 @@ async fn authenticate(
             Err(error) => {
                 shared.metrics.upstream_failed();
                 warn!(upstream = %shared.upstream.address(), error = %error.text(), "the source can't be reached for a client");
-                Left::with(client, error).say_farewell().await;
+                Left::with(client, error).say_farewell(shared).await;
                 return None;
             }
         }
@@ -411,7 +406,7 @@ async fn authenticate(
             return None;
         }
         Outcome::Refused(error) => {
-            let farewell = Left::with(client, error).say_farewell();
+            let farewell = Left::with(client, error).say_farewell(shared);
             tokio::join!(abandon(upstream, shared), farewell);
             return None;
         }
@@ -473,8 +468,7 @@ pub(crate) async fn change_user(
 ) -> Outcome {
     let (command, user) = match client.receive().await {
         Ok(command) => {
-            let asked = ChangeUser::parse(&command, bridge.capabilities());
-            let user = asked.map(|asked| asked.user.to_vec()).unwrap_or_default();
+            let user = greeting::other_user(&command);
             (bridge.change_user(command), user)
         }
         Err(cause) => return wrong_packet(&cause).map_or(Outcome::ClientGone, Outcome::Refused),

@@ -41,17 +41,16 @@ impl<'a> ChangeUser<'a> {
             cursor.null_terminated()?
         };
         let database = cursor.null_terminated()?;
-        let rest = (!cursor.is_empty())
-            .then(|| {
-                Ok(Rest {
-                    collation: cursor.u16()?,
-                    auth_plugin: (capabilities.contains(Capabilities::PLUGIN_AUTH) && !cursor.is_empty())
-                        .then(|| cursor.null_terminated())
-                        .transpose()?,
-                    attributes: cursor.rest(),
-                })
-            })
-            .transpose()?;
+        // A server reads no number from a single byte, and takes a name to the end where it is not ended.
+        let rest = match cursor.u16() {
+            Ok(collation) => Some(Rest {
+                collation,
+                auth_plugin: (capabilities.contains(Capabilities::PLUGIN_AUTH) && !cursor.is_empty())
+                    .then(|| cursor.null_terminated().unwrap_or_else(|_| cursor.rest())),
+                attributes: cursor.rest(),
+            }),
+            Err(Truncated { .. }) => None,
+        };
         Ok(Self {
             user,
             auth_response,
@@ -102,6 +101,9 @@ mod tests {
         let bare = ChangeUser::parse(b"\x11app\0xy\0shop\0", Capabilities::empty()).expect("a command");
         assert_eq!(bare, command);
         assert_eq!(bare.encode(Capabilities::empty()), b"\x11app\0xy\0shop\0");
+        assert_eq!(ChangeUser::parse(b"\x11app\0\x02xyshop\0\0", AGREED), Ok(command));
+        let unended = ChangeUser::parse(b"\x11app\0\x02xyshop\0\x2d\0none", AGREED).expect("a command");
+        assert_eq!(unended.rest.and_then(|rest| rest.auth_plugin), Some(&b"none"[..]));
     }
 
     proptest! {

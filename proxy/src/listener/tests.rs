@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
 use outrigger_protocol::packet::join;
-use outrigger_protocol::reply::{ErrPacket, OkPacket};
+use outrigger_protocol::reply::{ERR, ErrPacket, OkPacket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
@@ -29,6 +29,7 @@ struct Rig {
     cancel: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
     gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
 }
 
 impl Rig {
@@ -68,7 +69,7 @@ impl Rig {
             .expect("bound")
             .guarded_by(guard);
         let addresses = proxy.local_addresses();
-        let (roster, gate) = (proxy.roster(), proxy.gate());
+        let (roster, gate, metrics) = (proxy.roster(), proxy.gate(), proxy.metrics());
         let cancel = CancellationToken::new();
         let (ready, reloader) = proxy.reloadable();
         let running = tokio::spawn(ready.run(cancel.clone()));
@@ -77,6 +78,7 @@ impl Rig {
             addresses,
             roster,
             gate,
+            metrics,
             reloader,
             config,
             cancel,
@@ -215,6 +217,7 @@ async fn try_receive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Opti
 
 async fn receive_error(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (u8, u16, String) {
     let (seq, payload) = receive(stream).await;
+    assert_eq!(payload.first(), Some(&ERR), "{payload:?}");
     let error = ErrPacket::parse(&payload).expect("an error");
     assert_eq!(stream.read(&mut [0; 1]).await.expect("closed"), 0);
     (seq, error.code, error.text().into_owned())
@@ -231,6 +234,19 @@ async fn greetings_are_masked_and_wishes_checked() {
     let (seq, code, text) = receive_error(&mut client).await;
     assert_eq!((seq, code), (2, 1043));
     assert!(text.contains("ssl-mode"), "{text}");
+    // Nobody would know who it is.
+    let mut nobody = rig.connect().await;
+    receive(&mut nobody).await;
+    send(&mut nobody, &response("app", PLAIN)[..34], 1).await;
+    assert_eq!(
+        receive_error(&mut nobody).await,
+        (2, 1043, "Bad handshake".to_owned())
+    );
+    let counted = rig.metrics.exposition();
+    assert!(
+        counted.contains("errors_total{code=\"1043\",from=\"proxy\"} 2\n"),
+        "{counted}"
+    );
     rig.stop().await;
 }
 
@@ -324,12 +340,21 @@ async fn sessions_are_limited_by_user_once_they_are_authenticated() {
     };
     respond(&mut undecided, PLAIN).await;
     assert_eq!(receive_error(&mut undecided).await, full(2, "app"));
+    // The source lets these in as the same.
+    let odd = Capabilities::CONNECT_ATTRS | Capabilities::PLUGIN_AUTH;
+    let attributes = [&response("app", PLAIN | odd)[..], b"plugin\0\x03\xc8ab"].concat();
+    for response in [response("'app'", PLAIN), attributes] {
+        let mut again = rig.connect().await;
+        receive(&mut again).await;
+        send(&mut again, &response, 1).await;
+        assert_eq!(receive_error(&mut again).await, full(2, "app"));
+    }
     // Another user may, and may not become the first.
     let mut other = rig.connect().await;
     receive(&mut other).await;
     send(&mut other, &response("other", PLAIN), 1).await;
     assert_eq!(receive(&mut other).await.1[0], 0);
-    send(&mut other, b"\x11app\0\0\0", 0).await;
+    send(&mut other, b"\x11app\0\0\0\0", 0).await;
     assert_eq!(receive_error(&mut other).await, full(1, "app"));
     // A session that changes its user leaves the place.
     send(&mut first, b"\x11app\0\0\0", 0).await;
