@@ -177,10 +177,11 @@ pub const RULES: [Description; 22] = [
     Description {
         rule: Rule::UnreplicatedEngine,
         name: "unreplicated-engine",
-        catches: "CREATE TABLE or ALTER TABLE with ENGINE = BLACKHOLE, EXAMPLE, FEDERATED, MEMORY, MERGE or NDB in a selected database",
+        catches: "CREATE TABLE or ALTER TABLE with ENGINE = ARCHIVE, ARIA, BLACKHOLE, CSV, EXAMPLE, FEDERATED, MEMORY, MERGE, MYISAM or \
+                  NDB in a selected database",
         action: Action::Reject,
-        instead: "Its rows change without the binary log, or are lost at a restart, so the target would differ. Use InnoDB, or leave the \
-                  table out with `exclude`.",
+        instead: "Its rows change without transactions or without the binary log, or are lost at a restart, so the target could differ. Use \
+                  InnoDB, or leave the table out with `exclude`.",
     },
     Description {
         rule: Rule::TableWithoutKey,

@@ -226,6 +226,15 @@ const CASES: &[(&str, &str)] = &[
         "unreplicated-engine",
         "ALTER TABLE app.a ADD b INT, ENGINE=blackhole",
     ),
+    ("unreplicated-engine", "ALTER TABLE a ENGINE = MyISAM"),
+    (
+        "unreplicated-engine",
+        "CREATE TABLE a (id INT PRIMARY KEY) ENGINE=`ARCHIVE` COMMENT 'x'",
+    ),
+    (
+        "unreplicated-engine",
+        "CREATE TABLE a (id INT PRIMARY KEY, b INT NOT NULL) engine csv",
+    ),
     (
         "",
         "CREATE TABLE a (engine INT PRIMARY KEY COMMENT 'ENGINE=MEMORY') ENGINE=InnoDB",

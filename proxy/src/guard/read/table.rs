@@ -7,15 +7,20 @@ use crate::guard::Rule;
 use crate::guard::session::Hint;
 use crate::guard::tools::{self, Shape};
 
-/// Engines whose rows change without the binary log, or are gone after a restart.
-const ENGINES: [&str; 9] = [
+/// Engines whose rows change without the binary log, are gone after a restart, or that have no transactions: the copy and the replay
+/// refuse those, too.
+const ENGINES: [&str; 13] = [
+    "ARCHIVE",
+    "ARIA",
     "BLACKHOLE",
+    "CSV",
     "EXAMPLE",
     "FEDERATED",
     "HEAP",
     "MEMORY",
     "MERGE",
     "MRG_MYISAM",
+    "MYISAM",
     "NDB",
     "NDBCLUSTER",
 ];
