@@ -278,8 +278,8 @@ impl Metadata {
         }
     }
 
-    /// Appends the statement that moves the checkpoint. It fails with ER_BAD_NULL_ERROR when the task was taken over, so that
-    /// a commit sent behind it does not happen.
+    /// Appends the statement that moves the checkpoint. It fails with ER_BAD_NULL_ERROR when the task was taken over, or when the
+    /// session's last statement did not affect `rows`, so that a commit sent behind it does not happen.
     pub(crate) fn advance(
         &self,
         out: &mut Vec<u8>,
@@ -287,10 +287,15 @@ impl Metadata {
         at: Offset,
         position: &SourcePosition,
         xa: Option<&[PreparedXa]>,
+        rows: Option<u64>,
     ) {
         self.update(out);
         out.extend_from_slice(b"log_offset = IF(epoch = ");
         unsigned(out, epoch);
+        if let Some(rows) = rows {
+            out.extend_from_slice(b" AND ROW_COUNT() = ");
+            unsigned(out, rows);
+        }
         out.push(b',');
         unsigned(out, at.0);
         out.extend_from_slice(b",NULL)");
@@ -378,18 +383,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checkpoint_demands_its_epoch() {
+    fn the_checkpoint_demands_its_epoch_and_what_the_last_statement_affected() {
         let metadata = Metadata::new("out`rigger", "it's");
         let position = SourcePosition {
             gtids: None,
             file: FilePosition::new("binlog.000001", 4),
         };
         let mut sql = Vec::new();
-        metadata.advance(&mut sql, 7, Offset(9), &position, None);
+        metadata.advance(&mut sql, 7, Offset(9), &position, None, None);
         assert_eq!(
             String::from_utf8(sql).unwrap(),
             "UPDATE `out``rigger`.checkpoint SET log_offset = IF(epoch = 7,9,NULL), gtids = NULL, file = 'binlog.000001', \
              file_offset = 4, ddl_pending = NULL, changed = NOW(6) WHERE task = 'it\\'s'"
+        );
+        let mut sql = Vec::new();
+        metadata.advance(&mut sql, 7, Offset(9), &position, None, Some(3));
+        let sql = String::from_utf8(sql).unwrap();
+        assert!(
+            sql.contains("log_offset = IF(epoch = 7 AND ROW_COUNT() = 3,9,NULL)"),
+            "{sql}"
         );
     }
 }

@@ -245,7 +245,7 @@ pub(crate) enum Mode {
 pub(crate) struct Expect {
     /// The rows it must affect; `None` when any number is right.
     pub(crate) rows: Option<u64>,
-    /// The table it changes; `None` for the frame (BEGIN, SET, checkpoint).
+    /// The table it changes; `None` for the frame (SET, checkpoint).
     pub(crate) table: Option<Arc<Table>>,
     /// Names it in a message.
     pub(crate) what: &'static str,
@@ -306,7 +306,7 @@ pub(crate) struct Statements {
     by_all: bool,
     fold: Fold,
     counts: RowCounts,
-    /// True when its first statement begins a target transaction.
+    /// True when its first change begins a target transaction.
     begins: bool,
     /// True when a row is looked for among all rows of its table.
     searches: bool,
@@ -379,12 +379,12 @@ impl Statements {
         self.sql.len() + self.fold.len()
     }
 
-    /// The first statements of a target transaction.
+    /// The first statements of a target transaction, which the first change begins.
     pub(crate) fn begin() -> Self {
-        let mut statements = Self::new();
-        statements.frame("BEGIN", None, |sql| sql.extend_from_slice(b"BEGIN"));
-        statements.begins = true;
-        statements
+        Self {
+            begins: true,
+            ..Self::new()
+        }
     }
 
     /// Changes so far.

@@ -233,7 +233,8 @@ impl Bench {
             }
         }
         middle.print("apply_delay_p50", "ms")?;
-        tail.print("apply_delay_p99", "ms")
+        tail.print("apply_delay_p99", "ms")?;
+        self.replica.start_receiving().await
     }
 
     async fn compare(&mut self) -> Result<()> {
@@ -270,8 +271,12 @@ impl Bench {
         Ok((elapsed, cpu_seconds, own))
     }
 
-    /// Delays of single commits while the load runs, once the contestant is in step.
+    /// Delays of single commits while the load runs, once the contestant is in step. Nothing of the other one runs.
     async fn delays(&mut self, contestant: Contestant, round: u64) -> Result<Vec<Duration>> {
+        match contestant {
+            Contestant::Ours => self.replica.stop_receiving().await?,
+            Contestant::Native => self.replica.start_receiving().await?,
+        }
         self.start(contestant).await?;
         let last = mark(&self.source).await?;
         wait_until_visible(&mut lab::root(self.server(contestant)).await?, last).await?;

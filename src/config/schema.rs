@@ -209,7 +209,7 @@ const LOG: Section = Section {
             "sync_interval",
             Value::Default("\"2ms\""),
             "0 to 1s",
-            "The shortest time between two syncs to disk while little is captured; at 0 every transaction is synced alone.",
+            "How long what was captured waits for company before it is synced to disk; at 0 it is synced at once. Replay does not wait for\nit, nor does a source that waits for the log (`semi_sync`): that is synced at once.",
         ),
         key(
             "sync_bytes",

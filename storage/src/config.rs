@@ -24,8 +24,8 @@ pub struct Config {
     /// not applied, capture pauses. Who trims acts on it. Default: no limit. At least 1 s.
     #[serde(default, with = "humantime_serde")]
     pub max_age: Option<Duration>,
-    /// The shortest time between two syncs of the write-ahead log while less than `sync_bytes` is waiting; an
-    /// append after a pause is synced at once. Default 2 ms, at most 1 s, 0 to sync after every append.
+    /// How long an append waits for company before the write-ahead log is synced, while less than `sync_bytes` is waiting and nobody asks.
+    /// Default 2 ms, at most 1 s, 0 to sync after every append.
     #[serde(default = "default_sync_interval", with = "humantime_serde")]
     pub sync_interval: Duration,
     /// This much appended and not yet synced starts a sync at once; sixteen times as much makes the appender wait.

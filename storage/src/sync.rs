@@ -1,8 +1,8 @@
 //! Making appends durable, and saying so only then (invariant C2).
 //!
-//! One thread syncs the write-ahead log for everyone: as soon as something was appended, but not again before `sync_interval`
-//! has passed since the last sync began, unless `sync_bytes` are waiting or somebody asked. Without anything to sync it
-//! sleeps. In a rush it syncs tables instead ([`pace`]). A failed sync is final: what RocksDB and the kernel still hold is then unknown, so the log takes nothing more.
+//! One thread syncs the write-ahead log for everyone: once the first append of those that wait has waited for `sync_interval`,
+//! `sync_bytes` are waiting, or somebody asked. At once would be in the way of replay, which does not wait for it: the commit on the target
+//! would share disk and processors with it. Without anything to sync the thread sleeps. In a rush it syncs tables instead ([`pace`]). A failed sync is final: what RocksDB and the kernel still hold is then unknown, so the log takes nothing more.
 
 mod pace;
 
@@ -48,8 +48,8 @@ struct State {
     server: Option<Arc<str>>,
     /// Somebody wants a sync now.
     asked: bool,
-    /// When the last sync began.
-    began: Option<Instant>,
+    /// Since when the first append waits of those that no sync has taken up.
+    waiting: Option<Instant>,
     pace: Pace,
     stopping: bool,
     failed: Option<Error>,
@@ -86,7 +86,7 @@ impl Durability {
             reached: None,
             server: None,
             asked: false,
-            began: None,
+            waiting: None,
             pace: Pace::new(config),
             stopping: false,
             failed: None,
@@ -144,6 +144,7 @@ impl Durability {
         let mut state = self.lock();
         let before = state.unsynced();
         state.appended += bytes;
+        state.waiting.get_or_insert_with(Instant::now);
         if let Some((offset, position)) = whole {
             self.appended
                 .send_if_modified(|last| std::mem::replace(last, offset) != offset);
@@ -155,7 +156,9 @@ impl Durability {
         }
         // The thread sleeps without a deadline while nothing waits, else until the interval has passed.
         let enough = state.pace.enough();
-        if before == 0 || (before < enough && state.unsynced() >= enough) {
+        let due = before == 0 || (before < enough && state.unsynced() >= enough);
+        drop(state);
+        if due {
             self.work.notify_one();
         }
     }
@@ -325,12 +328,12 @@ impl Durability {
                     continue;
                 }
             }
-            let left = state.began.map_or(Duration::ZERO, |began| {
-                state.pace.interval().saturating_sub(began.elapsed())
+            let left = state.waiting.map_or(Duration::ZERO, |since| {
+                state.pace.interval().saturating_sub(since.elapsed())
             });
             if state.stopping || state.asked || state.unsynced() >= state.pace.enough() || left.is_zero() {
                 state.asked = false;
-                state.began = Some(Instant::now());
+                state.waiting = None;
                 let (appended, last) = (state.appended, state.last.clone());
                 return Some(Batch {
                     appended,

@@ -76,14 +76,18 @@ pub(super) const ER_DUP_ENTRY: u16 = 1062;
 /// From this round trip on a target is far: one round trip less is worth a check by the server behind each statement.
 const FAR: Duration = Duration::from_millis(1);
 
-/// So many statements are checked by the server itself, so that they and the commit are one round trip.
+/// So many statements are checked by the server itself, so that they and the commit are one round trip,
 const CHECKED: usize = 64;
+
+/// on a near target fewer.
+const CHECKED_NEAR: usize = 4;
 
 /// Or more, one for so much of the round trip that is saved: some times what a check takes.
 const CHECKED_EVERY: Duration = Duration::from_micros(100);
 
-/// How long a statement waits for a lock, in seconds: a group that is in the way of one before it is undone then.
-const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
+/// What a lane has besides [`SESSION`]. A group that is in the way of one before it waits no longer for a lock than so many seconds: it
+/// is undone then. A group's first change begins its transaction.
+const LANE: &str = "SET innodb_lock_wait_timeout = 2, autocommit = 0";
 
 /// The connection.
 pub(super) struct Lane {
@@ -96,7 +100,7 @@ pub(super) struct Lane {
 impl Lane {
     /// Takes a connection over.
     pub(super) async fn new(mut target: Target, metadata: Metadata, epoch: u64) -> Result<Self, Error> {
-        target.execute(LOCK_WAIT, "setting the session up").await?;
+        target.execute(LANE, "setting the session up").await?;
         Ok(Self {
             far: target.round_trip() > FAR,
             target,
@@ -133,23 +137,29 @@ impl Lane {
     /// the batch before the commit.
     pub(super) async fn execute_and_commit(&mut self, batch: &Batch, commit: &Commit) -> Result<(), Error> {
         fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
+        // What the last statement must report is checked by the one that moves the checkpoint.
+        let last = batch.expects.len().saturating_sub(1);
         let mut sql = Vec::with_capacity(2 * batch.sql.len() + commit.checkpoint.len());
         let mut from = 0;
-        for expect in &batch.expects {
+        for (at, expect) in batch.expects.iter().enumerate() {
             sql.extend_from_slice(batch.sql.get(from..expect.end).unwrap_or_default());
             from = expect.end;
-            expect.write_check(&mut sql);
+            if at < last {
+                expect.write_check(&mut sql);
+            }
         }
-        sql.push(b';');
+        if !sql.is_empty() {
+            sql.push(b';');
+        }
         end(&mut sql, commit);
         let (affected, ended) = self.target.run(&sql).await;
         let mut answers = affected.iter().copied();
         let mut found = Vec::with_capacity(batch.expects.len());
         let mut unchecked = false;
-        for expect in &batch.expects {
+        for (at, expect) in batch.expects.iter().enumerate() {
             let Some(rows) = answers.next() else { break };
             found.push(rows);
-            unchecked = expect.rows.is_some() && answers.next().is_none();
+            unchecked = at < last && expect.rows.is_some() && answers.next().is_none();
         }
         if found.len() < batch.expects.len() || unchecked {
             // What a check finds wrong is told by the number that it checked.
@@ -181,8 +191,7 @@ impl Lane {
                 .map_or(0, |commit| commit.checkpoint.len() + 16);
             batch.sql.len() + checks + checkpoint < self.target.capabilities().max_allowed_packet
         };
-        self.far
-            && batch.opens
+        batch.opens
             && batch.careful.singles.is_empty()
             && batch.expects.len() <= self.most_checked()
             && fits()
@@ -190,6 +199,9 @@ impl Lane {
 
     /// Statements whose checks cost less than the round trip that they save.
     fn most_checked(&self) -> usize {
+        if !self.far {
+            return CHECKED_NEAR;
+        }
         let saved = self.target.round_trip().as_micros() / CHECKED_EVERY.as_micros();
         usize::try_from(saved).unwrap_or(usize::MAX).max(CHECKED)
     }
@@ -199,6 +211,7 @@ impl Lane {
         self.target.execute("ROLLBACK", "rolling a group back").await?;
         // It may have ended between statements that need other settings and the way back.
         self.target.execute(SESSION, "setting the session up").await?;
+        self.target.execute(LANE, "setting the session up").await?;
         Ok(())
     }
 

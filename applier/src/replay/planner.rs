@@ -309,26 +309,7 @@ impl Planner {
         if self.group.transactions == 0 {
             return Ok(());
         }
-        let (offset, position) = (self.group.last, self.position.clone());
-        let xa = self.group.xa_changed.then_some(self.prepared.as_slice());
-        let mut checkpoint = Vec::new();
-        self.metadata
-            .advance(&mut checkpoint, self.context.epoch, offset, &position, xa);
-        let commit = Commit {
-            checkpoint,
-            done: Done {
-                applied: Applied {
-                    offset,
-                    trim_through: trim_through(offset, &self.prepared),
-                    position: Some(position),
-                },
-                // What is kept by its offset must not get another one.
-                durable: (self.group.xa_changed || self.group.urgent).then_some(offset),
-                commit_micros: self.group.commit_micros,
-                transactions: self.group.transactions,
-            },
-        };
-        self.send(Some(commit)).await?;
+        self.send(true).await?;
         self.group = Group {
             careful: self.group.careful,
             ..Group::new()
@@ -338,12 +319,12 @@ impl Planner {
 
     /// Hands over what is planned of a group that goes on.
     async fn spill(&mut self) -> Result<(), Halt> {
-        self.send(None).await?;
+        self.send(false).await?;
         self.group.opened = true;
         Ok(())
     }
 
-    async fn send(&mut self, commit: Option<Commit>) -> Result<(), Halt> {
+    async fn send(&mut self, closes: bool) -> Result<(), Halt> {
         let (sql, expects, mut counts) =
             std::mem::replace(&mut self.group.statements, Statements::new()).finish();
         let singles = std::mem::take(&mut self.group.singles);
@@ -366,6 +347,8 @@ impl Planner {
             }
             .into());
         }
+        let last = expects.last().filter(|_| singles.list.is_empty());
+        let commit = closes.then(|| self.commit(last.and_then(|expect| expect.rows)));
         let bytes = sql.len() + singles.len();
         let throttle = &self.context.throttle;
         throttle
@@ -391,6 +374,29 @@ impl Planner {
                 commit,
             })))
             .await
+    }
+
+    /// What the group's commit makes durable; its last statement must have affected `rows`.
+    fn commit(&self, rows: Option<u64>) -> Commit {
+        let (offset, position) = (self.group.last, self.position.clone());
+        let xa = self.group.xa_changed.then_some(self.prepared.as_slice());
+        let mut checkpoint = Vec::new();
+        self.metadata
+            .advance(&mut checkpoint, self.context.epoch, offset, &position, xa, rows);
+        Commit {
+            checkpoint,
+            done: Done {
+                applied: Applied {
+                    offset,
+                    trim_through: trim_through(offset, &self.prepared),
+                    position: Some(position),
+                },
+                // What is kept by its offset must not get another one.
+                durable: (self.group.xa_changed || self.group.urgent).then_some(offset),
+                commit_micros: self.group.commit_micros,
+                transactions: self.group.transactions,
+            },
+        }
     }
 
     /// Waits until everything planned so far is committed.

@@ -41,7 +41,17 @@ impl Replica {
         &self.server
     }
 
-    /// Lets the workers apply what the relay log holds; the receiver runs all the time.
+    /// Lets the receiver write the relay log.
+    pub(super) async fn start_receiving(&self) -> Result<()> {
+        self.order("START REPLICA IO_THREAD").await
+    }
+
+    /// Stops the receiver, which else runs all the time.
+    pub(super) async fn stop_receiving(&self) -> Result<()> {
+        self.order("STOP REPLICA IO_THREAD").await
+    }
+
+    /// Lets the workers apply what the relay log holds.
     pub(super) async fn start_applying(&self) -> Result<()> {
         self.order("START REPLICA SQL_THREAD").await
     }

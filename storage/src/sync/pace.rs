@@ -44,7 +44,7 @@ impl Pace {
         }
     }
 
-    /// The shortest time between the beginnings of two syncs while less than [`enough`](Self::enough) is waiting.
+    /// How long what is appended waits for company while less than [`enough`](Self::enough) is waiting.
     pub(super) fn interval(&self) -> Duration {
         if self.unlogged {
             UNLOGGED_INTERVAL
