@@ -43,6 +43,11 @@ pub enum Error {
     /// No key could be made for clients without TLS.
     #[error("proxy: {0}")]
     Key(#[source] outrigger_tls::Error),
+    /// The threads for sessions can't be started.
+    #[error(
+        "the proxy can't start its threads: {0}; is a limit reached, of threads or of open files (ulimit -u, ulimit -n)?"
+    )]
+    Threads(#[source] io::Error),
     /// One of the proxy's own tasks panicked.
     #[error("the proxy's listener at {0} ended by a defect of the proxy; the log has its message")]
     Defect(ListenAddress),

@@ -39,6 +39,7 @@ mod stream;
 mod ties;
 mod upstream;
 mod wire;
+mod workers;
 
 pub use access::Network;
 pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};

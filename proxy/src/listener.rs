@@ -35,6 +35,7 @@ use crate::session::{self, Guest, Shared};
 use crate::slow::Allowance;
 use crate::stream::{Stream, Watch};
 use crate::upstream::Upstream;
+use crate::workers::Workers;
 
 /// How long accepting pauses after the system refused (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -182,6 +183,7 @@ impl Ready {
     /// at once, the others when they get there or at the drain timeout.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
         let mut accepting = JoinSet::new();
+        let workers = Arc::new(Workers::start().map_err(Error::Threads)?);
         let (current, metrics) = (self.current.clone(), Arc::clone(&self.current.get().metrics));
         let certificate = move || current.get().certificate.clone();
         let watching = Certificate::watch(certificate, metrics, cancel.clone());
@@ -191,7 +193,12 @@ impl Ready {
         });
         for listener in self.listeners {
             let address = listener.address.clone();
-            let serving = serve(listener, self.current.clone(), cancel.clone());
+            let serving = serve(
+                listener,
+                self.current.clone(),
+                Arc::clone(&workers),
+                cancel.clone(),
+            );
             let span = info_span!("listener", %address);
             accepting.spawn(
                 async move {
@@ -299,11 +306,27 @@ impl Accepted {
         }
     }
 
+    /// Taken out of the runtime that accepted it.
+    fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(stream, _) => Detached::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
+        })
+    }
+}
+
+/// A client that belongs to no runtime.
+enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
     /// Set up for relaying.
     fn into_stream(self, watch: Watch) -> io::Result<Stream> {
         match self {
-            Self::Tcp(stream, _) => Stream::tcp(stream, watch),
-            Self::Unix(stream) => Ok(Stream::Unix(stream)),
+            Self::Tcp(stream) => Stream::tcp(TcpStream::from_std(stream)?, watch),
+            Self::Unix(stream) => Ok(Stream::Unix(UnixStream::from_std(stream)?)),
         }
     }
 }
@@ -332,7 +355,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Accepts at one address and owns the sessions that begin there.
-async fn serve(listener: Listener, current: Current, cancel: CancellationToken) {
+async fn serve(listener: Listener, current: Current, workers: Arc<Workers>, cancel: CancellationToken) {
     let mut sessions = JoinSet::new();
     let name: Arc<str> = Arc::from(listener.address.to_string());
     info!(address = %listener.address, upstream = %current.get().upstream.address(), "the proxy listens");
@@ -357,7 +380,13 @@ async fn serve(listener: Listener, current: Current, cancel: CancellationToken) 
                         listen: listener.listen(&shared.config).clone(),
                         listener: Arc::clone(&name),
                     };
-                    sessions.spawn(hold(client, arrival, Arc::clone(&shared), cancel.child_token()));
+                    let session = hold(
+                        client.detach(),
+                        arrival,
+                        Arc::clone(&shared),
+                        cancel.child_token(),
+                    );
+                    workers.spawn(&mut sessions, session);
                 }
                 Err(refusal) => span(client.peer()).in_scope(|| {
                     shared.note(&refusal);
@@ -399,9 +428,15 @@ fn name(client: Option<SocketAddr>) -> String {
 }
 
 /// One session with its place among the others.
-async fn hold(client: Accepted, mut arrival: Arrival, shared: Arc<Shared>, cancel: CancellationToken) {
+async fn hold(
+    client: io::Result<Detached>,
+    mut arrival: Arrival,
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+) {
     let open = shared.metrics.open();
-    let mut stream = match client.into_stream(shared.config.watch()) {
+    let stream = client.and_then(|client| client.into_stream(shared.config.watch()));
+    let mut stream = match stream {
         Ok(stream) => stream,
         Err(cause) => return debug!(%cause, "a client left at once"),
     };
