@@ -288,6 +288,30 @@ async fn what_a_process_left_open_on_the_target_is_ended_by_the_next() {
     assert_eq!(count, Some(0));
 }
 
+/// The same before a definition statement, whose session has a lock by which one waits for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_session_for_a_definition_statement_is_not_waited_for() {
+    let mut rig = Rig::with(TABLE).await;
+    let silenced = relayed(&rig, rig.target.port()).await;
+    silenced.store(ORPHANING, Ordering::SeqCst);
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.sidecar.start_with("ddl-before=return").unwrap();
+    rig.on_source("ALTER TABLE app.t ADD w INT").await;
+    noticed_gone(&mut rig).await;
+    let mut target = rig.target_conn().await;
+    let held = "SELECT COUNT(*) FROM performance_schema.metadata_locks WHERE object_type = 'USER LEVEL LOCK' \
+                AND object_name LIKE 'outrigger-ddl-%' AND lock_status = 'GRANTED'";
+    let count: Option<u64> = target.query_first(held).await.unwrap();
+    assert_eq!(count, Some(1), "{}", rig.sidecar.log_end());
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    let count: Option<u64> = target.query_first(held).await.unwrap();
+    assert_eq!(count, Some(0));
+}
+
 async fn noticed_gone(rig: &mut Rig) {
     let until = Instant::now() + PATIENCE;
     while rig.sidecar.running().unwrap() {
