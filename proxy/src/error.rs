@@ -34,6 +34,11 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
+    /// Lists of addresses for a unix socket that was handed over under this name.
+    #[error(
+        "proxy configuration: listen: a unix socket was handed over as \"systemd:{0}\", whose clients have no address; access lists are for TCP"
+    )]
+    ListsForUnix(String),
     /// The certificate for clients can't be used.
     #[error("proxy.tls: {0}")]
     Certificate(#[source] outrigger_tls::Error),

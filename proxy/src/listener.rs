@@ -93,11 +93,7 @@ impl Proxy {
         };
         let mut listeners = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
-            let bound = Listener::bind(listen, index, &mut inherited).await;
-            listeners.extend(bound.map_err(|cause| Error::Listen {
-                address: listen.address.clone(),
-                cause,
-            })?);
+            listeners.extend(Listener::bind(listen, index, &mut inherited).await?);
         }
         let metrics = Arc::new(Metrics::new());
         let roster = Roster::new();
@@ -231,19 +227,29 @@ async fn make_key() -> Result<KeyPair, Error> {
 
 impl Listener {
     /// What an entry of the configuration names; several sockets may have been handed over under one name.
-    async fn bind(listen: &Listen, index: usize, inherited: &mut Inherited) -> io::Result<Vec<Self>> {
+    async fn bind(listen: &Listen, index: usize, inherited: &mut Inherited) -> Result<Vec<Self>, Error> {
+        let failed = |cause| Error::Listen {
+            address: listen.address.clone(),
+            cause,
+        };
         let bound = match &listen.address {
             ListenAddress::Tcp(address) => {
-                let listener = TcpListener::bind(address).await?;
-                let address = ListenAddress::Tcp(listener.local_addr()?);
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                let address = ListenAddress::Tcp(listener.local_addr().map_err(failed)?);
                 vec![(Socket::Tcp(listener), address)]
             }
-            ListenAddress::Systemd(name) => inherited.take(name)?,
+            ListenAddress::Systemd(name) => {
+                let taken = inherited.take(name).map_err(failed)?;
+                if listen.has_lists() && taken.iter().any(|(socket, _)| matches!(socket, Socket::Unix(_))) {
+                    return Err(Error::ListsForUnix(name.clone()));
+                }
+                taken
+            }
             ListenAddress::Unix(path) => {
-                remove_stale(path).await?;
-                let listener = UnixListener::bind(path)?;
+                remove_stale(path).await.map_err(failed)?;
+                let listener = UnixListener::bind(path).map_err(failed)?;
                 // As MySQL's own socket: who may enter is decided by accounts.
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
                 vec![(Socket::Unix(listener), listen.address.clone())]
             }
         };

@@ -28,8 +28,13 @@ pub struct Listen {
 impl Listen {
     /// True for lists of addresses where clients have none.
     pub(super) fn is_contradictory(&self) -> bool {
+        matches!(self.address, ListenAddress::Unix(_)) && self.has_lists()
+    }
+
+    /// True where it has some list of addresses.
+    pub(crate) fn has_lists(&self) -> bool {
         let lists = [&self.allow, &self.deny, &self.proxy_protocol];
-        matches!(self.address, ListenAddress::Unix(_)) && lists.iter().any(|list| list.is_some())
+        lists.iter().any(|list| list.is_some())
     }
 }
 
