@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::status::{Document, Sessions};
@@ -31,8 +32,8 @@ pub struct Pages {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Trims the log; an error is a sentence for whoever asked. Blocks for the disk.
     pub trim: Arc<dyn Fn(TrimOrder) -> Result<TrimAnswer, String> + Send + Sync>,
-    /// Reads the configuration file again; an error is a sentence likewise. Blocks for files.
-    pub reload: Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>,
+    /// Reads the configuration file again, in a task of its own; an error is a sentence likewise.
+    pub reload: Arc<dyn Fn() -> JoinHandle<Result<Reloaded, String>> + Send + Sync>,
 }
 
 /// What `POST /api/v1/log/trim` is given.
@@ -116,14 +117,12 @@ async fn sessions(State(pages): State<Pages>) -> Json<Sessions> {
 }
 
 async fn trim(State(pages): State<Pages>, Json(order): Json<TrimOrder>) -> Response {
-    obey(move || (pages.trim)(order)).await
+    answer(tokio::task::spawn_blocking(move || (pages.trim)(order))).await
 }
 
-/// Does what was ordered, on a thread of its own.
-async fn obey<A: Serialize + Send + 'static>(
-    order: impl FnOnce() -> Result<A, String> + Send + 'static,
-) -> Response {
-    match tokio::task::spawn_blocking(order).await {
+/// Waits for what was ordered, and says what came of it.
+async fn answer<A: Serialize>(order: JoinHandle<Result<A, String>>) -> Response {
+    match order.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(sentence)) => (StatusCode::CONFLICT, sentence + "\n").into_response(),
         Err(defect) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{defect}\n")).into_response(),
@@ -131,7 +130,7 @@ async fn obey<A: Serialize + Send + 'static>(
 }
 
 async fn reload(State(pages): State<Pages>) -> Response {
-    obey(move || (pages.reload)()).await
+    answer((pages.reload)()).await
 }
 
 async fn health(State(pages): State<Pages>) -> (StatusCode, String) {
@@ -199,7 +198,7 @@ mod tests {
             sessions: Arc::new(Sessions::default),
             metrics: Arc::new(|| "up 1\n".to_owned()),
             trim: Arc::new(|order| Err(format!("not through {order:?}"))),
-            reload: Arc::new(|| Ok(Reloaded::default())),
+            reload: Arc::new(|| tokio::spawn(async { Ok(Reloaded::default()) })),
         };
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), pages)
             .await

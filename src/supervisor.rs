@@ -25,6 +25,7 @@ use indicatif::MultiProgress;
 use outrigger_applier::TaskStatus;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_proxy::{Inherited, Proxy, guard};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -236,23 +237,27 @@ impl Sidecar {
 
     /// Until a signal comes, then until all have stopped, another signal comes, or the deadline is over.
     async fn run(mut self, mut signals: Signals, mut hangup: Hangup) -> Result<(), Error> {
+        let mut reloads = JoinSet::new();
         loop {
             tokio::select! {
                 // All only wait; nothing is lost when another is first.
                 () = signals.next() => break,
                 () = self.parts.next() => {}
-                () = hangup.next() => {
-                    let reload = Arc::clone(&self.reload);
+                // One at a time: a signal that comes meanwhile is heard afterwards.
+                () = hangup.next(), if reloads.is_empty() => {
                     notify::reloading();
-                    // What came of it is in the log.
-                    if let Err(defect) = blocking("reading the configuration again", move || reload.reload()).await {
-                        error!("{defect}");
+                    reloads.spawn(Arc::clone(&self.reload).reload());
+                }
+                // What came of it is in the log.
+                Some(ended) = reloads.join_next() => {
+                    if let Err(defect) = ended {
+                        error!(%defect, "reading the configuration again ended in a defect; please report it");
                     }
                     notify::ready();
                 }
             }
         }
-        let stopping = STOPPING + MARGIN + self.reload.drain();
+        let stopping = STOPPING + MARGIN + self.reload.stop();
         info!("stopping; another signal stops at once");
         notify::stopping();
         self.cancel.cancel();
@@ -313,7 +318,7 @@ async fn listen(
     let (trimming, listing) = (Arc::clone(&observer), Arc::clone(&observer));
     let proxy = observer.proxy().map(|proxy| Arc::clone(&proxy.metrics));
     let pages = Pages {
-        reload: Arc::new(move || reload.reload()),
+        reload: Arc::new(move || tokio::spawn(Arc::clone(&reload).reload())),
         trim: Arc::new(move |order| trim::ordered(&trimming, order)),
         status: Arc::new(move || observer.document()),
         sessions: Arc::new(move || listing.sessions()),

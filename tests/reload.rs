@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::support::{PATIENCE, Plan, Rig};
 
@@ -106,4 +107,32 @@ async fn what_can_be_taken_up_is_and_nobody_is_dropped() {
     assert!(!log.contains("another secret") && rig.sidecar.running().unwrap());
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_that_does_not_answer_holds_up_nobody() {
+    let mut rig = Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    rig.start();
+    let pipe = rig.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let files = format!("[proxy.tls]\nssl_mode = \"optional\"\ncert = {pipe:?}\nkey = {pipe:?}\n\n[http]");
+    let config = std::fs::read_to_string(rig.sidecar.config()).unwrap();
+    rig.sidecar.reload(&config.replace("[http]", &files)).unwrap();
+    // Once somebody reads it there may be a writer, who says nothing.
+    let until = Instant::now() + PATIENCE;
+    let _writer = loop {
+        match rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(writer) => break writer,
+            Err(cause) => assert!(Instant::now() < until, "nobody reads it: {cause}"),
+        }
+    };
+    let (succeeded, said) = command(&rig);
+    assert!(!succeeded && said.contains("it is being read already"), "{said}");
+    login(&rig).await.unwrap();
+    assert_eq!(
+        rig.sidecar.stop(PATIENCE).unwrap(),
+        Some(0),
+        "{}",
+        rig.sidecar.log_end()
+    );
 }

@@ -6,6 +6,7 @@ use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::error::Error;
 use crate::session::Shared;
+use crate::upstream::Upstream;
 
 /// What all sessions share. Replaced whole, so that a connection has one state of it from its beginning to its end.
 #[derive(Clone)]
@@ -31,20 +32,40 @@ impl Current {
 pub struct Reloader(pub(crate) Current);
 
 impl Reloader {
-    /// Has `config` hold for connections that begin from now on, and reads the TLS files of both sides again. Those that are there keep what
-    /// they began with. Addresses of `listen` stay as they are: one that is not in `config` keeps its lists. Blocks for files.
+    /// Reads the TLS files of both sides for another configuration, which holds from [`Prepared::take_up`] on. Blocks for files.
     ///
     /// # Errors
-    /// When the configuration is out of bounds or a file does not serve. Then nothing has changed.
-    pub fn reload(&self, config: Config) -> Result<(), Error> {
+    /// When the configuration is out of bounds or a file does not serve.
+    pub fn prepare(&self, config: Config) -> Result<Prepared, Error> {
         config.validate()?;
-        let before = self.0.get();
         let certificate = Certificate::load(&config.tls)?.map(Arc::new);
-        let upstream = before.upstream.read_again().map_err(Error::Upstream)?;
-        self.0.replace(Shared {
+        let upstream = self.0.get().upstream.read_again().map_err(Error::Upstream)?;
+        Ok(Prepared {
+            current: self.0.clone(),
             config,
             certificate,
             upstream,
+        })
+    }
+}
+
+/// A configuration that a running proxy can take up, with its files.
+pub struct Prepared {
+    current: Current,
+    config: Config,
+    certificate: Option<Arc<Certificate>>,
+    upstream: Upstream,
+}
+
+impl Prepared {
+    /// Has it hold for connections that begin from now on; those that are there keep what they began with. Addresses of `listen` stay as they
+    /// are: one that is not in the configuration keeps its lists.
+    pub fn take_up(self) {
+        let before = self.current.get();
+        self.current.replace(Shared {
+            config: self.config,
+            certificate: self.certificate,
+            upstream: self.upstream,
             seats: Arc::clone(&before.seats),
             refusals: Arc::clone(&before.refusals),
             key: before.key.clone(),
@@ -54,6 +75,5 @@ impl Reloader {
             allowance: Arc::clone(&before.allowance),
             gate: Arc::clone(&before.gate),
         });
-        Ok(())
     }
 }

@@ -43,7 +43,7 @@ mod workers;
 
 pub use access::Network;
 pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
-pub use current::Reloader;
+pub use current::{Prepared, Reloader};
 pub use error::Error;
 pub use hold::{AlreadyHeld, Gate, Hold, Inside};
 pub use listener::{Inherited, Proxy, Ready};

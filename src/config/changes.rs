@@ -176,4 +176,36 @@ password = \"p\"
             only("", "proxy.listen")
         );
     }
+
+    /// Whatever is changed is told, and what a running sidecar can take up is the proxy's.
+    #[test]
+    fn no_key_changes_in_silence() {
+        for section in SECTIONS {
+            for key in section.keys {
+                let mut root: Table = BEFORE.parse().unwrap();
+                let mut table = &mut root;
+                for part in section.name.split('.') {
+                    let inner = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
+                    let inner = match inner {
+                        Value::Array(tasks) => tasks.first_mut().unwrap(),
+                        other => other,
+                    };
+                    table = inner.as_table_mut().unwrap();
+                }
+                table.insert(key.name.to_owned(), Value::String("another".to_owned()));
+                let changes = between(BEFORE, &root.to_string());
+                let name = format!("{}.{}", section.name, key.name);
+                let told = if name.starts_with("proxy.") && name != "proxy.listen" {
+                    &changes.live
+                } else {
+                    &changes.at_start
+                };
+                let last = format!(".{}", key.name);
+                assert!(
+                    told.iter().any(|told| told.ends_with(&last)),
+                    "{name}: {changes:?}"
+                );
+            }
+        }
+    }
 }

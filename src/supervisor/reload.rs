@@ -1,12 +1,16 @@
 //! Taking up the configuration file again while everything runs: what the proxy can take up it does, what nobody can is named.
+//!
+//! Files are read on a thread of its own, which is left behind where a file system does not answer; what was read is taken up in one
+//! step, or not at all once the sidecar stops.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outrigger_protocol::endpoint::Secret;
-use outrigger_proxy::{Reloader as Proxy, guard};
+use outrigger_proxy::{Prepared, Reloader as Proxy, guard};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{self, Config};
@@ -20,12 +24,17 @@ pub struct Reloaded {
     pub at_next_start: Vec<String>,
 }
 
+/// Files that are not read within this time are on a file system that does not answer.
+const READING: Duration = Duration::from_secs(30);
+
 /// The configuration in force, and who can be given another one.
 pub(super) struct Reload {
     file: PathBuf,
     proxy: Option<Proxy>,
     policy: Arc<guard::Policy>,
     running: Mutex<Running>,
+    /// One at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct Running {
@@ -35,6 +44,14 @@ struct Running {
     passwords: Vec<(String, Secret)>,
     /// The longest that some connection may have to finish.
     drain: Duration,
+    /// Nothing is taken up any more.
+    stopping: bool,
+}
+
+/// A configuration that was read, and what its files hold for the proxy.
+struct Read {
+    config: Config,
+    proxy: Option<Prepared>,
 }
 
 impl Reload {
@@ -53,19 +70,22 @@ impl Reload {
                 current: config.text.clone(),
                 passwords: passwords(config),
                 drain: drain(config),
+                stopping: false,
             }),
+            turn: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// How long the proxy may take to drain.
-    pub(super) fn drain(&self) -> Duration {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).drain
+    /// Takes nothing up any more, and says how long the proxy may take to drain.
+    pub(super) fn stop(&self) -> Duration {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.stopping = true;
+        running.drain
     }
 
-    /// Reads the file and takes up what can be. What does not hold changes nothing, and the error says why. Blocks for files.
-    pub(super) fn reload(&self) -> Result<Reloaded, String> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.take_up(&mut running);
+    /// Reads the file and takes up what can be. What does not hold changes nothing, and the error says why.
+    pub(super) async fn reload(self: Arc<Self>) -> Result<Reloaded, String> {
+        let outcome = self.read_and_take_up().await;
         match &outcome {
             Ok(reloaded) => {
                 let taken_up = reloaded.taken_up.join(", ");
@@ -88,8 +108,33 @@ impl Reload {
         outcome
     }
 
-    fn take_up(&self, running: &mut Running) -> Result<Reloaded, String> {
+    async fn read_and_take_up(self: &Arc<Self>) -> Result<Reloaded, String> {
+        let _turn = self
+            .turn
+            .try_lock()
+            .map_err(|_busy| "it is being read already; try again when that is over")?;
+        let reload = Arc::clone(self);
+        let read = within(READING, move || reload.read()).await??;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.stopping {
+            true => Err("the sidecar stops".to_owned()),
+            false => Ok(self.take_up(read, &mut running)),
+        }
+    }
+
+    /// Reads all files. Blocks for them.
+    fn read(&self) -> Result<Read, String> {
         let config = Config::load(&self.file).map_err(|error| error.to_string())?;
+        let wanted = self.proxy.as_ref().zip(config.proxy.clone());
+        let prepared = wanted
+            .map(|(proxy, settings)| proxy.prepare(settings))
+            .transpose();
+        let proxy = prepared.map_err(|error| error.to_string())?;
+        Ok(Read { config, proxy })
+    }
+
+    fn take_up(&self, read: Read, running: &mut Running) -> Reloaded {
+        let Read { config, proxy } = read;
         let since_start = config::changes(running.begun.expose(), config.text.expose());
         let since_then = config::changes(running.current.expose(), config.text.expose());
         let mut at_next_start = since_start.at_start;
@@ -101,15 +146,32 @@ impl Reload {
             }
         }
         running.drain = running.drain.max(drain(&config));
-        if let Some((proxy, settings)) = self.proxy.as_ref().zip(config.proxy) {
-            proxy.reload(settings).map_err(|error| error.to_string())?;
+        if let Some(proxy) = proxy {
+            proxy.take_up();
             self.policy.reload(&config.guard);
         }
         running.current = config.text;
-        Ok(Reloaded {
+        Reloaded {
             taken_up: since_then.live,
             at_next_start,
-        })
+        }
+    }
+}
+
+/// What `read` comes to on a thread of its own, which is left behind when it takes longer than `time`.
+async fn within<T: Send + 'static>(
+    time: Duration,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    match timeout(time, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(defect)) => Err(format!(
+            "reading it ended in a defect ({defect}); please report it"
+        )),
+        Err(_elapsed) => Err(format!(
+            "it, or a file that it names, could not be read within {} s: a file system does not answer",
+            time.as_secs_f64()
+        )),
     }
 }
 
@@ -131,4 +193,20 @@ fn passwords(config: &Config) -> Vec<(String, Secret)> {
         (name, task.target.password.clone())
     });
     std::iter::once(source).chain(targets).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_system_that_does_not_answer_is_not_waited_for() {
+        let (answer, asked) = std::sync::mpsc::channel::<()>();
+        let why = within(Duration::from_millis(20), move || asked.recv())
+            .await
+            .unwrap_err();
+        assert!(why.contains("could not be read within 0.02 s"), "{why}");
+        drop(answer);
+        assert_eq!(within(READING, || 7).await, Ok(7));
+    }
 }

@@ -450,7 +450,7 @@ async fn another_configuration_holds_for_those_who_come_then() {
         max_connections: 0,
         ..rig.config.clone()
     };
-    assert!(rig.reloader.reload(broken).is_err());
+    assert!(rig.reloader.prepare(broken).is_err());
     let without_files = TlsConfig {
         ssl_mode: SslMode::Required,
         cert: Some(rig.folder.path().join("none")),
@@ -462,7 +462,7 @@ async fn another_configuration_holds_for_those_who_come_then() {
         tls: without_files,
         ..rig.config.clone()
     };
-    assert!(matches!(rig.reloader.reload(broken), Err(Error::Certificate(_))));
+    assert!(matches!(rig.reloader.prepare(broken), Err(Error::Certificate(_))));
     assert_eq!(receive_error(&mut rig.connect().await).await.1, 1040);
     // Another limit, and a list for an address that is at another place.
     let mut changed = Config {
@@ -471,13 +471,13 @@ async fn another_configuration_holds_for_those_who_come_then() {
     };
     changed.listen.reverse();
     changed.listen[0].deny = Some(vec!["127.0.0.1".parse().expect("a network")]);
-    rig.reloader.reload(changed.clone()).expect("it holds");
+    rig.reloader.prepare(changed.clone()).expect("it holds").take_up();
     let mut second = rig.enter().await;
     assert_eq!(receive_error(&mut rig.connect_over_tcp(1).await).await.1, 1130);
     // Addresses stay; so do the lists of one that is not mentioned any more.
     changed.listen.remove(0);
     changed.deny = vec!["127.0.0.1".parse().expect("a network")];
-    rig.reloader.reload(changed).expect("it holds");
+    rig.reloader.prepare(changed).expect("it holds").take_up();
     assert_eq!(receive_error(&mut rig.connect_over_tcp(1).await).await.1, 1130);
     for client in [&mut first, &mut second] {
         send(client, b"\x0e", 0).await;
