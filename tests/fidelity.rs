@@ -355,3 +355,35 @@ async fn local_files_of_the_mysql_command() {
     }
     front.stop().await;
 }
+
+/// What is a string for the server is one for the guard, whether the server says what it speaks or the statements do.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_reads_in_the_sessions_character_set() {
+    let stage = Stage::new().await;
+    let front = stage.front(stage.endpoint(true, TlsMode::Disabled)).await;
+    // In GBK the string ends before RESET, in latin1 behind it.
+    let text = b"DO '\x95\x5c'; RESET MASTER; -- '";
+    for capabilities in [USUAL, USUAL - Capabilities::SESSION_TRACK] {
+        let mut raw = stage.login(front.port, capabilities, None).await;
+        let mut says = async |sql: &[u8]| {
+            raw.send(&[b"\x03", sql].concat(), 0).await.unwrap();
+            let said = raw.receive().await.unwrap().unwrap();
+            match said[0] {
+                0xff => u16::from_le_bytes([said[1], said[2]]),
+                _ => 0,
+            }
+        };
+        for (set, outcome, judged) in [
+            ("SET NAMES gbk", 0, 1235),
+            ("SET NAMES nothing", 1115, 1235),
+            ("SET NAMES latin1", 0, 0),
+            ("SET character_set_client = 28", 0, 1235),
+            ("PREPARE s FROM 'SET NAMES latin1'", 0, 1235),
+            ("EXECUTE s", 0, 0),
+        ] {
+            assert_eq!(says(set.as_bytes()).await, outcome, "{set}");
+            assert_eq!(says(text).await, judged, "{set}");
+        }
+    }
+    front.stop().await;
+}

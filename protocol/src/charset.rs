@@ -33,6 +33,21 @@ pub fn charset_of(collation_id: u16) -> Option<(&'static str, u8)> {
     collation(collation_id).map(|collation| (collation.charset, collation.max_len))
 }
 
+/// The character set of that name, upper and lower case the same, `utf8` for `utf8mb3`; `None` where a client can't use it: MySQL's lexer
+/// reads no text in which ASCII takes several bytes.
+pub fn of_client(name: &str) -> Option<&'static str> {
+    let name = if name.eq_ignore_ascii_case("utf8") {
+        "utf8mb3"
+    } else {
+        name
+    };
+    let found = table::COLLATIONS
+        .iter()
+        .find(|collation| collation.charset.eq_ignore_ascii_case(name))?;
+    let wide = matches!(found.charset, "ucs2" | "utf16" | "utf16le" | "utf32");
+    (!wide).then_some(found.charset)
+}
+
 /// True for a character set's name; upper and lower case are the same, `utf8` stands for `utf8mb3`.
 pub fn is_charset(name: &str) -> bool {
     name.eq_ignore_ascii_case("utf8")
@@ -59,6 +74,11 @@ mod tests {
         assert_eq!(charset_of(33), Some(("utf8mb3", 3)));
         assert_eq!(charset_of(0), None);
         assert_eq!(charset_of(u16::MAX), None);
+        assert_eq!(
+            (of_client("GBK"), of_client("utf8")),
+            (Some("gbk"), Some("utf8mb3"))
+        );
+        assert_eq!((of_client("ucs2"), of_client("default")), (None, None));
         assert!(is_charset("UTF8MB4") && is_charset("utf8") && !is_charset("latin1_bin"));
     }
 }

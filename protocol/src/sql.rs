@@ -28,40 +28,71 @@ bitflags::bitflags! {
 
 /// `text` in the character set `charset` (by MySQL's name), made readable for the lexer: same length, ASCII unchanged.
 ///
-/// In UTF-8, ASCII and binary it is the text itself. In any other character set each byte of a character beyond ASCII
-/// becomes 0x80, also those second bytes that look like a backslash or a quote (SJIS, GBK, Big5, GB 18030): strings and
+/// In UTF-8, ASCII and binary, and where `charset` is empty, it is the text itself. In any other character set each byte of a character
+/// beyond ASCII becomes 0x80, also those second bytes that look like a backslash or a quote (SJIS, GBK, Big5, GB 18030): strings and
 /// comments then end where they end, and a name with such characters is not UTF-8, so not known, instead of wrong.
 pub fn lexable<'a>(text: &'a [u8], charset: &str) -> Cow<'a, [u8]> {
-    if text.is_ascii() || matches!(charset, "utf8" | "utf8mb3" | "utf8mb4" | "ascii" | "binary") {
+    if text.is_ascii() || matches!(charset, "" | "utf8" | "utf8mb3" | "utf8mb4" | "ascii" | "binary") {
         return Cow::Borrowed(text);
     }
-    let two_bytes = matches!(
-        charset,
-        "big5" | "cp932" | "eucjpms" | "euckr" | "gb2312" | "gb18030" | "gbk" | "sjis" | "ujis"
-    );
     let mut out = text.to_vec();
     let mut at = 0;
-    while let Some(&byte) = out.get(at) {
-        let length = match byte {
-            0..=0x7f => 0,
-            // Single bytes of these two: half-width katakana.
-            0x80 | 0xa0..=0xdf if matches!(charset, "cp932" | "sjis") => 1,
-            _ if !two_bytes => 1,
-            _ if charset == "gb18030" && out.get(at + 1).is_some_and(u8::is_ascii_digit) => 4,
-            _ => 2,
-        };
-        let end = (at + length).min(out.len());
-        if let Some(character) = out.get_mut(at..end) {
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = wide(rest, charset);
+        if let Some(character) = out.get_mut(at..at + length.max(1))
+            && rest.first().is_some_and(|byte| !byte.is_ascii())
+        {
             character.fill(0x80);
         }
-        at = end.max(at + 1);
+        at += length.max(1);
     }
     Cow::Owned(out)
 }
 
+/// The ways in which `text` may have to be read: [`lexable`] where its character set is known. Where it is not (`charset` is empty), one for
+/// each way in which characters of any set that a client may use end; first as UTF-8, and no two that come to the same.
+pub fn readings<'a>(text: &'a [u8], charset: &str) -> Vec<Cow<'a, [u8]>> {
+    if !charset.is_empty() || text.is_ascii() {
+        return vec![lexable(text, charset)];
+    }
+    let mut readings = vec![lexable(text, "latin1")];
+    for charset in ["big5", "euckr", "gb18030", "gbk", "sjis"] {
+        let reading = lexable(text, charset);
+        if !readings.contains(&reading) {
+            readings.push(reading);
+        }
+    }
+    if let Some(first) = readings.first_mut() {
+        *first = Cow::Borrowed(text);
+    }
+    readings
+}
+
+/// Bytes of the character at the front where its last ones may look like ASCII (`ismbchar` of the server's `strings/ctype-*.cc`, by which
+/// its lexer reads strings); 0 for all else. A byte that begins such a character and is not followed by the rest of one stands alone.
+fn wide(text: &[u8], charset: &str) -> usize {
+    let &[head, second, ..] = text else {
+        return 0;
+    };
+    let two = match charset {
+        "big5" => matches!(head, 0xa1..=0xf9) && matches!(second, 0x40..=0x7e | 0xa1..=0xfe),
+        "cp932" | "sjis" => {
+            matches!(head, 0x81..=0x9f | 0xe0..=0xfc) && matches!(second, 0x40..=0x7e | 0x80..=0xfc)
+        }
+        "euckr" => matches!(head, 0x81..=0xfe) && matches!(second, 0x41..=0x5a | 0x61..=0x7a | 0x81..=0xfe),
+        "gb18030" | "gbk" => matches!(head, 0x81..=0xfe) && matches!(second, 0x40..=0x7e | 0x80..=0xfe),
+        _ => return 0,
+    };
+    match text {
+        _ if two => 2,
+        [0x81..=0xfe, b'0'..=b'9', 0x81..=0xfe, b'0'..=b'9', ..] if charset == "gb18030" => 4,
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::lexable;
+    use super::{lexable, readings};
 
     #[test]
     fn second_bytes_that_look_like_ascii_are_hidden() {
@@ -78,5 +109,30 @@ mod tests {
             [0x80, 0x80, 0x80, 0x80, b'`']
         );
         assert_eq!(&*lexable(&[b'a', 0x81], "gbk"), [b'a', 0x80]);
+    }
+
+    /// A quote, a digit or the end behind the first byte of a character is none of it.
+    #[test]
+    fn what_is_no_character_hides_nothing() {
+        for charset in ["big5", "cp932", "euckr", "gb18030", "gbk", "sjis", "ujis"] {
+            let text = [b'\'', 0xe5, b'\'', 0xe5, b'7', b';', 0xe5];
+            assert_eq!(
+                &*lexable(&text, charset),
+                [b'\'', 0x80, b'\'', 0x80, b'7', b';', 0x80],
+                "{charset}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_read_in_every_way() {
+        assert_eq!(readings(b"SELECT 'a'", "").len(), 1);
+        assert_eq!(readings("SELECT '日本'".as_bytes(), "").len(), 1);
+        assert_eq!(readings(&[0x95, 0x5c], "sjis").len(), 1);
+        let ways = readings(&[b'\'', 0x95, 0x5c, b'\''], "");
+        assert_eq!(
+            ways.iter().map(|way| &**way).collect::<Vec<_>>(),
+            [&[b'\'', 0x95, 0x5c, b'\''][..], &[b'\'', 0x80, 0x80, b'\''],]
+        );
     }
 }

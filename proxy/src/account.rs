@@ -54,6 +54,8 @@ pub(crate) struct Account {
     /// Of those, the digests that are kept.
     digests: usize,
     ties: Ties,
+    /// Commands under way after which the client's text may be in another character set.
+    unsettled: usize,
     /// What the record says of them.
     reasons: Reasons,
     /// How many variables the record has.
@@ -75,6 +77,8 @@ struct Underway {
     began: Instant,
     subject: Subject,
     does: Read,
+    /// The client's text may be in another character set afterwards.
+    unsettles: bool,
 }
 
 /// What the source says of the session's state at the end of a reply.
@@ -130,6 +134,7 @@ impl Account {
             prepared: HashMap::new(),
             digests: 0,
             ties: Ties::default(),
+            unsettled: 0,
             reasons: Reasons::empty(),
             shown: 0,
         }
@@ -150,6 +155,19 @@ impl Account {
         self.record.received_from_source(bytes);
     }
 
+    /// The session begins with text in this character set.
+    pub(crate) fn speaks(&mut self, charset: &'static str) {
+        self.ties.speaks(charset);
+    }
+
+    /// The character set of the client's next command; empty where it is not known, or hangs on a reply that is still to come.
+    pub(crate) fn charset(&self) -> &'static str {
+        match self.unsettled {
+            0 => self.ties.charset(),
+            _ => "",
+        }
+    }
+
     /// The head of a command came.
     pub(crate) fn begun(&mut self) {
         self.head_at = Instant::now();
@@ -157,11 +175,11 @@ impl Account {
 
     /// That command goes to the source, which owes a reply or not.
     pub(crate) fn passed(&mut self, command: &Command<'_>, session: &Session, owed: bool) {
+        let does = self.does(command, session);
         let subject = match self.books.slow {
-            Some(_) => self.subject(command, session),
+            Some(_) => self.subject(command, session, &does),
             None => Subject::None,
         };
-        let does = self.does(command, session);
         if command.kind == Some(CommandByte::StmtClose)
             && let Some(closed) = command
                 .statement()
@@ -185,11 +203,15 @@ impl Account {
             if self.underway.is_empty() {
                 self.record.runs(kind, self.head_at);
             }
+            let anew = kind == Some(CommandByte::ResetConnection);
+            let unsettles = anew || does.may_change_charset();
+            self.unsettled += usize::from(unsettles);
             self.underway.push_back(Underway {
                 kind,
                 began: self.head_at,
                 subject,
                 does,
+                unsettles,
             });
         } else {
             if self.underway.is_empty() {
@@ -200,13 +222,18 @@ impl Account {
     }
 
     /// What the slow log would say of a command.
-    fn subject(&mut self, command: &Command<'_>, session: &Session) -> Subject {
+    fn subject(&mut self, command: &Command<'_>, session: &Session, does: &Read) -> Subject {
         match command.kind {
             Some(CommandByte::Query | CommandByte::StmtPrepare) => {
                 let text = command.text().unwrap_or_default();
                 let mut kept = std::mem::take(&mut self.spare);
                 let more = command.payload.len() < command.size;
-                kept.keep(text, more, command.sql_mode, session.charset());
+                // Some of several statements may be in one character set, some in another.
+                let charset = match does.may_change_charset() && !does.alone {
+                    true => "",
+                    false => session.charset(),
+                };
+                kept.keep(text, more, command.sql_mode, charset);
                 Subject::Text(kept)
             }
             Some(CommandByte::StmtExecute | CommandByte::StmtFetch) => {
@@ -235,6 +262,10 @@ impl Account {
                 let prepared = command.statement().and_then(|number| self.prepared.get(&number));
                 prepared.map(|prepared| prepared.does.clone()).unwrap_or_default()
             }
+            Some(CommandByte::ChangeUser) => Read {
+                effects: vec![Effect::Charset(session.charset())],
+                alone: true,
+            },
             // Whether several statements may stand in a text.
             Some(CommandByte::SetOption) => Read {
                 effects: vec![Effect::Sets("multi_statements".to_owned())],
@@ -263,6 +294,7 @@ impl Account {
         let Some(command) = self.underway.pop_front() else {
             return;
         };
+        self.unsettled -= usize::from(command.unsettles);
         let now = Instant::now();
         let took = now.duration_since(command.began);
         if let Some(kind) = command.kind {
@@ -309,11 +341,19 @@ impl Account {
             (Some(CommandByte::ResetConnection | CommandByte::ChangeUser), _) if !failed => {
                 self.prepared.clear();
                 (self.digests, self.ties) = (0, Ties::default());
+                self.ties.apply(&does.effects, false, true);
             }
             _ => {
                 let told = self.heed(&end.changes, &does);
                 changed = told || !does.effects.is_empty();
                 self.ties.apply(&does.effects, failed, does.alone);
+                if let Changes::Told(Tracked {
+                    charset: Some(charset),
+                    ..
+                }) = &end.changes
+                {
+                    self.ties.speaks(charset);
+                }
             }
         }
         changed |= end.in_transaction && self.ties.in_transaction();

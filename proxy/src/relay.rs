@@ -100,9 +100,10 @@ impl Relay {
         upstream: Stream,
         phase: Phase,
         (guard, session): (Arc<dyn Guard>, Session),
-        account: Account,
+        mut account: Account,
     ) -> Self {
         account.uses(session.default_database());
+        account.speaks(session.charset());
         Self {
             client,
             upstream,
@@ -438,6 +439,7 @@ impl Relay {
                 false => SqlMode::NO_BACKSLASH_ESCAPES,
             },
         };
+        self.session.speaks(self.account.charset());
         let verdict = match is_malformed(&command) {
             // As the source would: it answers these, and only then.
             true => Verdict::Refuse(ErrPacket::new(1835, "HY000", "Malformed communication packet.")),

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrigger_protocol::sql::digest::digest;
-use outrigger_protocol::sql::{SqlMode, lexable};
+use outrigger_protocol::sql::{SqlMode, readings};
 
 /// Of a statement's text, this much is looked at.
 const KEPT: usize = 4096;
@@ -37,9 +37,27 @@ impl Text {
     }
 
     pub(crate) fn digest(&self) -> String {
-        let text = lexable(&self.bytes, self.charset);
-        digest(&text, self.mode, self.cut, LONGEST)
+        let readings = readings(&self.bytes, self.charset);
+        let mut digests = readings
+            .iter()
+            .map(|text| digest(text, self.mode, self.cut, LONGEST));
+        let first = digests.next().unwrap_or_default();
+        digests.fold(first, |all, next| common(all, &next))
     }
+}
+
+/// What two digests have in common from their beginning on: in either reading no value.
+fn common(mut all: String, other: &str) -> String {
+    let same = all
+        .chars()
+        .zip(other.chars())
+        .take_while(|(left, right)| left == right);
+    let end = same.map(|(same, _)| same.len_utf8()).sum();
+    if end < all.len().max(other.len()) {
+        all.truncate(end);
+        all.push_str("...");
+    }
+    all
 }
 
 /// Lines that may still be written, for all sessions together.
@@ -99,6 +117,30 @@ mod tests {
         let sjis = [b"SELECT '".as_slice(), &[0x95, 0x5c], b"', 'secret'"].concat();
         text.keep(&sjis, false, SqlMode::empty(), "sjis");
         assert_eq!(text.digest(), "SELECT ?, ...");
+    }
+
+    /// Where the character set is not known, a string may end sooner or later.
+    #[test]
+    fn no_value_is_shown_in_whatever_character_set() {
+        let sjis = [
+            b"SELECT a, '".as_slice(),
+            &[0x95, 0x5c],
+            b"', secret, '",
+            &[0x95, 0x5c],
+            b"' FROM t",
+        ]
+        .concat();
+        let utf8 = [b"SELECT a, '".as_slice(), &[0x95, 0x5c], b"', secret, 's'"].concat();
+        let mut text = Text::default();
+        for (bytes, charset, expected) in [
+            (&sjis, "sjis", "SELECT a, ?, secret, ? FROM t"),
+            (&sjis, "", "SELECT a, ?..."),
+            (&utf8, "", "SELECT a, ?..."),
+            (&"SELECT 'größe', 'x'".as_bytes().to_vec(), "", "SELECT ?, ..."),
+        ] {
+            text.keep(bytes, false, SqlMode::empty(), charset);
+            assert_eq!(text.digest(), expected, "{charset}");
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ impl Reasons {
 pub(crate) enum Effect {
     /// Sets this variable of the session: what can be asked for there and set elsewhere.
     Sets(String),
+    /// The client's text is in this character set from then on; empty where that can't be told.
+    Charset(&'static str),
     /// Makes this a temporary table, or drops it; by its full name, absent where the default database is not known.
     Temporary(Option<String>),
     DropsTable(Option<String>),
@@ -77,6 +79,8 @@ pub(crate) enum Effect {
 #[derive(Debug, Default)]
 pub(crate) struct Ties {
     variables: BTreeSet<String>,
+    /// The character set of the client's text; empty when not known.
+    charset: &'static str,
     temporary: Vec<String>,
     prepared: Vec<(String, Vec<Effect>)>,
     locks: Vec<String>,
@@ -115,6 +119,16 @@ impl Ties {
         &self.variables
     }
 
+    /// The character set of the client's text, by MySQL's name; empty when not known.
+    pub(crate) fn charset(&self) -> &'static str {
+        self.charset
+    }
+
+    /// The client's text is in this character set.
+    pub(crate) fn speaks(&mut self, charset: &'static str) {
+        self.charset = charset;
+    }
+
     /// True while it holds locks of tables.
     pub(crate) fn has_locked_tables(&self) -> bool {
         self.tables_locked || self.server_locked
@@ -128,13 +142,19 @@ impl Ties {
                 let found = self.prepared.iter().find(|(kept, _)| kept == name);
                 let prepared = found.map(|(_, effects)| effects.clone()).unwrap_or_default();
                 for effect in &prepared {
-                    if !failed || effect.may_be_left_by_a_failure(alone) {
-                        self.apply_one(effect);
-                    }
+                    self.apply_after(effect, failed, alone);
                 }
-            } else if !failed || effect.may_be_left_by_a_failure(alone) {
-                self.apply_one(effect);
+            } else {
+                self.apply_after(effect, failed, alone);
             }
+        }
+    }
+
+    fn apply_after(&mut self, effect: &Effect, failed: bool, alone: bool) {
+        match effect {
+            _ if failed && !effect.may_be_left_by_a_failure(alone) => {}
+            Effect::Charset(_) if failed => self.charset = "",
+            effect => self.apply_one(effect),
         }
     }
 
@@ -147,6 +167,7 @@ impl Ties {
                     self.lasting |= Reasons::UNSEEN;
                 }
             }
+            Effect::Charset(charset) => self.charset = charset,
             Effect::Temporary(Some(name)) if self.temporary.len() < MOST => {
                 if !self.temporary.contains(name) {
                     self.temporary.push(name.clone());
@@ -163,7 +184,7 @@ impl Ties {
                 }
             }
             // No source lets what was prepared execute: it is not followed into, however often it names itself.
-            Effect::Executes(_) => self.lasting |= Reasons::UNSEEN,
+            Effect::Executes(_) => self.apply_one(&Effect::Ties(Reasons::UNSEEN)),
             Effect::Deallocates(name) => self.prepared.retain(|(kept, _)| kept != name),
             Effect::Locks(Some(name)) if self.locks.len() < MOST => self.locks.push(name.clone()),
             Effect::Locks(_) => self.lasting |= Reasons::USER_LOCKS,
@@ -181,7 +202,12 @@ impl Ties {
             Effect::LocksServer => self.server_locked = true,
             Effect::UnlocksTables => (self.tables_locked, self.server_locked) = (false, false),
             Effect::Begins => self.tables_locked = false,
-            Effect::Ties(reasons) => self.lasting |= *reasons,
+            Effect::Ties(reasons) => {
+                self.lasting |= *reasons;
+                if reasons.contains(Reasons::UNSEEN) {
+                    self.charset = "";
+                }
+            }
         }
     }
 
@@ -194,6 +220,15 @@ impl Ties {
 }
 
 impl Effect {
+    /// True where the character set of the client's text may be another one afterwards.
+    pub(crate) fn may_change_charset(&self) -> bool {
+        match self {
+            Self::Charset(_) | Self::Executes(_) => true,
+            Self::Ties(reasons) => reasons.contains(Reasons::UNSEEN),
+            _ => false,
+        }
+    }
+
     /// True where it ties the session and an error does not mean that it did not happen.
     fn may_be_left_by_a_failure(&self, alone: bool) -> bool {
         match self {
@@ -204,7 +239,11 @@ impl Effect {
             | Self::UnlocksTables
             | Self::Begins => false,
             // Done whole or not at all, if nothing else was.
-            Self::Sets(_) | Self::Temporary(_) | Self::Prepares(..) | Self::LocksTables => !alone,
+            Self::Sets(_)
+            | Self::Charset(_)
+            | Self::Temporary(_)
+            | Self::Prepares(..)
+            | Self::LocksTables => !alone,
             // It may wait in the middle, and be killed there.
             Self::LocksServer => true,
             Self::Locks(_) | Self::Executes(_) | Self::Ties(_) => true,
@@ -307,6 +346,43 @@ mod tests {
             Reasons::USER_LOCKS
         );
         assert_eq!(after(&[("CALL p()", true)]).reasons(), Reasons::UNSEEN);
+    }
+
+    #[test]
+    fn the_clients_character_set_is_followed() {
+        let charset = |texts: &[(&str, bool)]| {
+            let before = [&[("SET NAMES latin1", false)], texts].concat();
+            after(&before).charset()
+        };
+        for (text, expected) in [
+            ("SET NAMES gbk", "gbk"),
+            ("SET NAMES 'SJIS' COLLATE sjis_bin, a = 1", "sjis"),
+            ("SET a = 1, NAMES utf8", "utf8mb3"),
+            ("SET CHARACTER SET big5", "big5"),
+            ("SET CHAR SET 'cp932'", "cp932"),
+            ("SET CHARSET gb18030", "gb18030"),
+            ("set @@session.Character_Set_Client := gbk", "gbk"),
+            ("SET character_set_client = 28", "gbk"),
+            ("/*!40101 SET NAMES gbk */", "gbk"),
+            ("PREPARE s FROM 'SET NAMES gbk'; EXECUTE s", "gbk"),
+            ("SET NAMES gbk; SET NAMES big5", "big5"),
+            // Not told.
+            ("SET NAMES DEFAULT", ""),
+            ("SET character_set_client = @a", ""),
+            ("SET character_set_client = CONCAT('g', 'bk')", ""),
+            ("CALL p()", ""),
+            // Not set.
+            ("SET GLOBAL character_set_client = gbk", "latin1"),
+            ("SET @@persist.character_set_client = gbk", "latin1"),
+            ("SET character_set_results = gbk", "latin1"),
+            ("SET @names = 'gbk'", "latin1"),
+            ("PREPARE s FROM 'SET NAMES gbk'", "latin1"),
+        ] {
+            assert_eq!(charset(&[(text, false)]), expected, "{text}");
+        }
+        assert_eq!(charset(&[("SET NAMES gbk", true)]), "latin1");
+        assert_eq!(charset(&[("SET NAMES gbk; nonsense", true)]), "");
+        assert_eq!(Ties::default().charset(), "");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
-use outrigger_protocol::sql::{SqlMode, lexable};
+use outrigger_protocol::sql::{SqlMode, lexable, readings};
 
 use super::session::Database;
 use super::{Rule, Session, Watched, tools};
@@ -37,6 +37,8 @@ pub(super) struct Scene<'a> {
     pub(super) findings: Vec<Finding>,
     /// Reading what PREPARE was given.
     prepared: bool,
+    /// A statement sets the character set of what comes after it.
+    sets_charset: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -50,6 +52,7 @@ impl<'a> Scene<'a> {
             database,
             findings: Vec::new(),
             prepared: false,
+            sets_charset: false,
         }
     }
 
@@ -132,14 +135,25 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
     }
 }
 
-/// Reads a text whole.
+/// Reads a text whole; in every way that it may be meant, where its character set is not known or changes on the way.
 pub(super) fn text(text: &[u8], scene: &mut Scene<'_>) {
-    let text = lexable(text, scene.session.charset());
-    let statements = statements(&text, scene);
-    if let (Some(database), Database::Known(Some(name))) = (statements.used, &scene.database) {
-        debug_assert_eq!(&database, name);
-        let alone = statements.count == 1;
-        scene.session.asks_for(&database, alone);
+    let charset = scene.session.charset();
+    let before = scene.database.clone();
+    let first = statements(&lexable(text, charset), scene);
+    if let (Some(database), Database::Known(Some(name))) = (&first.used, &scene.database) {
+        debug_assert_eq!(database, name);
+        let alone = first.count == 1;
+        scene.session.asks_for(database, alone);
+    }
+    let in_doubt = charset.is_empty() || first.count > 1 && scene.sets_charset;
+    if !in_doubt || text.is_ascii() {
+        return;
+    }
+    for reading in readings(text, "") {
+        if scene.findings.is_empty() {
+            scene.database = before.clone();
+            statements(&reading, scene);
+        }
     }
 }
 

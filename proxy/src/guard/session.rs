@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 
 use outrigger_protocol::charset;
-use outrigger_protocol::cursor::{Cursor, Truncated};
-use outrigger_protocol::handshake::{Capabilities, HandshakeResponse};
+use outrigger_protocol::handshake::{Capabilities, ChangeUser, HandshakeResponse};
 
 use super::Rule;
 
@@ -66,33 +65,23 @@ impl Session {
         Self {
             database: Database::Known(named.map(<[u8]>::to_vec)),
             program: program.map(|(_, value)| value.to_vec()).unwrap_or_default(),
-            charset: charset::charset_of(u16::from(response.collation)).map_or("", |(name, _)| name),
+            charset: charset_of(u16::from(response.collation)),
             ..Self::default()
         }
     }
 
     /// COM_CHANGE_USER: another account in another database. (If it fails, the source closes the connection.)
     pub(super) fn restarted(&mut self, payload: &[u8], capabilities: Capabilities) {
-        let read = || -> Result<Vec<u8>, Truncated> {
-            let mut cursor = Cursor::new(payload);
-            cursor.skip(1)?;
-            cursor.null_terminated()?;
-            if capabilities.contains(Capabilities::SECURE_CONNECTION) {
-                let size = usize::from(cursor.u8()?);
-                cursor.skip(size)?;
-            } else {
-                cursor.null_terminated()?;
-            }
-            Ok(cursor.null_terminated()?.to_vec())
-        };
-        let database = match read() {
-            Ok(name) => Database::Known((!name.is_empty()).then_some(name)),
+        let asked = ChangeUser::parse(payload, capabilities);
+        let database = match &asked {
+            Ok(asked) => Database::Known((!asked.database.is_empty()).then(|| asked.database.to_vec())),
             Err(_cut) => Database::Unknown,
         };
+        let rest = asked.ok().and_then(|asked| asked.rest);
         *self = Self {
             database,
             program: std::mem::take(&mut self.program),
-            charset: self.charset,
+            charset: rest.map_or("", |rest| charset_of(rest.collation)),
             ..Self::default()
         };
     }
@@ -129,12 +118,14 @@ impl Session {
                 .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// The character set of the client's text, by MySQL's name.
+    /// The character set of the client's text, by MySQL's name; empty when not known.
     pub(crate) fn charset(&self) -> &'static str {
-        match self.charset {
-            "" => "utf8mb4",
-            name => name,
-        }
+        self.charset
+    }
+
+    /// The client's text is in this character set.
+    pub(crate) fn speaks(&mut self, charset: &'static str) {
+        self.charset = charset;
     }
 
     /// The command that is being judged makes this the default database, and does nothing else if `alone`.
@@ -178,6 +169,12 @@ impl Session {
             };
         }
     }
+}
+
+/// The character set in which a client with this collation speaks; a source takes its own where that can't be. Then it is not known.
+fn charset_of(collation: u16) -> &'static str {
+    let named = charset::charset_of(collation).and_then(|(name, _)| charset::of_client(name));
+    named.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -237,10 +234,13 @@ mod tests {
     #[test]
     fn another_account_is_another_database() {
         let mut session = Session::default();
-        session.restarted(b"\x11app\0\x02xyshop\0\xff\0", Capabilities::SECURE_CONNECTION);
-        assert_eq!(session.database(), known(b"shop"));
+        session.restarted(b"\x11app\0\x02xyshop\0\x1c\0", Capabilities::SECURE_CONNECTION);
+        assert_eq!((session.database(), session.charset()), (known(b"shop"), "gbk"));
         session.restarted(b"\x11app\0xy\0\0", Capabilities::empty());
-        assert_eq!(session.database(), Database::Known(None));
+        assert_eq!(
+            (session.database(), session.charset()),
+            (Database::Known(None), "")
+        );
         session.restarted(b"\x11app", Capabilities::empty());
         assert_eq!(session.database(), Database::Unknown);
     }

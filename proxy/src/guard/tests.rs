@@ -439,6 +439,41 @@ fn attributes_before_the_statement_are_passed_over() {
     );
 }
 
+/// The last byte of a character may be a backslash to whoever reads bytes: then a string ends sooner, or later.
+#[test]
+fn strings_end_where_the_sessions_character_set_has_them_end() {
+    let hidden = b"SELECT '\x95\x5c'; RESET MASTER; -- '";
+    let shown = b"SELECT '\x95\x5c', '; RESET MASTER; -- '";
+    // A quote is no character's second byte.
+    let never = b"SELECT '\xbf'; RESET MASTER; -- '";
+    let judged = |charset, sql: &[u8]| {
+        let mut session = in_database("app");
+        session.speaks(charset);
+        rule_of(&judge(&strict(), &mut session, sql, SqlMode::empty()))
+    };
+    for charset in ["gbk", "sjis", "cp932", "gb18030"] {
+        assert_eq!(judged(charset, hidden), "reset-binlogs", "{charset}");
+        assert_eq!(judged(charset, shown), "", "{charset}");
+    }
+    for charset in ["utf8mb4", "latin1", "big5"] {
+        assert_eq!(judged(charset, hidden), "", "{charset}");
+        assert_eq!(judged(charset, shown), "reset-binlogs", "{charset}");
+    }
+    for charset in ["utf8mb4", "gbk", "sjis", "gb18030", "big5", "euckr", ""] {
+        assert_eq!(judged(charset, never), "reset-binlogs", "{charset}");
+    }
+    // In doubt each way counts; also where a text changes it on the way.
+    for sql in [&hidden[..], shown] {
+        assert_eq!(judged("", sql), "reset-binlogs");
+        for set in ["SET NAMES gbk; ", "SET a = 1, character_set_client = @b; "] {
+            let sql = [set.as_bytes(), sql].concat();
+            assert_eq!(judged("utf8mb4", &sql), "reset-binlogs", "{set}");
+        }
+    }
+    let harmless = "SELECT 'größe', '日本' ; SELECT 'RESET MASTER'";
+    assert_eq!(judged("", harmless.as_bytes()), "");
+}
+
 #[test]
 fn bulk_is_not_held_back() {
     let large = [b"\x03INSERT INTO t VALUES (".as_slice(), &[b'1'; 9000]].concat();

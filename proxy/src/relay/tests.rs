@@ -283,6 +283,52 @@ async fn what_each_side_sent_last_is_delivered() {
     assert!(heard.ends_with(b"Session was killed"));
 }
 
+/// Notes in which character set each command is judged.
+#[derive(Default)]
+struct Charsets(std::sync::Mutex<Vec<&'static str>>);
+
+impl Guard for Charsets {
+    fn judge(&self, _command: &Command<'_>, session: &mut Session) -> Verdict {
+        self.0.lock().expect("whole").push(session.charset());
+        Verdict::Pass
+    }
+}
+
+#[tokio::test]
+async fn the_clients_character_set_is_what_its_replies_have_made_it() {
+    let charsets = Arc::new(Charsets::default());
+    let guard: Arc<dyn Guard> = Arc::clone(&charsets) as _;
+    let (mut client, mut relay, mut server) = relay(guard);
+    let error = ErrPacket::new(1115, "42000", "Unknown character set").encode();
+    let reset = packets(&[b"\x1f"], 0);
+    beside(&mut relay, async {
+        let mut play = async |commands: Vec<Vec<u8>>, replies: &[&[u8]]| {
+            // All at once.
+            client.write_all(&commands.concat()).await.expect("written");
+            server
+                .read_exact(&mut vec![0; commands.concat().len()])
+                .await
+                .expect("read");
+            for reply in replies {
+                server.write_all(&packets(&[reply], 1)).await.expect("written");
+                client
+                    .read_exact(&mut vec![0; 4 + reply.len()])
+                    .await
+                    .expect("read");
+            }
+        };
+        let (ok, plain) = (ok(), query("SELECT 1"));
+        play(vec![query("SET NAMES gbk"), plain.clone()], &[&ok, &ok]).await;
+        play(vec![plain.clone()], &[&ok]).await;
+        play(vec![query("SET NAMES big5"), plain.clone()], &[&error, &ok]).await;
+        play(vec![query("SET NAMES sjis"), reset], &[&ok, &ok]).await;
+        play(vec![plain], &[&ok]).await;
+    })
+    .await;
+    let judged = charsets.0.lock().expect("whole").clone();
+    assert_eq!(judged, ["", "", "gbk", "gbk", "", "gbk", "", ""]);
+}
+
 /// The same, where commands may be held back.
 async fn beside_held<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);

@@ -1,5 +1,6 @@
 //! What a text would do to the state of its session, by the lexer.
 
+use outrigger_protocol::charset;
 use outrigger_protocol::sql::lexer::{Token, TokenKind};
 use outrigger_protocol::sql::{SqlMode, lexable};
 
@@ -18,6 +19,13 @@ pub(crate) struct Read {
     pub(crate) effects: Vec<Effect>,
     /// There is one statement in it.
     pub(crate) alone: bool,
+}
+
+impl Read {
+    /// True where the character set of the client's text may be another one afterwards.
+    pub(crate) fn may_change_charset(&self) -> bool {
+        self.effects.iter().any(Effect::may_change_charset)
+    }
 }
 
 /// False for text that leaves the session as it is: its first word begins no statement of interest, and it holds no variable of a user's,
@@ -324,13 +332,51 @@ impl Scene {
         }
         // The value's own `:=` is not a user's variable.
         reader.eat_punct(b':');
-        if !global {
-            let name = match name.to_lowercase().as_str() {
-                "names" | "character" | "charset" => "names".to_owned(),
-                other => other.to_owned(),
-            };
-            self.add(Effect::Sets(name));
+        if global {
+            return;
         }
+        let name = match name.to_lowercase().as_str() {
+            "character" | "char" => {
+                reader.eat("SET");
+                "names".to_owned()
+            }
+            "charset" => "names".to_owned(),
+            other => other.to_owned(),
+        };
+        let is_charset = name == "names" || name == "character_set_client";
+        self.add(Effect::Sets(name));
+        if is_charset {
+            reader.eat_punct(b'=');
+            let charset = self.charset(reader);
+            self.add(Effect::Charset(charset));
+        }
+    }
+
+    /// The character set that is named next, by itself; empty where that can't be told.
+    fn charset(&self, reader: &mut Reader<'_>) -> &'static str {
+        let token = reader.peek().filter(|token| !has_lock(token.text));
+        let Some(token) = token else {
+            return "";
+        };
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let named = match token.kind {
+            TokenKind::Word => text(token.text).as_deref().and_then(charset::of_client),
+            TokenKind::String => {
+                let name = content(token, self.mode).and_then(|name| text(&name));
+                name.as_deref().and_then(charset::of_client)
+            }
+            TokenKind::Number => {
+                let id = text(token.text).and_then(|digits| digits.parse().ok());
+                let name = id.and_then(charset::charset_of).map(|(name, _)| name);
+                name.and_then(charset::of_client)
+            }
+            _ => return "",
+        };
+        reader.next();
+        let alone = reader
+            .peek()
+            .is_none_or(|next| next.is_punct(b',') || next.is("COLLATE"));
+        named.filter(|_| alone).unwrap_or_default()
     }
 
     fn create(&mut self, reader: &mut Reader<'_>) {
@@ -454,7 +500,10 @@ mod tests {
             of("SET sql_mode = '', SESSION a=(SELECT 1, 2), @@local.b := 3"),
             [sets("sql_mode"), sets("a"), sets("b")]
         );
-        assert_eq!(of("SET NAMES utf8mb4"), [sets("names")]);
+        assert_eq!(
+            of("SET NAMES utf8mb4"),
+            [sets("names"), Effect::Charset("utf8mb4")]
+        );
         assert_eq!(
             of("/*!40101 SET @OLD = @@SQL_MODE, SQL_MODE='' */"),
             [user.clone(), sets("sql_mode")]

@@ -1,5 +1,6 @@
 //! What the source itself says that a command has changed: the session state in an OK packet, where the client has asked for it.
 
+use outrigger_protocol::charset;
 use outrigger_protocol::cursor::{Cursor, Truncated};
 
 /// Kinds of changes (`enum_session_state_type` in the server's `include/mysql_com.h`).
@@ -12,6 +13,8 @@ const STATE_CHANGE: u8 = 2;
 pub(crate) struct Tracked {
     /// Variables that have other values now.
     pub(crate) variables: Vec<String>,
+    /// The character set of the client's text, where it is told; empty for one without a known name.
+    pub(crate) charset: Option<&'static str>,
     /// Another default database.
     pub(crate) schema: bool,
     /// Something of the session's has changed.
@@ -29,8 +32,12 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Tracked, Truncated> {
             SYSTEM_VARIABLES => {
                 while !data.is_empty() {
                     let name = String::from_utf8_lossy(data.lenenc_bytes()?).to_lowercase();
+                    let value = data.lenenc_bytes()?;
+                    if name == "character_set_client" {
+                        let known = std::str::from_utf8(value).ok().and_then(charset::of_client);
+                        tracked.charset = Some(known.unwrap_or_default());
+                    }
                     tracked.variables.push(name);
-                    data.lenenc_bytes()?;
                 }
             }
             SCHEMA => tracked.schema = true,
@@ -55,10 +62,14 @@ mod tests {
             tracked,
             Tracked {
                 variables: vec!["autocommit".to_owned()],
+                charset: None,
                 schema: true,
                 state: true,
             }
         );
+        let charset = |told: &[u8]| read(told).expect("read").charset;
+        assert_eq!(charset(b"\x00\x19\x14character_set_client\x03gbk"), Some("gbk"));
+        assert_eq!(charset(b"\x00\x19\x14character_set_client\x03new"), Some(""));
         assert_eq!(read(b""), Ok(Tracked::default()));
         assert!(read(b"\x00\x0f\x0aauto").is_err());
     }

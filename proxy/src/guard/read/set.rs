@@ -48,6 +48,9 @@ pub(super) fn read(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
             }) {
                 scene.found(*rule, format!("a SET of {name}"));
             }
+            scene.sets_charset |= ["NAMES", "CHARSET", "CHARACTER", "CHAR", "character_set_client"]
+                .into_iter()
+                .any(is);
             // In one statement, in this order.
             quotes |= is("SQL_QUOTE_SHOW_CREATE");
             if quotes && is("SQL_MODE") {
