@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::packed::{self, Method};
 use crate::support::raw::{Raw, USUAL};
 use crate::support::{PATIENCE, Plan, Rig, seed};
 
@@ -139,7 +140,7 @@ fn packet(payload: &[u8], seq: u8) -> Vec<u8> {
 }
 
 /// Where in a session the nuisance begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Response,
     Tls,
@@ -147,6 +148,7 @@ enum At {
     Command,
     File,
     ChangeUser,
+    Compressed,
 }
 
 /// Brings a session there. What would be right to send next is returned with it.
@@ -166,9 +168,14 @@ async fn reach(rig: &Rig, at: At) -> std::io::Result<(Box<dyn crate::support::ra
             stream.write_all(&packet(&response("app"), 1)).await?;
             return Ok((stream, packet(&[9; 32], 3)));
         }
-        At::Command | At::File | At::ChangeUser => {}
+        At::Command | At::File | At::ChangeUser | At::Compressed => {}
     }
-    stream.write_all(&packet(&response("open"), 1)).await?;
+    let mut entering = response("open");
+    if at == At::Compressed {
+        // The third byte of the capabilities is not concerned.
+        entering[0] |= 1 << 5;
+    }
+    stream.write_all(&packet(&entering, 1)).await?;
     let mut ok = [0; 11];
     stream.read_exact(&mut ok).await?;
     Ok(match at {
@@ -182,6 +189,14 @@ async fn reach(rig: &Rig, at: At) -> std::io::Result<(Box<dyn crate::support::ra
             stream,
             packet(b"\x11open\0\0app\0\x2d\0caching_sha2_password\0", 0),
         ),
+        At::Compressed => {
+            let plain = packet(
+                b"\x03SELECT 'something', 'something', 'something', 'something' FROM t",
+                0,
+            );
+            let bytes = packed::packet(0, plain.len(), &Method::Zlib.compress(&plain));
+            (stream, bytes)
+        }
         _ => (stream, packet(b"\x03SELECT 'something' FROM t", 0)),
     })
 }
@@ -252,6 +267,7 @@ async fn damaged_packets_in_every_phase_harm_nobody_else() {
             At::Command,
             At::File,
             At::ChangeUser,
+            At::Compressed,
         ] {
             for _ in 0..25 {
                 // The proxy may close at any moment.
@@ -313,6 +329,60 @@ async fn ten_thousand_connections_that_never_log_in() {
     patron.leave().await;
     welcomes(&rig).await;
     assert!(peak[1] < peak[0] + SLACK_KIB, "{peak:?} KiB");
+    assert_sound(&mut rig);
+}
+
+/// Compressed packets that stand for much more than they are: those that say so, which the source gets, and those that do not. Some stay in
+/// the middle of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_swells_when_it_is_decompressed_does_not_swell_the_proxy() {
+    let mut rig = rig("").await;
+    let patron = Patron::arrive(&rig).await;
+    let statement = packet(
+        &[b"\x03SELECT '", [b'b'; 16_000_000].as_slice(), b"'"].concat(),
+        0,
+    );
+    let mut ups = Vec::new();
+    for (flag, method) in [
+        (Capabilities::COMPRESS, Method::Zlib),
+        (Capabilities::ZSTD_COMPRESSION, Method::Zstd),
+    ] {
+        let bomb = method.compress(&statement);
+        assert!(bomb.len() < statement.len() / 500);
+        let mut open = Vec::new();
+        let before = resident_kib(&rig);
+        for turn in 0..40 {
+            let (says, part) = match turn % 4 {
+                0 => (statement.len(), bomb.len()),
+                1 => (1000, bomb.len()),
+                2 => (0xff_ffff, bomb.len()),
+                _ => (statement.len(), bomb.len() - 1),
+            };
+            let bytes = packed::packet(0, says, &bomb);
+            let cut = bytes.len() - (bomb.len() - part);
+            let mut raw = Raw::login_at(3, rig.proxy, ("open", "app"), USUAL | flag, None)
+                .await
+                .unwrap();
+            // It may have been told already.
+            raw.write(&bytes[..cut]).await.ok();
+            match turn % 4 {
+                3 => open.push(raw),
+                _ => {
+                    let goodbye = packed::packet(0, 0, b"\x01\0\0\0\x01");
+                    raw.drain(goodbye).await.ok();
+                }
+            }
+        }
+        ups.push(resident_kib(&rig).saturating_sub(before));
+        drop(open);
+    }
+    // zstd's window of 2 MiB for each that stays.
+    assert!(
+        ups[0] < SLACK_KIB && ups[1] < SLACK_KIB + 10 * 2_300,
+        "{ups:?} KiB"
+    );
+    patron.leave().await;
+    welcomes(&rig).await;
     assert_sound(&mut rig);
 }
 

@@ -123,20 +123,31 @@ async fn compare(
     capabilities: Capabilities,
     tls: Option<&Connector>,
 ) {
+    compare_compressed(stage, front, scripts, (capabilities, Capabilities::empty()), tls).await;
+}
+
+/// The same, where the session with the proxy is compressed: what is inside must be the bytes of a direct session that is not.
+async fn compare_compressed(
+    stage: &Stage,
+    front: &Front,
+    scripts: &[Script],
+    (capabilities, compression): (Capabilities, Capabilities),
+    tls: Option<&Connector>,
+) {
     let mut admin = connect(&stage.server).await;
     let mut afresh = async || run(&mut admin, "DROP DATABASE IF EXISTS play").await;
     for script in scripts {
-        let what = format!("{} with {capabilities:?}", script.name);
+        let what = format!("{} with {:?}", script.name, capabilities | compression);
         afresh().await;
         let direct = stage.login(stage.server.port(), capabilities, None).await;
         let direct = bounded(&what, script.play(direct)).await;
         afresh().await;
-        let proxied = stage.login(front.port, capabilities, tls).await;
+        let proxied = stage.login(front.port, capabilities | compression, tls).await;
         let proxied = bounded(&what, script.play(proxied)).await;
         assert_same(&direct, &proxied, &what);
         if script.is_one_way() {
             afresh().await;
-            let all_at_once = stage.login(front.port, capabilities, tls).await;
+            let all_at_once = stage.login(front.port, capabilities | compression, tls).await;
             let all_at_once = bounded(&what, all_at_once.drain(script.bytes())).await;
             assert_same(&direct, &all_at_once, &format!("{what}, all at once"));
         }
@@ -185,6 +196,31 @@ async fn over_other_links_too() {
         compare(&stage, &front, &scripts::large(USUAL), USUAL, tls).await;
         front.stop().await;
     }
+}
+
+/// Zlib and zstd between client and proxy, bare and inside TLS: the same bytes inside, whole payloads of several packets too.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_sessions_are_answered_with_the_same_bytes_inside() {
+    let stage = Stage::new().await;
+    let secure = Connector::new(&stage.endpoint(false, TlsMode::Required), None).unwrap();
+    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    for (compression, tls) in [
+        (Capabilities::COMPRESS, None),
+        (Capabilities::ZSTD_COMPRESSION, None),
+        (Capabilities::ZSTD_COMPRESSION, Some(&secure)),
+        (
+            Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION,
+            Some(&secure),
+        ),
+    ] {
+        let modern = (MODERN, compression);
+        compare_compressed(&stage, &front, &scripts::all(MODERN), modern, tls).await;
+        if tls.is_none() {
+            let usual = (USUAL, compression);
+            compare_compressed(&stage, &front, &scripts::large(USUAL), usual, tls).await;
+        }
+    }
+    front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

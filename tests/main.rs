@@ -10,6 +10,7 @@ mod cases;
 mod chaos;
 mod clients;
 mod clock;
+mod compression;
 mod crash;
 mod disk;
 mod divergence;

@@ -1,6 +1,7 @@
 //! What the tests share: a source and a target of their own, a sidecar between them, ways to look.
 
 pub(crate) mod front;
+pub(crate) mod packed;
 pub(crate) mod raw;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@
 mod backlog;
 mod delay;
 mod replica;
-mod wan;
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +16,10 @@ use outrigger::demo::sidecar::Sidecar;
 
 use crate::bar::{self, Figure};
 use crate::lab::{self, Lab};
+use crate::link::Relay;
 use crate::{load, tables, usage};
 pub(crate) use backlog::Backlog;
 use replica::Replica;
-use wan::Relay;
 
 /// The peer's name.
 const PEER: &str = "native-replica";

@@ -166,10 +166,15 @@ pub(crate) async fn durable(conn: &mut Conn, durable: bool) -> Result<()> {
 
 /// The options by which MySQL's own programs reach a server as everybody else does: TCP, no TLS.
 pub(crate) fn client_options(server: &Server) -> Vec<OsString> {
+    client_options_at(server.port())
+}
+
+/// The same on the way to it that begins at a port.
+pub(crate) fn client_options_at(port: u16) -> Vec<OsString> {
     [
         "--no-defaults".to_owned(),
         "--host=127.0.0.1".to_owned(),
-        format!("--port={}", server.port()),
+        format!("--port={port}"),
         format!("--user={ACCOUNT}"),
         "--ssl-mode=DISABLED".to_owned(),
     ]

@@ -8,6 +8,7 @@ mod copy;
 mod decode;
 mod guard;
 mod lab;
+mod link;
 mod load;
 mod proxy;
 mod tables;

@@ -1,8 +1,9 @@
 //! The proxy beside a direct connection, and beside HAProxy in TCP mode (the floor of what a relay in user space costs) and MySQL Router
-//! when installed: point selects, one large result, idle connections, connections made and closed.
+//! when installed: point selects, one large result, idle connections, connections made and closed, a result over a narrow link.
 
 mod crowd;
 mod large;
+mod packed;
 mod points;
 mod relays;
 
@@ -41,6 +42,9 @@ pub(crate) struct Flags {
     /// MiB of the large result.
     #[arg(long, default_value_t = 1024)]
     mib: usize,
+    /// MiB of the result over a narrow link.
+    #[arg(long, default_value_t = 64)]
+    narrow_mib: usize,
     /// How many connections are idle.
     #[arg(long, default_value_t = 5000)]
     idle: usize,
@@ -59,6 +63,8 @@ enum Part {
     Idle,
     /// Connections made and closed.
     Connects,
+    /// A result over a narrow link, compressed or not.
+    Compression,
 }
 
 /// A way to the server, and the process that is the way: the server itself, a sidecar, a relay.
@@ -138,6 +144,17 @@ impl Way {
         let rate = crowd::come_and_go(self.port, time)?;
         self.note("connects_rate", "connections/s", rate)
     }
+
+    async fn compression(&mut self, lab: &Lab, mib: usize) -> Result<()> {
+        for algorithm in packed::ALGORITHMS {
+            let cpu = usage::of_process(self.pid)?;
+            let time = packed::fetch(lab, self.port, algorithm, mib).await?;
+            let cpu = usage::of_process(self.pid)? - cpu;
+            self.note(format!("{algorithm}_time"), "s", time.as_secs_f64())?;
+            self.note(format!("{algorithm}_cpu"), "CPU-s", cpu)?;
+        }
+        Ok(())
+    }
 }
 
 /// Runs the benchmark.
@@ -196,6 +213,11 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
     // Once is enough, and not before what comes after would find the memory that this has left.
     for way in ways.iter_mut().filter(|way| way.relays() && wanted(Part::Idle)) {
         way.idle(idle)?;
+    }
+    let narrow = if flags.quick { 4 } else { flags.narrow_mib };
+    let two = |way: &&mut Way| ["outrigger", "direct"].contains(&way.name);
+    for way in ways.iter_mut().filter(two).filter(|_| wanted(Part::Compression)) {
+        way.compression(&lab, narrow).await?;
     }
     for sidecar in &mut sidecars {
         sidecar.stop(lab::PATIENCE)?;

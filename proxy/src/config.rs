@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{self, Network};
 use crate::certificate::Certificate;
+use crate::compression::Algorithm;
 use crate::error::Error;
 use crate::stream::Watch;
 
@@ -30,6 +31,9 @@ pub struct Config {
     /// Addresses of load balancers, each of whose connections over TCP must begin with a PROXY protocol header; the client that it names
     /// is then the one that lists, limits and logs know. Holds likewise. Default none.
     pub proxy_protocol: Vec<Network>,
+    /// How clients may have their sessions compressed, by the proxy itself and unless an entry of `listen` has a list of its own: the names of
+    /// the server's `protocol_compression_algorithms`. Default all: as each client asks; at least one.
+    pub compression: Vec<Algorithm>,
     /// The most connections at a time; one more is answered with MySQL's error 1040. Default 1000, 1 to 1,000,000.
     pub max_connections: usize,
     /// The most connections from one IP address at a time; one more is answered likewise. Default 0: no limit.
@@ -120,6 +124,7 @@ impl Default for Config {
             allow: Vec::new(),
             deny: Vec::new(),
             proxy_protocol: Vec::new(),
+            compression: vec![Algorithm::Zlib, Algorithm::Zstd, Algorithm::Uncompressed],
             max_connections: 1000,
             max_connections_per_address: 0,
             max_connections_per_user: 0,
@@ -142,6 +147,12 @@ impl Config {
             "listen: name at least one address"
         } else if self.listen.iter().any(Listen::is_contradictory) {
             "listen: access lists are for TCP; a unix socket's clients have no address"
+        } else if self
+            .listen
+            .iter()
+            .any(|listen| self.compression_at(listen).is_empty())
+        {
+            "compression: name at least one of zlib, zstd, uncompressed; [\"uncompressed\"] turns it off"
         } else if !(1..=1_000_000).contains(&self.max_connections) {
             "max_connections: must be 1 to 1000000"
         } else if self.connect_timeout.is_zero() {
@@ -170,6 +181,11 @@ impl Config {
     pub(crate) fn expects_header(&self, listen: &Listen, address: IpAddr) -> bool {
         let trusted = listen.proxy_protocol.as_ref().unwrap_or(&self.proxy_protocol);
         trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// How clients of this entry of `listen` may be compressed.
+    pub(crate) fn compression_at<'a>(&'a self, listen: &'a Listen) -> &'a [Algorithm] {
+        listen.compression.as_ref().unwrap_or(&self.compression)
     }
 
     /// True when `address` may connect at this entry of `listen`.
@@ -213,5 +229,10 @@ mod tests {
             ..Config::default()
         };
         assert!(nameless.validate().is_err());
+        let mut silent = Config::default();
+        silent.compression.clear();
+        assert!(silent.validate().is_err());
+        silent.listen[0].compression = Some(vec![Algorithm::Uncompressed]);
+        assert!(silent.validate().is_ok(), "each address has its own");
     }
 }

@@ -69,6 +69,7 @@ impl Prepared {
             seats: Arc::clone(&before.seats),
             refusals: Arc::clone(&before.refusals),
             key: before.key.clone(),
+            contexts: Arc::clone(&before.contexts),
             guard: Arc::clone(&before.guard),
             metrics: Arc::clone(&before.metrics),
             roster: Arc::clone(&before.roster),

@@ -76,6 +76,11 @@ impl Follower {
         self.seq
     }
 
+    /// The sequence number of the last packet seen was changed to this one.
+    pub(crate) fn renumbered(&mut self, seq: u8) {
+        self.seq = seq;
+    }
+
     /// True between payloads, no byte of the next one seen.
     pub(crate) fn at_boundary(&self) -> bool {
         self.place == Place::Header && self.header_len == 0 && !self.continuing

@@ -4,10 +4,13 @@
 //! Packets are read one at a time and numbered anew for each side: a side with TLS has one packet more.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::auth::AuthPacket;
-use outrigger_protocol::handshake::{Capabilities, HandshakeResponse, StatusFlags, is_tls_request};
+use outrigger_protocol::handshake::{
+    Capabilities, HandshakeResponse, StatusFlags, is_tls_request, response_capabilities,
+};
 use outrigger_protocol::reply::ErrPacket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -15,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::bridge::{Act, Bridge, Link, Payload};
+use crate::compression::{Algorithm, Fault, Method};
 use crate::config::SslMode;
 use crate::greeting;
 use crate::guard::Session;
@@ -94,13 +98,14 @@ pub(crate) async fn meet(
     cancel: &CancellationToken,
 ) -> Option<Met> {
     let connect_timeout = shared.config.connect_timeout;
+    let offers = (shared.certificate.is_some(), guest.compression.as_slice());
     let reached = tokio::select! {
         // Whatever is half done is dropped, and with it closed.
         () = cancel.cancelled() => {
             farewell(client, Some((0, early(1053, "Server shutdown in progress".to_owned())))).await;
             return None;
         }
-        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.watch(), shared.certificate.is_some())) => reached,
+        reached = timeout(connect_timeout, shared.upstream.reach(shared.config.watch(), offers)) => reached,
     };
     let address = shared.upstream.address();
     let timed_out = || {
@@ -132,7 +137,8 @@ pub(crate) async fn meet(
         return None;
     }
     guest.record.greeted(greeted.connection_id);
-    let (client, response, capabilities) = match greet(client, &greeted.payload, shared, &limits).await {
+    let greeting = (greeted.payload.as_slice(), guest.compression.as_slice());
+    let answered = match greet(client, greeting, shared, &limits).await {
         Ok(answered) => answered,
         Err(left) => {
             let farewell = left.say_farewell(shared);
@@ -140,16 +146,12 @@ pub(crate) async fn meet(
             return None;
         }
     };
-    let user = HandshakeResponse::parse(&response).map_or(Vec::new(), |response| greeting::user(&response));
-    guest.record.responded(&user, client.stream().link() == Link::Tls);
-    authenticate(
-        client,
-        greeted,
-        (response, capabilities, user),
-        (shared, guest),
-        &limits,
-    )
-    .await
+    guest.record.responded(
+        &answered.user,
+        answered.client.stream().link() == Link::Tls,
+        answered.compression.map(Method::name),
+    );
+    authenticate(answered, greeted, (shared, guest), &limits).await
 }
 
 /// Ends the handshake at the source that a client has left, by a login that fails. One that breaks off a source counts against the
@@ -264,13 +266,25 @@ impl Left {
     }
 }
 
+/// A client that has answered the greeting.
+struct Answered {
+    client: Wire<Stream>,
+    /// As the source may get it: compression is the proxy's.
+    response: Payload,
+    capabilities: Capabilities,
+    /// The account's name, as the source knows it.
+    user: Vec<u8>,
+    /// Once authentication is over.
+    compression: Option<Method>,
+}
+
 /// Greets the client, goes over to TLS where it asks for that, and returns its response.
 async fn greet(
     mut client: Wire<Stream>,
-    greeting: &[u8],
+    (greeting, compression): (&[u8], &[Algorithm]),
     shared: &Shared,
     limits: &Limits<'_>,
-) -> Result<(Wire<Stream>, Payload, Capabilities), Left> {
+) -> Result<Answered, Left> {
     let answered = limits
         .bound(async {
             client.send(greeting).await?;
@@ -313,10 +327,9 @@ async fn greet(
     }
     count_client(shared, &mut client);
     let link = client.stream().link();
-    let capabilities = match greeting::check(&response, link == Link::Tls) {
-        Ok(capabilities) => capabilities,
-        Err(error) => return Err(Left::with(client, error)),
-    };
+    if let Err(error) = greeting::check(&response, link == Link::Tls, compression) {
+        return Err(Left::with(client, error));
+    }
     if shared.config.tls.ssl_mode == SslMode::Required && link == Link::Plain {
         let error = ErrPacket::new(
             3159,
@@ -325,7 +338,18 @@ async fn greet(
         );
         return Err(Left::with(client, error));
     }
-    Ok((client, response, capabilities))
+    let compression = match greeting::take_compression(&mut response, compression) {
+        Ok(compression) => compression,
+        Err(error) => return Err(Left::with(client, error)),
+    };
+    let parsed = HandshakeResponse::parse(&response);
+    Ok(Answered {
+        client,
+        user: parsed.map_or(Vec::new(), |response| greeting::user(&response)),
+        capabilities: response_capabilities(&response).unwrap_or(Capabilities::empty()),
+        response,
+        compression,
+    })
 }
 
 /// What came of waiting for the client's packet, or what it gets: nothing when it has left.
@@ -341,18 +365,24 @@ fn settle(
 
 /// The error for a packet that can't be taken; `None` when the connection is gone.
 fn wrong_packet(cause: &io::Error) -> Option<ErrPacket<'static>> {
-    (cause.kind() == io::ErrorKind::InvalidData)
-        .then(|| ErrPacket::new(1156, "08S01", "Got packets out of order"))
+    let fault = Fault::of(cause).unwrap_or(Fault::OutOfOrder);
+    (cause.kind() == io::ErrorKind::InvalidData).then(|| fault.error())
 }
 
 /// Answers the source's greeting with the client's response, and leads the rest of the authentication.
 async fn authenticate(
-    mut client: Wire<Stream>,
+    answered: Answered,
     greeted: Greeted,
-    (response, capabilities, user): (Payload, Capabilities, Vec<u8>),
     (shared, guest): (&Shared, &mut Guest),
     limits: &Limits<'_>,
 ) -> Option<Met> {
+    let Answered {
+        mut client,
+        response,
+        capabilities,
+        user,
+        compression,
+    } = answered;
     let upstream_link = match greeted.tls {
         true => Link::Tls,
         false => greeted.wire.stream().link(),
@@ -411,8 +441,12 @@ async fn authenticate(
             return None;
         }
     };
+    let client = client.into_stream();
     Some(Met {
-        client: client.into_stream(),
+        client: match compression {
+            Some(method) => client.compressed(method, Arc::clone(&shared.contexts)),
+            None => client,
+        },
         upstream: upstream.into_stream(),
         bridge,
         phase,

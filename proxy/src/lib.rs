@@ -9,6 +9,7 @@
 //! - `session` leads one connection: handshake, relay, farewell. `relay` moves the bytes.
 //! - `handshake` passes the packets up to the end of authentication, with TLS on either side; `bridge` is the pure machine that says
 //!   what each side must be told where their links differ in safety. The proxy keeps no password.
+//! - `compression` is the layer over a client's connection where a compressed session was agreed on.
 //! - `account` notes what becomes of a session's commands: for the metrics, for the [`Roster`], who is connected, and
 //!   for the `slow` log.
 //! - `ties` follows what ties a session to its server: prepared statements, temporary tables, locks, variables.
@@ -19,6 +20,7 @@ mod access;
 mod account;
 mod bridge;
 mod certificate;
+mod compression;
 mod config;
 mod current;
 mod error;
@@ -42,6 +44,7 @@ mod wire;
 mod workers;
 
 pub use access::Network;
+pub use compression::Algorithm;
 pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
 pub use current::{Prepared, Reloader};
 pub use error::Error;

@@ -106,6 +106,7 @@ impl Proxy {
                 upstream,
                 certificate,
                 key,
+                contexts: Arc::default(),
                 guard: Arc::new(PassAll),
                 metrics,
                 gate: Gate::new(Arc::clone(&roster)),
@@ -466,6 +467,7 @@ async fn hold(
     let mut guest = Guest {
         seat: arrival.seat,
         record: shared.roster.enter(name(arrival.peer), arrival.listener),
+        compression: shared.config.compression_at(&arrival.listen).to_vec(),
     };
     session::lead(stream, &mut guest, &shared, &cancel)
         .instrument(span(arrival.peer))

@@ -171,6 +171,14 @@ impl Phase {
         self.lost.is_none()
     }
 
+    /// True when the client's next payload is part of a local file.
+    pub(crate) fn awaits_file(&self) -> bool {
+        matches!(
+            self.outstanding.front(),
+            Some(Outstanding::Reply(Reply::LocalFile))
+        )
+    }
+
     /// A client's payload began.
     pub(crate) fn client_payload(&mut self, packet: Packet<'_>) -> FromClient {
         if self.lost.is_some() {

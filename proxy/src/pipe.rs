@@ -44,6 +44,11 @@ impl Pipe {
         &self.buffer[self.released..self.end]
     }
 
+    /// The same, to be changed.
+    pub(crate) fn held_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.released..self.end]
+    }
+
     /// The last `count` bytes that were released, if none of them was sent.
     pub(crate) fn just_released(&self, count: usize) -> Option<&[u8]> {
         let from = self

@@ -158,13 +158,16 @@ impl Relay {
 
     /// The connections, and the sequence number with which an error of ours would now be understood; `None` in the middle of a packet or
     /// where the client doesn't expect replies.
-    pub(crate) fn into_parts(self) -> (Stream, Stream, Option<u8>) {
+    pub(crate) fn into_parts(mut self) -> (Stream, Stream, Option<u8>) {
         let between =
             self.own.is_empty() && self.down.sendable().is_empty() && self.down_follower.at_boundary();
         let seq = match (between && self.phase.may_speak(), self.phase.owes_nothing()) {
             (false, _) => None,
             // The client takes it for the reply to its next command.
-            (true, true) => Some(1),
+            (true, true) => {
+                self.client.answers_next();
+                Some(1)
+            }
             (true, false) => Some(self.last_seq.wrapping_add(1)),
         };
         (self.client, self.upstream, seq)
@@ -380,6 +383,9 @@ impl Relay {
                     return;
                 }
                 Some(Event::Begin) => {
+                    if self.client.is_compressed() {
+                        self.renumber();
+                    }
                     self.last_seq = self.up_follower.seq();
                     self.custody = match self.phase.client_payload(packet(&self.up_follower)) {
                         FromClient::Command(kind) => {
@@ -390,10 +396,28 @@ impl Relay {
                     };
                 }
                 Some(Event::End) => {
+                    if self.phase.awaits_file() {
+                        // The next part of the file goes on from here.
+                        self.last_seq = self.up_follower.seq();
+                    }
                     self.settle();
                     self.custody = Custody::Undecided;
                 }
             }
+        }
+    }
+
+    /// Gives the payload that begins the number that the source expects. Inside of compressed packets a server does not look at it, and
+    /// MySQL's clients go by the number of the compressed packet.
+    fn renumber(&mut self) {
+        let due = match self.phase.awaits_file() {
+            true => self.last_seq.wrapping_add(1),
+            false => 0,
+        };
+        // All before it was released or dropped: its header is the first of what is held.
+        if let Some(number) = self.up.held_mut().get_mut(HEADER_SIZE - 1) {
+            *number = due;
+            self.up_follower.renumbered(due);
         }
     }
 
@@ -502,7 +526,10 @@ impl Relay {
                         FromServer::Part | FromServer::Unknown => {}
                         FromServer::Row => self.account.row(),
                         FromServer::End(error) => self.account_for(Origin::Source, error),
-                        FromServer::Farewell(code) => self.account.farewell(code),
+                        FromServer::Farewell(code) => {
+                            self.client.answers_next();
+                            self.account.farewell(code);
+                        }
                     }
                     if self.session.is_waiting() {
                         let (turn, failed) = self.phase.answered();

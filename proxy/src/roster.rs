@@ -83,6 +83,8 @@ pub(crate) struct Who {
     pub(crate) user: Option<String>,
     pub(crate) database: Option<String>,
     tls: bool,
+    /// How its session is compressed.
+    compression: Option<&'static str>,
     /// Variables of the session that were set.
     variables: Vec<String>,
 }
@@ -112,6 +114,8 @@ pub struct Seen {
     pub listener: String,
     /// Whether the client came over TLS.
     pub tls: bool,
+    /// How its session is compressed, by the algorithm's name; absent where it is not.
+    pub compression: Option<&'static str>,
     /// How long ago it connected.
     pub connected: Duration,
     /// What it is doing.
@@ -275,6 +279,7 @@ impl Record {
             client: who.client,
             listener: self.listener.to_string(),
             tls: who.tls,
+            compression: who.compression,
             connected: now.saturating_duration_since(self.since),
             activity,
             lasting: now.saturating_duration_since(turned),
@@ -307,10 +312,11 @@ impl Record {
     }
 
     /// The client has responded to the greeting, with this account's name.
-    pub(crate) fn responded(&self, user: &[u8], tls: bool) {
+    pub(crate) fn responded(&self, user: &[u8], tls: bool, compression: Option<&'static str>) {
         let mut who = lock(&self.who);
         who.user = Some(shown(user));
         who.tls = tls;
+        who.compression = compression;
     }
 
     /// The session goes on as this account.
@@ -420,7 +426,7 @@ mod tests {
         let second = roster.enter("unix".to_owned(), Arc::from("/run/proxy"));
         assert_eq!(roster.list()[0].activity, Activity::Authenticating);
         first.greeted(42);
-        first.responded(b"app", true);
+        first.responded(b"app", true, Some("zstd"));
         first.uses(Some(b"shop"));
         first.set_state(State::ENTERED | State::IN_TRANSACTION);
         first.received_from_client(3);
@@ -437,6 +443,7 @@ mod tests {
             (Some(42), Some("app"), Some("shop"))
         );
         assert_eq!(found.activity, Activity::Command(Some(CommandByte::Query)));
+        assert_eq!(found.compression, Some("zstd"));
         assert!(found.tls && found.in_transaction && found.received == 7);
         first.runs(None, Instant::now());
         assert_eq!(roster.list()[0].activity, Activity::Command(None));

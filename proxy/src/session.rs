@@ -20,6 +20,7 @@ use crate::access::{Refusal, Refusals, Seat, Seats};
 use crate::account::{Account, Books};
 use crate::bridge::Bridge;
 use crate::certificate::Certificate;
+use crate::compression::{Algorithm, Contexts};
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::handshake::{self, Limits, Outcome};
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// With which clients without TLS hide what the source gets in clear over a safe link; absent where it never does.
     pub(crate) key: Option<Arc<KeyPair>>,
+    /// For compressed sessions.
+    pub(crate) contexts: Arc<Contexts>,
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Arc<Roster>,
@@ -77,6 +80,8 @@ pub(crate) struct Guest {
     pub(crate) seat: Seat,
     /// Its place in the list of who is there.
     pub(crate) record: Entry,
+    /// What it may agree on.
+    pub(crate) compression: Vec<Algorithm>,
 }
 
 /// Leads one connection until it is over. Once `cancel` is cancelled it ends within the drain timeout and the farewell.
@@ -95,6 +100,14 @@ pub(crate) async fn lead(client: Stream, guest: &mut Guest, shared: &Shared, can
     debug!(?last, "relay ended");
     let quiet = relay.is_quiet();
     let (mut client, mut upstream, seq) = relay.into_parts();
+    if let (Last::Client | Last::Upstream, Some(fault)) = (&last, client.fault()) {
+        // It did not leave, it can't be understood.
+        debug!(%fault, "a client's compression can't be followed");
+        let error = fault.error();
+        shared.metrics.error(Origin::Proxy, error.code);
+        close(&mut upstream).await;
+        return farewell(client, seq.map(|seq| (seq, error))).await;
+    }
     match last {
         Last::Client => close(&mut upstream).await,
         Last::Upstream => farewell(client, None).await,
@@ -261,6 +274,7 @@ pub(crate) async fn farewell(mut client: Stream, last: Option<(u8, ErrPacket<'_>
             client.flush().await?;
         }
         client.shutdown().await?;
+        let mut client = client.uncompressed();
         let mut sink = [0; 1024];
         while client.read(&mut sink).await? > 0 {}
         io::Result::Ok(())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::bridge::Link;
+use crate::compression::{Compressed, Contexts, Fault, Method};
 
-/// A connection over TCP or a unix socket, bare or inside TLS.
+/// A connection over TCP or a unix socket, bare or inside TLS, compressed or not.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// Over TCP, without Nagle's delay, and watched.
@@ -22,6 +24,8 @@ pub(crate) enum Stream {
     Unix(UnixStream),
     /// Over TLS over one of those.
     Tls(Box<TlsStream<Stream>>),
+    /// In compressed packets, over one of those.
+    Compressed(Box<Compressed<Stream>>),
 }
 
 /// How a TCP peer is noticed that is gone and did not say so: its machine, or the way to it.
@@ -62,6 +66,39 @@ impl Stream {
         Self::Tls(Box::new(stream.into()))
     }
 
+    /// A client's connection from here on compressed.
+    pub(crate) fn compressed(self, method: Method, contexts: Arc<Contexts>) -> Self {
+        Self::Compressed(Box::new(Compressed::new(self, method, contexts)))
+    }
+
+    /// The connection below compression, if there is any: what was read and not unpacked is lost.
+    pub(crate) fn uncompressed(self) -> Self {
+        match self {
+            Self::Compressed(stream) => stream.into_inner(),
+            other => other,
+        }
+    }
+
+    /// True for one that travels in compressed packets.
+    pub(crate) fn is_compressed(&self) -> bool {
+        matches!(self, Self::Compressed(_))
+    }
+
+    /// What is written next the client will take for the reply to a command that it has yet to send.
+    pub(crate) fn answers_next(&mut self) {
+        if let Self::Compressed(stream) = self {
+            stream.answers_next();
+        }
+    }
+
+    /// What was wrong with what the client sent, if that is why nothing more is read.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Compressed(stream) => stream.fault(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Tls(_) => None,
+        }
+    }
+
     /// Connects to `address`, trying each address of a host name in turn. The caller bounds the time.
     pub(crate) async fn connect(address: &Address, watch: Watch) -> io::Result<Self> {
         match address {
@@ -78,6 +115,7 @@ impl Stream {
             Self::Tcp(_) => Link::Plain,
             Self::Unix(_) => Link::Socket,
             Self::Tls(_) => Link::Tls,
+            Self::Compressed(stream) => stream.get_ref().link(),
         }
     }
 
@@ -89,12 +127,13 @@ impl Stream {
                 .is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
             Self::Unix(_) => true,
             Self::Tls(_) => false,
+            Self::Compressed(stream) => stream.get_ref().is_local(),
         }
     }
 
     /// Whether bytes that were written may have to be flushed.
     pub(crate) fn holds_back(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self, Self::Tls(_) | Self::Compressed(_))
     }
 
     /// True when the peer showed a certificate and it was found good.
@@ -102,6 +141,7 @@ impl Stream {
         match self {
             Self::Tls(stream) => stream.get_ref().1.peer_certificates().is_some(),
             Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Compressed(stream) => stream.get_ref().is_vouched_for(),
         }
     }
 }
@@ -112,6 +152,7 @@ impl AsyncRead for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -122,6 +163,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -130,6 +172,7 @@ impl AsyncWrite for Stream {
             // Sockets hold nothing back.
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
@@ -138,6 +181,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 }

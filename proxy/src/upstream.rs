@@ -6,6 +6,7 @@ use outrigger_protocol::reply::ErrPacket;
 use outrigger_tls::{Connector, is_wanted};
 
 use crate::bridge::Payload;
+use crate::compression::Algorithm;
 use crate::greeting;
 use crate::session::early;
 use crate::stream::{Stream, Watch};
@@ -64,9 +65,13 @@ impl Upstream {
         self.connectors.is_some() || matches!(self.endpoint.address, Address::Socket(_))
     }
 
-    /// Connects and reads the greeting, in which the proxy's TLS stands for the source's if it `offers` that; or the error that the client gets
-    /// instead of one. The caller bounds the time.
-    pub(crate) async fn reach(&self, watch: Watch, offers: bool) -> Result<Greeted, ErrPacket<'static>> {
+    /// Connects and reads the greeting, in which the proxy's TLS, if there is any, and compression stand for the source's; or the error that the
+    /// client gets instead of one. The caller bounds the time.
+    pub(crate) async fn reach(
+        &self,
+        watch: Watch,
+        (tls, compression): (bool, &[Algorithm]),
+    ) -> Result<Greeted, ErrPacket<'static>> {
         let address = self.address();
         let stream = Stream::connect(address, watch).await.map_err(|cause| {
             early(2003, format!("Can't connect to MySQL server on '{address}' ({cause}): the proxy runs, the source does not answer; try again when it does"))
@@ -90,7 +95,7 @@ impl Upstream {
             });
         }
         let greeted = Greeting::parse(&payload)
-            .and_then(|greeted| greeting::offer(&mut payload, offers).map(|()| greeted))
+            .and_then(|greeted| greeting::offer(&mut payload, tls, compression).map(|()| greeted))
             .map_err(|cause| early(2012, format!("Error in handshake with '{address}': {cause}")))?;
         let offered = greeted.capabilities.contains(Capabilities::SSL);
         let tls = is_wanted(&self.endpoint, offered).map_err(|cause| {

@@ -246,7 +246,7 @@ const PROXY: Section = Section {
         key(
             "listen",
             Value::Default("[\"127.0.0.1:3307\"]"),
-            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./, \"systemd:NAME\" for\nsockets that systemd hands over under that name (FileDescriptorName); at least one. One with lists of its own is\nwritten { address = \"0.0.0.0:3308\", allow = [\"10.0.0.0/8\"], deny = [] }",
+            "addresses like \"0.0.0.0:3307\", paths of unix sockets that begin with / or ./, \"systemd:NAME\" for\nsockets that systemd hands over under that name (FileDescriptorName); at least one. One with lists of its own is\nwritten { address = \"0.0.0.0:3308\", allow = [\"10.0.0.0/8\"], deny = [],\ncompression = [\"zstd\", \"uncompressed\"] }",
             "Where applications connect.",
         ),
         key(
@@ -266,6 +266,12 @@ const PROXY: Section = Section {
             Value::Default("[]"),
             NETWORKS,
             "Load balancers: each connection from these must begin with a PROXY protocol header (version 1 or 2), within 5s. The client that\nit names is the one that lists, limits and logs know. From anywhere else such a header is refused. Holds likewise.",
+        ),
+        key(
+            "compression",
+            Value::Default("[\"zlib\", \"zstd\", \"uncompressed\"]"),
+            "names as in the server's protocol_compression_algorithms: \"zlib\", \"zstd\", \"uncompressed\"; at least one",
+            "How clients may have their sessions compressed, by the proxy itself: the link to the source never is. [\"uncompressed\"] turns it\noff; without \"uncompressed\" other clients are refused with MySQL's error 3922. Holds for every address of `listen` without a list of\nits own.",
         ),
         key(
             "max_connections",

@@ -103,7 +103,11 @@ fn show_proxy(lines: &mut Lines, proxy: &outrigger_proxy::Config) {
                 lines.networks(name, list);
             }
         }
+        if let Some(list) = &listen.compression {
+            lines.algorithms("  compression", list);
+        }
     }
+    lines.algorithms("compression", &proxy.compression);
     for (name, list) in [
         ("allow", &proxy.allow),
         ("deny", &proxy.deny),
@@ -186,6 +190,11 @@ impl Lines {
             false => list.join(", "),
         };
         self.add(key, text);
+    }
+
+    fn algorithms(&mut self, key: &str, list: &[outrigger_proxy::Algorithm]) {
+        let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+        self.add(key, list.join(", "));
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {

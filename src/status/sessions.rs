@@ -29,6 +29,8 @@ pub struct SessionPart {
     pub listener: String,
     /// Whether the client came over TLS.
     pub tls: bool,
+    /// How its session is compressed: `zlib` or `zstd`; absent where it is not.
+    pub compression: Option<String>,
     /// Seconds since it connected.
     pub connected_seconds: f64,
     /// `authenticating`, `idle`, `command`, `held` (its next command waits), `replicating`, or `unfollowed` where the proxy can't tell.
@@ -78,6 +80,7 @@ impl From<Seen> for SessionPart {
             client: seen.client,
             listener: seen.listener,
             tls: seen.tls,
+            compression: seen.compression.map(str::to_owned),
             connected_seconds: seen.connected.as_secs_f64(),
             state: state.to_owned(),
             command: command.map(str::to_owned),
@@ -92,13 +95,14 @@ impl From<Seen> for SessionPart {
 
 /// The list as a table, ending in a line break.
 pub fn render_sessions(list: &Sessions) -> String {
-    const HEAD: [&str; 12] = [
+    const HEAD: [&str; 13] = [
         "id",
         "user",
         "database",
         "client",
         "listener",
         "tls",
+        "compressed",
         "connected",
         "doing",
         "for",
@@ -128,7 +132,7 @@ pub fn render_sessions(list: &Sessions) -> String {
     out
 }
 
-fn cells(session: &SessionPart) -> [String; 12] {
+fn cells(session: &SessionPart) -> [String; 13] {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     [
         session
@@ -139,6 +143,7 @@ fn cells(session: &SessionPart) -> [String; 12] {
         printable(&session.client),
         printable(&session.listener),
         if session.tls { "yes" } else { "no" }.to_owned(),
+        or_none(&session.compression),
         seconds(session.connected_seconds),
         session
             .command
@@ -181,6 +186,7 @@ mod tests {
             client: "10.0.0.1:50000".to_owned(),
             listener: "0.0.0.0:3307".to_owned(),
             tls: true,
+            compression: Some("zstd"),
             connected: Duration::from_secs(90),
             activity: Activity::Command(None),
             lasting: Duration::from_millis(1500),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use outrigger_protocol::endpoint::Endpoint;
-use outrigger_proxy::guard::{self, Guard, Policy, Watched};
+use outrigger_proxy::guard::{self, Action, Guard, Policy, Watched};
 use outrigger_proxy::{Config, Gate, ListenAddress, Metrics, Proxy};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +17,13 @@ pub(crate) struct Front {
     cancel: CancellationToken,
     task: JoinHandle<Result<(), outrigger_proxy::Error>>,
     metrics: PrometheusHandle,
+    counts: Arc<Metrics>,
     pub(crate) gate: Arc<Gate>,
 }
 
 impl Front {
-    /// Listens at a free port and at `socket`, whatever `config` says of that. Every rule of the guard is on.
+    /// Listens at a free port and at `socket`, whatever `config` says of that. Every rule of the guard is on but the one
+    /// against readers of the binlog.
     pub(crate) async fn start(socket: PathBuf, upstream: Endpoint, config: Config) -> Self {
         let config = Config {
             listen: vec![
@@ -31,13 +33,16 @@ impl Front {
             ..config
         };
         let recorder = PrometheusBuilder::new().build_recorder();
-        let metrics = metrics::with_local_recorder(&recorder, Metrics::new);
-        let policy: Arc<dyn Guard> = Arc::new(Policy::new(&guard::Config::default(), Arc::new(Unwatched)));
+        let counts = Arc::new(metrics::with_local_recorder(&recorder, Metrics::new));
+        let rules = guard::Config {
+            rules: [("binlog-dump".to_owned(), Action::Allow)].into(),
+        };
+        let policy: Arc<dyn Guard> = Arc::new(Policy::new(&rules, Arc::new(Unwatched)));
         let proxy = Proxy::bind(config, upstream)
             .await
             .unwrap()
             .guarded_by(policy)
-            .counting_with(Arc::new(metrics));
+            .counting_with(Arc::clone(&counts));
         let ListenAddress::Tcp(address) = proxy.local_addresses()[0].clone() else {
             panic!("no port");
         };
@@ -49,13 +54,14 @@ impl Front {
             task: tokio::spawn(proxy.run(cancel.clone())),
             cancel,
             metrics: recorder.handle(),
+            counts,
             gate,
         }
     }
 
     /// What it has counted, as Prometheus would read it.
     pub(crate) fn counted(&self) -> String {
-        self.metrics.render()
+        self.metrics.render() + &self.counts.exposition()
     }
 
     /// Ends it; all sessions are over then.

@@ -6,6 +6,8 @@ use outrigger_tls::Connector;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::packed::{self, Method};
+
 pub(crate) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
 
@@ -54,8 +56,23 @@ impl Raw {
         Ok((stream, greeting))
     }
 
-    /// Logs in as an account without a password, over TLS if a way is given. Fails when the server refuses.
+    /// Logs in as an account without a password, over TLS if a way is given, and compressed from there on if that is wanted. Fails when the server refuses.
     pub(crate) async fn login(
+        port: u16,
+        account: (&str, &str),
+        wanted: Capabilities,
+        tls: Option<&Connector>,
+    ) -> std::io::Result<Self> {
+        let mut raw = Self::login_at(3, port, account, wanted, tls).await?;
+        if let Some(method) = Method::agreed(raw.capabilities) {
+            raw.stream = packed::unpacked(raw.stream, method);
+        }
+        Ok(raw)
+    }
+
+    /// The same with this level for zstd, and what is compressed stays so.
+    pub(crate) async fn login_at(
+        level: u8,
         port: u16,
         (user, database): (&str, &str),
         wanted: Capabilities,
@@ -74,7 +91,9 @@ impl Raw {
                 .contains(Capabilities::PLUGIN_AUTH)
                 .then_some(b"caching_sha2_password"),
             attributes: Vec::new(),
-            zstd_level: None,
+            zstd_level: capabilities
+                .contains(Capabilities::ZSTD_COMPRESSION)
+                .then_some(level),
         };
         let mut seq = 1;
         let mut payload = response.encode();

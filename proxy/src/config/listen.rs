@@ -10,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
 use crate::access::Network;
+use crate::compression::Algorithm;
 use crate::error::Error;
 
 /// Where applications connect, and what holds there instead of what holds everywhere. Written as the address alone, or as a table.
@@ -23,6 +24,8 @@ pub struct Listen {
     pub deny: Option<Vec<Network>>,
     /// Instead of [`Config::proxy_protocol`](super::Config::proxy_protocol). TCP only.
     pub proxy_protocol: Option<Vec<Network>>,
+    /// Instead of [`Config::compression`](super::Config::compression).
+    pub compression: Option<Vec<Algorithm>>,
 }
 
 impl Listen {
@@ -45,6 +48,7 @@ impl From<ListenAddress> for Listen {
             allow: None,
             deny: None,
             proxy_protocol: None,
+            compression: None,
         }
     }
 }
@@ -71,6 +75,7 @@ struct Table {
     allow: Option<Vec<Network>>,
     deny: Option<Vec<Network>>,
     proxy_protocol: Option<Vec<Network>>,
+    compression: Option<Vec<Algorithm>>,
 }
 
 struct EntryVisitor;
@@ -95,6 +100,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
             allow: table.allow,
             deny: table.deny,
             proxy_protocol: table.proxy_protocol,
+            compression: table.compression,
         })
     }
 }

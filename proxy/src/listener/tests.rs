@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::compression::Algorithm;
 use crate::config::{SslMode, TlsConfig};
 use crate::guard::{Command, Session, Verdict};
 use crate::roster::{Activity, Seen};
@@ -228,8 +229,7 @@ async fn greetings_are_masked_and_wishes_checked() {
     let rig = Rig::start(|_| {}).await;
     let mut client = rig.connect().await;
     let greeting = Greeting::parse(&receive(&mut client).await.1).expect("a greeting");
-    let masked = Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
-    assert_eq!(greeting.capabilities, Capabilities::all() - masked);
+    assert_eq!(greeting.capabilities, Capabilities::all() - Capabilities::SSL);
     respond(&mut client, PLAIN | Capabilities::SSL).await;
     let (seq, code, text) = receive_error(&mut client).await;
     assert_eq!((seq, code), (2, 1043));
@@ -247,6 +247,94 @@ async fn greetings_are_masked_and_wishes_checked() {
         counted.contains("errors_total{code=\"1043\",from=\"proxy\"} 2\n"),
         "{counted}"
     );
+    rig.stop().await;
+}
+
+/// A packet in a compressed packet that does not compress it.
+fn stored(payload: &[u8], seq: u8, number: u8) -> Vec<u8> {
+    let mut plain = Vec::new();
+    put(&mut plain, payload, seq);
+    let size = u8::try_from(plain.len()).expect("small");
+    [&[size, 0, 0, number, 0, 0, 0], plain.as_slice()].concat()
+}
+
+/// The packet in a compressed packet that is too short to be compressed: the number of the one outside, of the one inside, and the payload.
+async fn receive_stored(stream: &mut UnixStream) -> (u8, u8, Vec<u8>) {
+    let mut header = [0; 7];
+    stream.read_exact(&mut header).await.expect("a header");
+    assert_eq!((&header[1..3], &header[4..]), (&[0; 2][..], &[0; 3][..]));
+    let mut plain = vec![0; usize::from(header[0])];
+    stream.read_exact(&mut plain).await.expect("a packet");
+    (header[3], plain[3], plain.split_off(4))
+}
+
+/// Login is not compressed, the first command is; numbers count as the client counts, and what the proxy says by itself is understood. The
+/// source hears nothing of it all.
+#[tokio::test]
+async fn a_session_is_compressed_from_its_first_command_on() {
+    let rig = Rig::start(|_| {}).await;
+    let mut client = rig.connect().await;
+    receive(&mut client).await;
+    respond(&mut client, PLAIN | Capabilities::COMPRESS).await;
+    assert_eq!(
+        receive(&mut client).await.1[0],
+        0,
+        "the end of the login as it is"
+    );
+    let found = rig.roster.list();
+    assert_eq!(found[0].compression, Some("zlib"));
+    for command in [b"\x0e", b"\x1f"] {
+        // The number inside is the client's own affair.
+        client.write_all(&stored(command, 7, 0)).await.expect("written");
+        let (outside, inside, payload) = receive_stored(&mut client).await;
+        assert_eq!((outside, inside, payload[0]), (1, 1, 0));
+    }
+    // Another account, whose login is compressed, too.
+    let change = b"\x11other\0\0shop\0\x2d\0caching_sha2_password\0";
+    client.write_all(&stored(change, 0, 0)).await.expect("written");
+    let (outside, inside, payload) = receive_stored(&mut client).await;
+    assert_eq!((outside, inside, payload[0]), (1, 1, 0));
+    // Its turn to speak is over, so this is an answer to what it has not asked yet.
+    rig.cancel.cancel();
+    let (outside, inside, payload) = receive_stored(&mut client).await;
+    let error = ErrPacket::parse(&payload).expect("an error");
+    assert_eq!((outside, inside, error.code), (1, 1, 1053));
+    assert_eq!(client.read(&mut [0; 1]).await.expect("closed"), 0);
+    drop(client);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn compression_is_offered_as_the_address_says() {
+    use crate::compression::Algorithm::{Uncompressed, Zlib, Zstd};
+    let both = Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
+    let rig = Rig::start(|config| {
+        let tcp = |compression: Option<Vec<Algorithm>>| Listen {
+            compression,
+            ..ListenAddress::Tcp(([127, 0, 0, 1], 0).into()).into()
+        };
+        config.compression = vec![Uncompressed];
+        let lists = [None, Some(vec![Zlib, Uncompressed]), Some(vec![Zstd])];
+        config.listen.extend(lists.map(tcp));
+    })
+    .await;
+    let offers = [
+        (1, Capabilities::empty()),
+        (2, Capabilities::COMPRESS),
+        (3, Capabilities::ZSTD_COMPRESSION),
+    ];
+    for (index, offered) in offers {
+        let mut client = rig.connect_over_tcp(index).await;
+        let greeting = Greeting::parse(&receive(&mut client).await.1).expect("a greeting");
+        assert_eq!(greeting.capabilities & both, offered);
+        respond(&mut client, PLAIN | (both - offered)).await;
+        let (seq, code, _) = receive_error(&mut client).await;
+        assert_eq!((seq, code), (2, 1043));
+    }
+    let mut client = rig.connect_over_tcp(3).await;
+    receive(&mut client).await;
+    respond(&mut client, PLAIN).await;
+    assert_eq!(receive_error(&mut client).await.1, 3922);
     rig.stop().await;
 }
 

@@ -1,5 +1,8 @@
 //! Sessions as they are: logins of several kinds, and commands with their replies.
 
+use std::io::Write;
+
+use flate2::write::ZlibEncoder;
 use outrigger_protocol::auth::{AuthSwitchRequest, CACHING_SHA2_PASSWORD};
 use outrigger_protocol::handshake::{Capabilities, Greeting, HandshakeResponse, StatusFlags};
 use outrigger_protocol::reply::{EofPacket, ErrPacket, OkPacket};
@@ -53,7 +56,7 @@ impl Session {
             database: Some(b"shop"),
             auth_plugin: Some(plugin.as_bytes()),
             attributes: Vec::new(),
-            zstd_level: None,
+            zstd_level: capabilities.contains(Capabilities::ZSTD_COMPRESSION).then_some(3),
         };
         Self {
             moves: vec![how],
@@ -151,10 +154,65 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
         }
         .says(WAIT | BARE, b"GET / HTTP/1.1\r\n\r\n"),
     ];
+    for method in [Capabilities::COMPRESS, Capabilities::ZSTD_COMPRESSION] {
+        sessions.extend(compressed(modern | method));
+    }
     for capabilities in [OLD, modern, modern | Capabilities::OPTIONAL_RESULTSET_METADATA] {
         sessions.extend(talks(capabilities, &switch, &refusal));
     }
     sessions.into_iter().map(|session| session.moves).collect()
+}
+
+/// A command in a compressed packet that says of itself what it likes.
+fn packed(seq: u8, says: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![payload.len() as u8, 0, 0, seq, says, 0, 0];
+    bytes.extend(payload);
+    bytes
+}
+
+/// Sessions with a client that compresses: as it is, in pieces, several in one, and another login.
+fn compressed(capabilities: Capabilities) -> Vec<Session> {
+    let made = || Session::made(0, capabilities);
+    let ok = made().ok(StatusFlags::AUTOCOMMIT);
+    let sql = b"\x38\0\0\0\x03SELECT 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ";
+    let bytes = match capabilities.contains(Capabilities::COMPRESS) {
+        true => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
+            encoder.write_all(sql).unwrap();
+            encoder.finish().unwrap()
+        }
+        false => zstd::bulk::compress(sql, 3).unwrap(),
+    };
+    let query = packed(0, sql.len() as u8, &bytes);
+    let (head, tail) = query.split_at(20);
+    vec![
+        made()
+            .says(WAIT | BARE, &query)
+            .result(StatusFlags::AUTOCOMMIT)
+            .says(WAIT | BARE, &packed(0, 0, b"\x01\0\0\0\x0e"))
+            .answers(&ok)
+            .says(WAIT | BARE, &packed(0, 0, b"\x01\0\0\0\x01")),
+        made()
+            .says(WAIT | BARE, head)
+            .says(WAIT | BARE, tail)
+            .answers(&ok),
+        made()
+            .says(WAIT | BARE, &packed(0, 0, b"\x01\0\0\0"))
+            .says(WAIT | BARE, &packed(1, 0, b"\x0e\x01\0\0\0\x1f"))
+            .answers(&ok)
+            .answers(&ok),
+        made()
+            .says(
+                WAIT | BARE,
+                &packed(0, 0, b"\x10\0\0\0\x11other\0\0shop\0\x2d\0x\0"),
+            )
+            .answers(&ok),
+        made()
+            .says(WAIT | BARE, &packed(0, 0, b"\x05\0\0\0\x03LOAD"))
+            .answers(b"\xfbx")
+            .says(WAIT | BARE, &packed(2, 0, b"\x02\0\0\x09a\n\0\0\0\x0a"))
+            .answers(&ok),
+    ]
 }
 
 /// Commands and their replies, in the forms on which client and source agreed.
