@@ -38,6 +38,7 @@ mod source;
 mod support;
 mod systemd;
 mod tls;
+mod tools;
 mod upgrade;
 mod workload;
 mod workspace;

@@ -74,7 +74,8 @@ pub const RULES: [Description; 22] = [
     tool(
         Rule::PtOsc,
         "pt-osc",
-        "the comment /* pt-online-schema-change … */; _T_new with T's definition, or from that program; triggers pt_osc_… on T",
+        "the comment /* pt-online-schema-change … */; any table made by a client that calls itself so; _T_new with T's definition; \
+         triggers pt_osc_… on T",
     ),
     tool(Rule::Spirit, "spirit", "_T_new or _T_old made LIKE T"),
     tool(

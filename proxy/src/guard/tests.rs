@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outrigger_protocol::command::CommandByte;
-use outrigger_protocol::handshake::Capabilities;
+use outrigger_protocol::handshake::{Capabilities, HandshakeResponse};
 use outrigger_protocol::sql::SqlMode;
 use proptest::prelude::*;
 
@@ -383,6 +383,38 @@ fn two_signs_may_stand_in_two_statements() {
     assert_eq!(of(Rule::Dms), Some((1, 0)));
     assert_eq!(of(Rule::ShadowName), Some((0, 3)));
     assert_eq!(of(Rule::SqlLogBin), None);
+}
+
+#[test]
+fn a_tool_that_says_who_it_is_may_name_its_table_anyhow() {
+    let response = HandshakeResponse {
+        capabilities: Capabilities::PROTOCOL_41,
+        max_packet_size: 1,
+        collation: 45,
+        user: b"app",
+        auth_response: b"",
+        database: Some(b"app"),
+        auth_plugin: None,
+        attributes: vec![(b"program_name", b"pt-online-schema-change")],
+        zstd_level: None,
+    };
+    let (policy, mut session) = (policy(&[]), Session::of(&response.encode()));
+    let mut judged = |sql: &[u8]| rule_of(&judge(&policy, &mut session, sql, SqlMode::empty()));
+    assert_eq!(
+        judged(b"CREATE TABLE `app`.`fresh` (`id` int, PRIMARY KEY (`id`))"),
+        "pt-osc"
+    );
+    assert_eq!(judged(b"CREATE TABLE fresh LIKE t"), "pt-osc");
+    assert_eq!(
+        judged(b"CREATE TABLE part._chosen_new (id INT PRIMARY KEY)"),
+        "pt-osc"
+    );
+    for elsewhere in ["other.fresh", "other._t_new", "part.fresh"] {
+        assert_eq!(
+            judged(format!("CREATE TABLE {elsewhere} (id INT PRIMARY KEY)").as_bytes()),
+            ""
+        );
+    }
 }
 
 #[test]

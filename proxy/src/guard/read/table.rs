@@ -97,7 +97,11 @@ fn create_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
         return;
     };
     let definition = definition(reader);
-    if let Some(shape) = tools::of_table(&name.name)
+    if scene.session.is_program(tools::program(Rule::PtOsc)) && scene.is_selected(&name, &name.name) {
+        // --new-table-name: any name is one of the tool's.
+        let seen = format!("a table named `{}`, {}", name.name, calls_itself(Rule::PtOsc));
+        scene.found(Rule::PtOsc, seen);
+    } else if let Some(shape) = tools::of_table(&name.name)
         && (scene.is_selected(&name, &name.name) || scene.is_selected(&name, shape.of))
     {
         let (rule, sign) = second_sign(shape, &name, &definition, scene);
@@ -122,8 +126,7 @@ fn second_sign(
 ) -> (Rule, Option<String>) {
     let rule = shape.rule;
     if scene.session.is_program(tools::program(rule)) {
-        let sign = format!("a client that calls itself {}", tools::program(rule));
-        return (rule, Some(sign));
+        return (rule, Some(calls_itself(rule)));
     }
     if let Some(like) = &definition.like {
         let trimmed = like.name.trim_start_matches('_');
@@ -157,6 +160,10 @@ fn second_sign(
         rule,
         before.map(|hint| format!("after one named `{}`", hint.name)),
     )
+}
+
+fn calls_itself(rule: Rule) -> String {
+    format!("a client that calls itself {}", tools::program(rule))
 }
 
 /// A name and, with luck, a second sign.
