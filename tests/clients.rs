@@ -4,62 +4,40 @@
 #![expect(clippy::print_stdout, reason = "who runs it wants to know what was left out")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use outrigger::demo::server::{Installation, Server};
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_protocol::endpoint::TlsMode;
 use outrigger_proxy::Config;
-use tempfile::TempDir;
 
+use crate::support::assert_same;
 use crate::support::front::Front;
-use crate::support::{assert_same, connect, run};
+use crate::support::stage::{Stage, text};
 
 /// A server, and the ways to it: its own port and the proxy's.
 struct Ways {
-    folder: TempDir,
-    installation: Installation,
-    server: Server,
+    stage: Stage,
     front: Front,
 }
 
 impl Ways {
     async fn new() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("outrigger-test-")
-            .tempdir()
-            .unwrap();
-        let installation = Installation::find().unwrap();
-        let options = ["--local-infile=ON", "--max-allowed-packet=64M"];
-        let server = Server::start(&installation, &folder.path().join("source"), &options).unwrap();
-        let setup = "CREATE USER app@'%' IDENTIFIED BY 'app';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE play;\n\
-                     CREATE TABLE play.t (id INT AUTO_INCREMENT PRIMARY KEY, s VARCHAR(50), b BLOB, j JSON);\n\
-                     INSERT INTO play.t (s, b, j) VALUES ('one', X'00FF27', '[1]'), ('zwei', NULL, NULL);\n\
-                     INSERT INTO play.t (s) SELECT CONCAT(a.s, b.s, c.s) FROM play.t a, play.t b, play.t c;\n\
-                     CREATE VIEW play.v AS SELECT COUNT(*) FROM play.t;\nCREATE PROCEDURE play.p() SELECT 1;\n\
-                     CREATE TRIGGER play.g BEFORE INSERT ON play.t FOR EACH ROW SET NEW.s = UPPER(NEW.s)";
-        run(&mut connect(&server).await, setup).await;
-        let upstream = Endpoint {
-            address: Address::Tcp {
-                host: "127.0.0.1".to_owned(),
-                port: server.port(),
-            },
-            user: String::new(),
-            password: Secret::default(),
-            tls: TlsMode::Disabled,
-            tls_ca: None,
-            tls_identity: None,
-        };
-        let front = Front::start(folder.path().join("proxy.sock"), upstream, Config::default()).await;
-        Self {
-            folder,
-            installation,
-            server,
-            front,
-        }
+        let stage = Stage::new(
+            &["--local-infile=ON", "--max-allowed-packet=64M"],
+            "CREATE USER app@'%' IDENTIFIED BY 'app';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE play;\n\
+             CREATE TABLE play.t (id INT AUTO_INCREMENT PRIMARY KEY, s VARCHAR(50), b BLOB, j JSON);\n\
+             INSERT INTO play.t (s, b, j) VALUES ('one', X'00FF27', '[1]'), ('zwei', NULL, NULL);\n\
+             INSERT INTO play.t (s) SELECT CONCAT(a.s, b.s, c.s) FROM play.t a, play.t b, play.t c;\n\
+             CREATE VIEW play.v AS SELECT COUNT(*) FROM play.t;\nCREATE PROCEDURE play.p() SELECT 1;\n\
+             CREATE TRIGGER play.g BEFORE INSERT ON play.t FOR EACH ROW SET NEW.s = UPPER(NEW.s)",
+        )
+        .await;
+        let upstream = stage.endpoint(false, TlsMode::Disabled);
+        let front = stage.front(upstream, Config::default()).await;
+        Self { stage, front }
     }
 
     fn ports(&self) -> [u16; 2] {
-        [self.server.port(), self.front.port]
+        [self.stage.server.port(), self.front.port]
     }
 
     /// Runs what `make` makes for either port and compares what it prints. None where it isn't installed: it can't be started, or
@@ -85,38 +63,20 @@ impl Ways {
 
     /// One of MySQL's own programs.
     fn own(&self, program: &str, port: u16, arguments: &[&str]) -> Command {
-        let mut command = self.installation.command(program);
-        command
-            .args([
-                "--no-defaults",
-                "-h127.0.0.1",
-                "-uapp",
-                "-papp",
-                "--get-server-public-key",
-            ])
-            .arg(format!("-P{port}"))
-            .args(arguments);
-        command
+        let login = ["-uapp", "-papp", "--get-server-public-key"];
+        self.stage.program(program, port, &login, arguments)
     }
-}
-
-fn text(output: &Output) -> String {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    format!("{out}{err}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mysqls_own_programs() {
     let ways = Ways::new().await;
     std::fs::write(
-        ways.folder.path().join("t.txt"),
+        ways.stage.folder.path().join("t.txt"),
         "100\thundred\t\\N\t\\N\n101\tand one\t\\N\t\\N\n",
     )
     .unwrap();
-    let rows = ways.folder.path().join("t.txt").display().to_string();
+    let rows = ways.stage.folder.path().join("t.txt").display().to_string();
     let cases: [(&str, &[&str]); 7] = [
         (
             "mysqldump",
@@ -246,7 +206,7 @@ async fn clients_that_are_installed() {
                 .arg("-c")
                 .arg(format!("command -v {program} >/dev/null || exit 3; {line}"))
                 .arg(port.to_string())
-                .arg(ways.folder.path().join(format!("dump-{port}")))
+                .arg(ways.stage.folder.path().join(format!("dump-{port}")))
                 .current_dir(scripts());
             command
         }));

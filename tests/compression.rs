@@ -4,80 +4,46 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use outrigger::demo::server::{Installation, Server};
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_protocol::endpoint::TlsMode;
 use outrigger_protocol::handshake::Capabilities;
 use outrigger_protocol::reply::ErrPacket;
-use outrigger_proxy::{Algorithm, Config, SslMode, TlsConfig};
-use tempfile::TempDir;
+use outrigger_proxy::{Algorithm, Config};
 
 use crate::support::front::Front;
 use crate::support::packed::{self, Method};
 use crate::support::raw::{Raw, USUAL};
+use crate::support::stage::{Stage, text};
 use crate::support::{assert_same, connect, run};
 
-struct Stage {
-    folder: TempDir,
-    installation: Installation,
-    server: Server,
+/// A server, and a proxy before it that compresses.
+struct Packed {
+    stage: Stage,
     front: Front,
 }
 
-impl Stage {
+impl Packed {
     async fn new(compression: &[Algorithm]) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("outrigger-test-")
-            .tempdir()
-            .unwrap();
-        let installation = Installation::find().unwrap();
-        let options = ["--local-infile=ON", "--max-allowed-packet=64M"];
-        let server = Server::start(&installation, &folder.path().join("source"), &options).unwrap();
-        run(
-            &mut connect(&server).await,
+        let stage = Stage::new(
+            &["--local-infile=ON", "--max-allowed-packet=64M"],
             "CREATE USER app@'%' IDENTIFIED BY 'app', open@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO app@'%', open@'%';\n\
              CREATE DATABASE play;\nCREATE TABLE play.t (id INT AUTO_INCREMENT PRIMARY KEY, s LONGTEXT);\n\
              INSERT INTO play.t (s) VALUES (REPEAT('wide ', 10)), (REPEAT('x', 3000)), ('short'), (NULL), (HEX(RANDOM_BYTES(500)));\n\
              INSERT INTO play.t (s) SELECT a.s FROM play.t a, play.t b, play.t c, play.t d",
         )
         .await;
-        let upstream = Endpoint {
-            address: Address::Tcp {
-                host: "127.0.0.1".to_owned(),
-                port: server.port(),
-            },
-            user: String::new(),
-            password: Secret::default(),
-            tls: TlsMode::Disabled,
-            tls_ca: None,
-            tls_identity: None,
-        };
-        let data = server.folder().join("data");
         let config = Config {
             compression: compression.to_vec(),
-            tls: TlsConfig {
-                ssl_mode: SslMode::Optional,
-                cert: Some(data.join("server-cert.pem")),
-                key: Some(data.join("server-key.pem")),
-                client_ca: None,
-            },
+            tls: stage.tls(),
             ..Config::default()
         };
-        let front = Front::start(folder.path().join("proxy.sock"), upstream, config).await;
-        Self {
-            folder,
-            installation,
-            server,
-            front,
-        }
+        let front = stage
+            .front(stage.endpoint(false, TlsMode::Disabled), config)
+            .await;
+        Self { stage, front }
     }
 
     fn command(&self, program: &str, port: u16, arguments: &[&str]) -> Command {
-        let mut command = self.installation.command(program);
-        command
-            .args(["--no-defaults", "-h127.0.0.1", "-uapp", "-papp"])
-            .arg(format!("-P{port}"))
-            .args(arguments);
-        command
+        self.stage.program(program, port, &["-uapp", "-papp"], arguments)
     }
 
     fn mysql(&self, port: u16, arguments: &[&str]) -> Output {
@@ -91,13 +57,13 @@ impl Stage {
 
     /// The same, of a program that reads this file.
     fn same_of(&self, program: &str, arguments: &[&str], input: &Path) -> String {
-        let said = [self.server.port(), self.front.port].map(|port| {
+        let said = [self.stage.server.port(), self.front.port].map(|port| {
             let input = File::open(input).unwrap();
             let mut command = self.command(program, port, arguments);
             let output = command.stdin(input).output().unwrap();
             let said = format!("{}{}", output.status, text(&output));
             // The server's number is its port.
-            said.replace(&self.server.port().to_string(), "PORT")
+            said.replace(&self.stage.server.port().to_string(), "PORT")
                 .replace(&self.front.port.to_string(), "PORT")
         });
         assert_same(
@@ -108,14 +74,6 @@ impl Stage {
         let [_, through] = said;
         through
     }
-}
-
-fn text(output: &Output) -> String {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    format!("{out}{err}")
 }
 
 const ALL: [Algorithm; 3] = [Algorithm::Zlib, Algorithm::Zstd, Algorithm::Uncompressed];
@@ -152,9 +110,9 @@ const WAYS: [&[&str]; 6] = [
 /// Rows of all sizes, several results, errors, payloads over 16 MiB in both directions.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mysql_command_sees_the_same() {
-    let stage = Stage::new(&ALL).await;
-    let script = stage.folder.path().join("script.sql");
-    let large = stage.folder.path().join("large.sql");
+    let packed = Packed::new(&ALL).await;
+    let script = packed.stage.folder.path().join("script.sql");
+    let large = packed.stage.folder.path().join("large.sql");
     let text_of_17_mib = "large text ".repeat(17 * 95_326);
     std::fs::write(
         &large,
@@ -174,25 +132,28 @@ async fn the_mysql_command_sees_the_same() {
             &["--max-allowed-packet=64M", "--binary-as-hex", "-f", "play"],
         ]
         .concat();
-        let said = stage.same_of("mysql", &arguments, script);
+        let said = packed.same_of("mysql", &arguments, script);
         assert!(
             said.contains("the end"),
             "{}",
             &said[said.len().saturating_sub(500)..]
         );
-        let output = stage.mysql(stage.front.port, &[way, &["--commands", "-e", "status"]].concat());
+        let output = packed.mysql(
+            packed.front.port,
+            &[way, &["--commands", "-e", "status"]].concat(),
+        );
         assert!(text(&output).contains("Compressed"), "{}", text(&output));
     }
-    stage.front.stop().await;
+    packed.front.stop().await;
 }
 
 /// A file that is asked for late in a reply: the client numbers what it sends by compressed packets, the source counts its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn local_files_are_numbered_for_the_source() {
-    let stage = Stage::new(&ALL).await;
-    let file = stage.folder.path().join("rows");
+    let packed = Packed::new(&ALL).await;
+    let file = packed.stage.folder.path().join("rows");
     std::fs::write(&file, "100\tone of the rows\n".repeat(100_000)).unwrap();
-    let script = stage.folder.path().join("script.sql");
+    let script = packed.stage.folder.path().join("script.sql");
     std::fs::write(
         &script,
         format!(
@@ -205,26 +166,26 @@ async fn local_files_are_numbered_for_the_source() {
     .unwrap();
     for way in WAYS {
         let arguments = [way, &["--local-infile=1", "--binary-as-hex", "-f", "play"]].concat();
-        let said = stage.same_of("mysql", &arguments, &script);
+        let said = packed.same_of("mysql", &arguments, &script);
         assert!(
             said.contains("300000"),
             "{}",
             &said[said.len().saturating_sub(500)..]
         );
     }
-    stage.front.stop().await;
+    packed.front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dumps_and_the_binlog_come_compressed() {
-    let stage = Stage::new(&ALL).await;
+    let packed = Packed::new(&ALL).await;
     for way in WAYS {
         let dump = [
             way,
             &["--skip-comments", "--hex-blob", "--single-transaction", "play"],
         ]
         .concat();
-        assert!(stage.same("mysqldump", &dump).contains("INSERT INTO"));
+        assert!(packed.same("mysqldump", &dump).contains("INSERT INTO"));
         let binlog = [
             way,
             &[
@@ -236,20 +197,20 @@ async fn dumps_and_the_binlog_come_compressed() {
         ]
         .concat();
         assert!(
-            stage
+            packed
                 .same("mysqlbinlog", &binlog)
                 .contains("### INSERT INTO `play`.`t`")
         );
     }
-    stage.front.stop().await;
+    packed.front.stop().await;
 }
 
 /// What is not offered, not valid, or has to be: the server's answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_agreed_on_follows_the_servers_rules() {
-    let only = Stage::new(&[Algorithm::Zstd]).await;
+    let only = Packed::new(&[Algorithm::Zstd]).await;
     // Administrators are refused, too: the session that changes it is there already.
-    let mut admin = connect(&only.server).await;
+    let mut admin = connect(&only.stage.server).await;
     run(&mut admin, "SET GLOBAL protocol_compression_algorithms = 'zstd'").await;
     let ask = |port| {
         ["zlib", "uncompressed", "zstd", "zlib,zstd", "zstd,uncompressed"].map(|algorithms| {
@@ -258,7 +219,7 @@ async fn what_is_agreed_on_follows_the_servers_rules() {
             (wish, text(&output))
         })
     };
-    let direct = ask(only.server.port());
+    let direct = ask(only.stage.server.port());
     // The proxy's own link to it is never compressed.
     run(
         &mut admin,
@@ -271,7 +232,7 @@ async fn what_is_agreed_on_follows_the_servers_rules() {
         "{direct:?}"
     );
     // The client's library checks the level itself; other clients do not.
-    for port in [only.server.port(), only.front.port] {
+    for port in [only.stage.server.port(), only.front.port] {
         let zstd = USUAL | Capabilities::ZSTD_COMPRESSION;
         let refused = Raw::login_at(23, port, ("open", "play"), zstd, None).await;
         let cause = refused.map(drop).expect_err("refused").to_string();
@@ -281,7 +242,7 @@ async fn what_is_agreed_on_follows_the_servers_rules() {
         );
     }
     only.front.stop().await;
-    let off = Stage::new(&[Algorithm::Uncompressed]).await;
+    let off = Packed::new(&[Algorithm::Uncompressed]).await;
     let output = off.mysql(
         off.front.port,
         &[WAYS[5], &["--commands", "-e", "status"]].concat(),
@@ -297,7 +258,7 @@ async fn what_is_agreed_on_follows_the_servers_rules() {
 /// Garbage ends the session with the server's error, in a compressed packet that the client takes for a reply, and is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_decompressed_is_told() {
-    let stage = Stage::new(&ALL).await;
+    let packed = Packed::new(&ALL).await;
     for method in [Method::Zlib, Method::Zstd] {
         let flag = match method {
             Method::Zlib => Capabilities::COMPRESS,
@@ -315,7 +276,7 @@ async fn what_cannot_be_decompressed_is_told() {
             (packed::packet(0, 0xff_ffff, &[0x78; 600]), 1157),
             (packed::packet(9, query.len(), &good), 1156),
         ] {
-            let mut raw = Raw::login_at(3, stage.front.port, ("open", "play"), USUAL | flag, None)
+            let mut raw = Raw::login_at(3, packed.front.port, ("open", "play"), USUAL | flag, None)
                 .await
                 .unwrap();
             raw.write(&bytes).await.unwrap();
@@ -328,12 +289,12 @@ async fn what_cannot_be_decompressed_is_told() {
             assert_eq!(ErrPacket::parse(&heard[11..]).unwrap().code, code, "{heard:?}");
         }
     }
-    let counted = stage.front.counted();
+    let counted = packed.front.counted();
     for line in [
         "outrigger_proxy_errors_total{code=\"1156\",from=\"proxy\"} 2",
         "outrigger_proxy_errors_total{code=\"1157\",from=\"proxy\"} 6",
     ] {
         assert!(counted.contains(line), "{counted}");
     }
-    stage.front.stop().await;
+    packed.front.stop().await;
 }

@@ -7,17 +7,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
-use outrigger::demo::server::{Installation, Server};
 use outrigger_protocol::command::CommandByte;
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_protocol::endpoint::{Endpoint, TlsMode};
 use outrigger_protocol::handshake::Capabilities;
-use outrigger_proxy::{Config, SslMode, TlsConfig};
+use outrigger_proxy::Config;
 use outrigger_tls::Connector;
-use tempfile::TempDir;
 
 use self::script::Script;
 use crate::support::front::Front;
 use crate::support::raw::{Raw, USUAL};
+use crate::support::stage::Stage;
 use crate::support::{PATIENCE, assert_same, connect, run};
 
 const MODERN: Capabilities = USUAL
@@ -26,85 +25,39 @@ const MODERN: Capabilities = USUAL
     .union(Capabilities::FOUND_ROWS);
 
 /// A server with accounts that need no password.
-struct Stage {
-    folder: TempDir,
-    installation: Installation,
-    server: Server,
+async fn open_stage() -> Stage {
+    let stage = Stage::new(
+        &["--local-infile=ON", "--max-allowed-packet=128M"],
+        "CREATE USER open@'%' IDENTIFIED BY '', other@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO open@'%', other@'%';\n\
+         CREATE USER locked@'%' IDENTIFIED BY '' ACCOUNT LOCK",
+    )
+    .await;
+    // A server without it answers the sessions' questions with an error, both ways.
+    let mut conn = connect(&stage.server).await;
+    conn.query_drop("INSTALL COMPONENT 'file://component_query_attributes'")
+        .await
+        .ok();
+    stage
 }
 
-impl Stage {
-    async fn new() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("outrigger-test-")
-            .tempdir()
-            .unwrap();
-        let installation = Installation::find().unwrap();
-        let options = ["--local-infile=ON", "--max-allowed-packet=128M"];
-        let server = Server::start(&installation, &folder.path().join("source"), &options).unwrap();
-        let mut conn = connect(&server).await;
-        run(
-            &mut conn,
-            "CREATE USER open@'%' IDENTIFIED BY '', other@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO open@'%', other@'%';\n\
-             CREATE USER locked@'%' IDENTIFIED BY '' ACCOUNT LOCK",
-        )
-        .await;
-        // A server without it answers the sessions' questions with an error, both ways.
-        conn.query_drop("INSTALL COMPONENT 'file://component_query_attributes'")
-            .await
-            .ok();
-        Self {
-            folder,
-            installation,
-            server,
-        }
-    }
+/// A proxy that offers TLS.
+async fn front(stage: &Stage, upstream: Endpoint) -> Front {
+    let config = Config {
+        tls: stage.tls(),
+        ..Config::default()
+    };
+    stage.front(upstream, config).await
+}
 
-    fn endpoint(&self, socket: bool, tls: TlsMode) -> Endpoint {
-        Endpoint {
-            address: match socket {
-                true => Address::Socket(self.server.socket()),
-                false => Address::Tcp {
-                    host: "127.0.0.1".to_owned(),
-                    port: self.server.port(),
-                },
-            },
-            user: String::new(),
-            password: Secret::default(),
-            tls,
-            tls_ca: None,
-            tls_identity: None,
-        }
-    }
+async fn login(port: u16, capabilities: Capabilities, tls: Option<&Connector>) -> Raw {
+    Raw::login(port, ("open", "mysql"), capabilities, tls)
+        .await
+        .unwrap()
+}
 
-    /// A proxy that offers TLS, with the server's certificate.
-    async fn front(&self, upstream: Endpoint) -> Front {
-        let data = self.server.folder().join("data");
-        let config = Config {
-            tls: TlsConfig {
-                ssl_mode: SslMode::Optional,
-                cert: Some(data.join("server-cert.pem")),
-                key: Some(data.join("server-key.pem")),
-                client_ca: None,
-            },
-            ..Config::default()
-        };
-        Front::start(self.folder.path().join("proxy.sock"), upstream, config).await
-    }
-
-    async fn login(&self, port: u16, capabilities: Capabilities, tls: Option<&Connector>) -> Raw {
-        Raw::login(port, ("open", "mysql"), capabilities, tls)
-            .await
-            .unwrap()
-    }
-
-    /// The `mysql` command as an account without a password.
-    fn mysql(&self, port: u16, arguments: &[&str]) -> Command {
-        let mut command = self.installation.command("mysql");
-        command
-            .args(["--no-defaults", "-h127.0.0.1", "-uopen", "-P", &port.to_string()])
-            .args(arguments);
-        command
-    }
+/// The `mysql` command as an account without a password.
+fn mysql(stage: &Stage, port: u16, arguments: &[&str]) -> Command {
+    stage.program("mysql", port, &["-uopen"], arguments)
 }
 
 /// What a session comes to; one that waits for ever fails by name.
@@ -139,15 +92,15 @@ async fn compare_compressed(
     for script in scripts {
         let what = format!("{} with {:?}", script.name, capabilities | compression);
         afresh().await;
-        let direct = stage.login(stage.server.port(), capabilities, None).await;
+        let direct = login(stage.server.port(), capabilities, None).await;
         let direct = bounded(&what, script.play(direct)).await;
         afresh().await;
-        let proxied = stage.login(front.port, capabilities | compression, tls).await;
+        let proxied = login(front.port, capabilities | compression, tls).await;
         let proxied = bounded(&what, script.play(proxied)).await;
         assert_same(&direct, &proxied, &what);
         if script.is_one_way() {
             afresh().await;
-            let all_at_once = stage.login(front.port, capabilities | compression, tls).await;
+            let all_at_once = login(front.port, capabilities | compression, tls).await;
             let all_at_once = bounded(&what, all_at_once.drain(script.bytes())).await;
             assert_same(&direct, &all_at_once, &format!("{what}, all at once"));
         }
@@ -161,8 +114,8 @@ async fn compare_compressed(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_session_is_answered_with_the_same_bytes() {
-    let stage = Stage::new().await;
-    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    let stage = open_stage().await;
+    let front = front(&stage, stage.endpoint(false, TlsMode::Disabled)).await;
     let old = Capabilities::LONG_PASSWORD
         | Capabilities::PROTOCOL_41
         | Capabilities::SECURE_CONNECTION
@@ -182,7 +135,7 @@ async fn every_kind_of_session_is_answered_with_the_same_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_other_links_too() {
-    let stage = Stage::new().await;
+    let stage = open_stage().await;
     let anybody = stage.endpoint(false, TlsMode::Required);
     let secure = Connector::new(&anybody, None).unwrap();
     for (upstream, tls) in [
@@ -191,7 +144,7 @@ async fn over_other_links_too() {
         (stage.endpoint(false, TlsMode::Required), Some(&secure)),
         (stage.endpoint(true, TlsMode::Disabled), None),
     ] {
-        let front = stage.front(upstream).await;
+        let front = front(&stage, upstream).await;
         compare(&stage, &front, &scripts::all(MODERN), MODERN, tls).await;
         compare(&stage, &front, &scripts::large(USUAL), USUAL, tls).await;
         front.stop().await;
@@ -201,9 +154,9 @@ async fn over_other_links_too() {
 /// Zlib and zstd between client and proxy, bare and inside TLS: the same bytes inside, whole payloads of several packets too.
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_sessions_are_answered_with_the_same_bytes_inside() {
-    let stage = Stage::new().await;
+    let stage = open_stage().await;
     let secure = Connector::new(&stage.endpoint(false, TlsMode::Required), None).unwrap();
-    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    let front = front(&stage, stage.endpoint(false, TlsMode::Disabled)).await;
     for (compression, tls) in [
         (Capabilities::COMPRESS, None),
         (Capabilities::ZSTD_COMPRESSION, None),
@@ -225,8 +178,8 @@ async fn compressed_sessions_are_answered_with_the_same_bytes_inside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payloads_at_the_border_of_a_packet() {
-    let stage = Stage::new().await;
-    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    let stage = open_stage().await;
+    let front = front(&stage, stage.endpoint(false, TlsMode::Disabled)).await;
     for capabilities in [USUAL, MODERN - Capabilities::DEPRECATE_EOF] {
         compare(&stage, &front, &scripts::large(capabilities), capabilities, None).await;
     }
@@ -252,14 +205,14 @@ async fn running(stage: &Stage, sql: &str) -> u64 {
 /// What the server says by itself, and how it leaves: a session that is killed idle or at work, a query that is, a session's own limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_begins_arrives() {
-    let stage = Stage::new().await;
-    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    let stage = open_stage().await;
+    let front = front(&stage, stage.endpoint(false, TlsMode::Disabled)).await;
     let mut admin = connect(&stage.server).await;
     let idle = [0, 1, 2, 3].map(|turn| (turn, USUAL)).into_iter();
     for (turn, capabilities) in idle.chain([(0, MODERN), (3, MODERN)]) {
         let mut heard = Vec::new();
         for port in [stage.server.port(), front.port] {
-            let mut raw = stage.login(port, capabilities, None).await;
+            let mut raw = login(port, capabilities, None).await;
             let script = Script::new("", capabilities);
             let script = match turn {
                 0 => script.query("SET SESSION wait_timeout = 1"),
@@ -319,11 +272,15 @@ fn output(child: Child) -> String {
 /// Ctrl-C in the `mysql` command: it logs in once more and has the query killed that the first session runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_the_query() {
-    let stage = Stage::new().await;
-    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    let stage = open_stage().await;
+    let front = front(&stage, stage.endpoint(false, TlsMode::Disabled)).await;
     let mut said = Vec::new();
     for port in [stage.server.port(), front.port] {
-        let mut command = stage.mysql(port, &["-vvv", "-f", "-e", "SELECT SLEEP(301); SELECT 'after'"]);
+        let mut command = mysql(
+            &stage,
+            port,
+            &["-vvv", "-f", "-e", "SELECT SLEEP(301); SELECT 'after'"],
+        );
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -352,8 +309,8 @@ async fn ctrl_c_ends_the_query() {
 /// Local files through the `mysql` command: sent, empty, absent, and refused by the client.
 #[tokio::test(flavor = "multi_thread")]
 async fn local_files_of_the_mysql_command() {
-    let stage = Stage::new().await;
-    let front = stage.front(stage.endpoint(false, TlsMode::Disabled)).await;
+    let stage = open_stage().await;
+    let front = front(&stage, stage.endpoint(false, TlsMode::Disabled)).await;
     run(
         &mut connect(&stage.server).await,
         "CREATE DATABASE play;\nCREATE TABLE play.t (s TEXT)",
@@ -367,7 +324,7 @@ async fn local_files_of_the_mysql_command() {
                 "TRUNCATE t; LOAD DATA LOCAL INFILE '{}' INTO TABLE t; SELECT COUNT(*), MD5(GROUP_CONCAT(s)) FROM t",
                 stage.folder.path().join(file).display()
             );
-            let mut command = stage.mysql(port, &["-vvv", "-f"]);
+            let mut command = mysql(&stage, port, &["-vvv", "-f"]);
             command.arg(format!("--local-infile={}", u8::from(allowed)));
             let child = command
                 .args(["-e", &sql, "play"])
@@ -395,12 +352,12 @@ async fn local_files_of_the_mysql_command() {
 /// What is a string for the server is one for the guard, whether the server says what it speaks or the statements do.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guard_reads_in_the_sessions_character_set() {
-    let stage = Stage::new().await;
-    let front = stage.front(stage.endpoint(true, TlsMode::Disabled)).await;
+    let stage = open_stage().await;
+    let front = front(&stage, stage.endpoint(true, TlsMode::Disabled)).await;
     // In GBK the string ends before RESET, in latin1 behind it.
     let text = b"DO '\x95\x5c'; RESET MASTER; -- '";
     for capabilities in [USUAL, USUAL - Capabilities::SESSION_TRACK] {
-        let mut raw = stage.login(front.port, capabilities, None).await;
+        let mut raw = login(front.port, capabilities, None).await;
         let mut says = async |sql: &[u8]| {
             raw.send(&[b"\x03", sql].concat(), 0).await.unwrap();
             let said = raw.receive().await.unwrap().unwrap();

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
-use outrigger::demo::server::{Installation, Server};
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_protocol::endpoint::TlsMode;
 use outrigger_proxy::{AlreadyHeld, Config, Inside};
-use tempfile::TempDir;
 
 use crate::support::front::Front;
-use crate::support::{PATIENCE, connect, run};
+use crate::support::stage::Stage;
+use crate::support::{PATIENCE, connect};
 
 const WRITERS: u32 = 16;
 /// Holds in the test under load.
@@ -21,45 +20,25 @@ const HOLDS: usize = 60;
 const LONG: Duration = Duration::from_secs(600);
 
 /// A server with a table for all writers, and a proxy before it.
-struct Stage {
-    _folder: TempDir,
-    server: Server,
+struct Held {
+    stage: Stage,
     front: Front,
 }
 
-impl Stage {
+impl Held {
     async fn new() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("outrigger-test-")
-            .tempdir()
-            .unwrap();
-        let server =
-            Server::start(&Installation::find().unwrap(), &folder.path().join("source"), &[]).unwrap();
-        let mut conn = connect(&server).await;
-        run(
-            &mut conn,
+        let stage = Stage::new(
+            &[],
             "CREATE USER app@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO app@'%';\nCREATE DATABASE app;\n\
              CREATE TABLE app.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, writer INT, number INT, KEY (writer, number))",
         )
         .await;
-        let endpoint = Endpoint {
-            address: Address::Socket(server.socket()),
-            user: "nobody".to_owned(),
-            password: Secret::new("nothing"),
-            tls: TlsMode::Disabled,
-            tls_ca: None,
-            tls_identity: None,
-        };
         let config = Config {
             drain_timeout: LONG,
             ..Config::default()
         };
-        let front = Front::start(folder.path().join("proxy"), endpoint, config).await;
-        Self {
-            _folder: folder,
-            server,
-            front,
-        }
+        let front = stage.front(stage.endpoint(true, TlsMode::Disabled), config).await;
+        Self { stage, front }
     }
 
     async fn client(&self) -> Conn {
@@ -129,17 +108,17 @@ async fn written(conn: &mut Conn) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_notice_nothing_of_many_holds() {
-    let stage = Stage::new().await;
+    let held = Held::new().await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         writers.push(tokio::spawn(write(
-            stage.client().await,
+            held.client().await,
             writer,
             Arc::clone(&stop),
         )));
     }
-    let mut admin = connect(&stage.server).await;
+    let mut admin = connect(&held.stage.server).await;
     let mut before = 0;
     for round in 0..HOLDS {
         // They write between holds; some holds find them at once.
@@ -147,8 +126,8 @@ async fn writers_notice_nothing_of_many_holds() {
         while round % 4 != 0 && written(&mut admin).await <= before {
             assert!(Instant::now() < until, "nothing is written after hold {round}");
         }
-        let hold = stage.front.gate.hold(LONG).unwrap();
-        assert_eq!(stage.front.gate.hold(LONG).map(drop), Err(AlreadyHeld));
+        let hold = held.front.gate.hold(LONG).unwrap();
+        assert_eq!(held.front.gate.hold(LONG).map(drop), Err(AlreadyHeld));
         hold.settled().await.unwrap();
         // What the server says of that may be a tenth of a second old.
         let until = Instant::now() + PATIENCE;
@@ -178,16 +157,16 @@ async fn writers_notice_nothing_of_many_holds() {
             "writer {writer}: {count}, {numbers:?}"
         );
     }
-    stage.front.stop().await;
+    held.front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_does_not_end_outlasts_the_hold() {
-    let stage = Stage::new().await;
-    let mut inside = stage.client().await;
-    let mut outside = stage.client().await;
+    let held = Held::new().await;
+    let mut inside = held.client().await;
+    let mut outside = held.client().await;
     inside.query_drop("BEGIN").await.unwrap();
-    let hold = stage.front.gate.hold(Duration::from_millis(300)).unwrap();
+    let hold = held.front.gate.hold(Duration::from_millis(300)).unwrap();
     let waiting = tokio::spawn(async move {
         outside
             .query_drop("INSERT INTO t (writer) VALUES (1)")
@@ -206,11 +185,11 @@ async fn a_transaction_that_does_not_end_outlasts_the_hold() {
     waiting.await.unwrap();
     inside.query_drop("COMMIT").await.unwrap();
     drop(hold);
-    let mut admin = connect(&stage.server).await;
+    let mut admin = connect(&held.stage.server).await;
     assert_eq!(written(&mut admin).await, 2);
     // Locks of tables are waited for likewise: others may wait for them.
     inside.query_drop("LOCK TABLES t WRITE").await.unwrap();
-    let hold = stage.front.gate.hold(LONG).unwrap();
+    let hold = held.front.gate.hold(LONG).unwrap();
     assert_eq!(hold.inside().in_transaction, 1);
     inside
         .query_drop("INSERT INTO t (writer) VALUES (3)")
@@ -219,22 +198,22 @@ async fn a_transaction_that_does_not_end_outlasts_the_hold() {
     inside.query_drop("UNLOCK TABLES").await.unwrap();
     hold.settled().await.unwrap();
     drop(hold);
-    stage.front.stop().await;
+    held.front.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_the_wait_and_nothing_that_was_held_is_done() {
-    let stage = Stage::new().await;
-    let mut admin = connect(&stage.server).await;
-    let mut leaving = stage.client().await;
-    let mut staying = stage.client().await;
-    let mut inside = stage.client().await;
+    let held = Held::new().await;
+    let mut admin = connect(&held.stage.server).await;
+    let mut leaving = held.client().await;
+    let mut staying = held.client().await;
+    let mut inside = held.client().await;
     inside.query_drop("BEGIN").await.unwrap();
     inside
         .query_drop("INSERT INTO t (writer) VALUES (1)")
         .await
         .unwrap();
-    let hold = stage.front.gate.hold(LONG).unwrap();
+    let hold = held.front.gate.hold(LONG).unwrap();
     let left = tokio::time::timeout(
         Duration::from_millis(100),
         leaving.query_drop("INSERT INTO t (writer) VALUES (2)"),
@@ -252,7 +231,7 @@ async fn a_stop_ends_the_wait_and_nothing_that_was_held_is_done() {
         tokio::task::yield_now().await;
     }
     // Stopping lets the transaction end, and says to the other that its command was not done.
-    let stopping = tokio::spawn(stage.front.stop());
+    let stopping = tokio::spawn(held.front.stop());
     waiting.await.unwrap().unwrap_err();
     inside.query_drop("COMMIT").await.unwrap();
     stopping.await.unwrap();

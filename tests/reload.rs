@@ -135,4 +135,9 @@ async fn a_file_system_that_does_not_answer_holds_up_nobody() {
         "{}",
         rig.sidecar.log_end()
     );
+    let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    assert!(
+        !log.contains("could not be read within"),
+        "it stops while the file is still being read:\n{log}"
+    );
 }

@@ -3,6 +3,7 @@
 pub(crate) mod front;
 pub(crate) mod packed;
 pub(crate) mod raw;
+pub(crate) mod stage;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
