@@ -1,6 +1,7 @@
 //! `outrigger run`: the sidecar, until it is told to stop.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::MultiProgress;
@@ -9,6 +10,9 @@ use outrigger_proxy::Inherited;
 use crate::config::Config;
 use crate::supervisor;
 use crate::telemetry::metrics::Recorder;
+
+/// How long threads that read files may take to finish; one on a file system that does not answer never does.
+const ENDING: Duration = Duration::from_secs(1);
 
 pub(super) fn run(file: &Path, screen: &MultiProgress) -> anyhow::Result<()> {
     // Before there are threads.
@@ -24,7 +28,7 @@ pub(super) fn run(file: &Path, screen: &MultiProgress) -> anyhow::Result<()> {
         recorder,
         screen.clone(),
     ));
-    // Nothing that is worth waiting for is left: what is durable is durable (W3).
-    runtime.shutdown_background();
+    // What is durable is durable (W3). A thread that still reads the log would find RocksDB's own end in the middle of its work.
+    runtime.shutdown_timeout(ENDING);
     Ok(outcome?)
 }
