@@ -122,6 +122,8 @@ pub fn render(findings: &[Finding]) -> String {
         .map(|finding| match &finding.outcome {
             Ok(found) if finding.doubtful => format!("warn  {}: {found}\n", finding.subject),
             Ok(found) => format!("ok    {}: {found}\n", finding.subject),
+            // Most errors of the source begin with its address themselves.
+            Err(error) if error.starts_with(&finding.subject) => format!("FAIL  {error}\n"),
             Err(error) => format!("FAIL  {}: {error}\n", finding.subject),
         })
         .collect()
@@ -149,10 +151,16 @@ mod tests {
                 outcome: Err("no answer".to_owned()),
                 doubtful: false,
             },
+            Finding {
+                subject: "source a:1".to_owned(),
+                outcome: Err("source a:1: TLS: refused".to_owned()),
+                doubtful: false,
+            },
         ];
         assert_eq!(
             render(&findings),
-            "ok    source a:1: MySQL 9.7.0\nwarn  accounts: app@10.%\nFAIL  task m, target b:2: no answer\n"
+            "ok    source a:1: MySQL 9.7.0\nwarn  accounts: app@10.%\nFAIL  task m, target b:2: no answer\n\
+             FAIL  source a:1: TLS: refused\n"
         );
     }
 }
