@@ -160,7 +160,7 @@ async fn decline(greeted: Greeted, shared: &Shared) {
     let limits = Limits::new(shared.config.connect_timeout);
     let mut upstream = greeted.wire;
     if upstream.stream().is_local() {
-        return close(&mut upstream.into_stream()).await;
+        return close(upstream.into_stream()).await;
     }
     let (response, request) = nobody(greeted.tls);
     if greeted.tls {
@@ -220,7 +220,7 @@ async fn let_fail(upstream: &mut Wire<Stream>, limits: &Limits<'_>) {
 /// The same in the middle of it: the source may wait for the client's next word.
 async fn abandon(mut upstream: Wire<Stream>, shared: &Shared) {
     if upstream.stream().is_local() {
-        return close(&mut upstream.into_stream()).await;
+        return close(upstream.into_stream()).await;
     }
     let limits = Limits::new(shared.config.connect_timeout);
     if limits
@@ -230,7 +230,7 @@ async fn abandon(mut upstream: Wire<Stream>, shared: &Shared) {
     {
         let_fail(&mut upstream, &limits).await;
     }
-    close(&mut upstream.into_stream()).await;
+    close(upstream.into_stream()).await;
 }
 
 /// A client whose handshake ended early.

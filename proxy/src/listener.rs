@@ -1,27 +1,26 @@
 //! Accepting connections, up to a limit, until the proxy is stopped; then waiting for the sessions to end.
 
+mod arrival;
 mod inherited;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net;
+use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::endpoint::Endpoint;
-use outrigger_protocol::packet::put;
 use outrigger_tls::rsa::KeyPair;
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, debug, error, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 pub use inherited::Inherited;
 
-use crate::access::header::{self, Header};
+use self::arrival::{Arrival, Client};
 use crate::access::{Refusal, Seat};
 use crate::certificate::Certificate;
 use crate::config::{Config, Listen, ListenAddress};
@@ -31,17 +30,13 @@ use crate::guard::{Guard, PassAll};
 use crate::hold::Gate;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
-use crate::session::{self, Guest, Shared};
+use crate::session::Shared;
 use crate::slow::Allowance;
-use crate::stream::{Stream, Watch};
 use crate::upstream::Upstream;
-use crate::workers::Workers;
+use crate::workers::{Team, Workers};
 
 /// How long accepting pauses after the system refused (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a load balancer may take to say for whom it connects: it is the first thing that it does. Enough for a packet that is sent
-/// again.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A proxy that listens.
 pub struct Proxy {
@@ -58,15 +53,16 @@ struct Listener {
     index: usize,
 }
 
+/// A socket that belongs to no runtime: where connections are accepted, a [`Door`] is made of it.
 enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    Tcp(net::TcpListener),
+    Unix(unix::net::UnixListener),
 }
 
-/// A connection as it was accepted.
-enum Accepted {
-    Tcp(TcpStream, SocketAddr),
-    Unix(UnixStream),
+/// A socket in the runtime that accepts at it.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl Proxy {
@@ -180,7 +176,7 @@ impl Ready {
     /// at once, the others when they get there or at the drain timeout.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
         let mut accepting = JoinSet::new();
-        let workers = Arc::new(Workers::start().map_err(Error::Threads)?);
+        let workers = Workers::start().map_err(Error::Threads)?;
         let (current, metrics) = (self.current.clone(), Arc::clone(&self.current.get().metrics));
         let certificate = move || current.get().certificate.clone();
         let watching = Certificate::watch(certificate, metrics, cancel.clone());
@@ -188,21 +184,17 @@ impl Ready {
             watching.await;
             Ok(())
         });
-        for listener in self.listeners {
+        for (number, listener) in self.listeners.into_iter().enumerate() {
             let address = listener.address.clone();
-            let serving = serve(
-                listener,
-                self.current.clone(),
-                Arc::clone(&workers),
-                cancel.clone(),
-            );
+            let team = workers.from(number);
+            let serving = serve(listener, self.current.clone(), team.clone(), cancel.clone());
             let span = info_span!("listener", %address);
             accepting.spawn(
                 async move {
-                    // A task of its own, so that its panic can be told with its address.
-                    tokio::spawn(serving)
-                        .await
-                        .map_err(|_panic| Error::Defect(address))
+                    match team.accept(serving).await {
+                        Ok(served) => served.map_err(|cause| Error::Listen { address, cause }),
+                        Err(_panic) => Err(Error::Defect(address)),
+                    }
                 }
                 .instrument(span),
             );
@@ -215,6 +207,7 @@ impl Ready {
                 outcome = Err(defect);
             }
         }
+        workers.drain().await;
         outcome
     }
 }
@@ -235,7 +228,8 @@ impl Listener {
         };
         let bound = match &listen.address {
             ListenAddress::Tcp(address) => {
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                let bound = TcpListener::bind(address).await;
+                let listener = bound.and_then(TcpListener::into_std).map_err(failed)?;
                 let address = ListenAddress::Tcp(listener.local_addr().map_err(failed)?);
                 vec![(Socket::Tcp(listener), address)]
             }
@@ -248,7 +242,8 @@ impl Listener {
             }
             ListenAddress::Unix(path) => {
                 remove_stale(path).await.map_err(failed)?;
-                let listener = UnixListener::bind(path).map_err(failed)?;
+                let bound = UnixListener::bind(path);
+                let listener = bound.and_then(UnixListener::into_std).map_err(failed)?;
                 // As MySQL's own socket: who may enter is decided by accounts.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
                 vec![(Socket::Unix(listener), listen.address.clone())]
@@ -263,15 +258,12 @@ impl Listener {
         Ok(listeners.collect())
     }
 
-    /// Waits for a client. Cancellation-safe.
-    async fn accept(&self) -> io::Result<Accepted> {
-        match &self.socket {
-            Socket::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream, peer))
-            }
-            Socket::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
-        }
+    /// Where clients come in, in the runtime of the caller.
+    fn door(&self) -> io::Result<Door> {
+        Ok(match &self.socket {
+            Socket::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener.try_clone()?)?),
+            Socket::Unix(listener) => Door::Unix(UnixListener::from_std(listener.try_clone()?)?),
+        })
     }
 
     /// What the configuration says about it now.
@@ -286,7 +278,7 @@ impl Listener {
     }
 
     /// A place for the client, and whether it is somebody who must first say for whom it connects; or why there is none.
-    fn admit(&self, client: &Accepted, shared: &Shared) -> Result<(Seat, bool), Refusal> {
+    fn admit(&self, client: &Client, shared: &Shared) -> Result<(Seat, bool), Refusal> {
         let config = &shared.config;
         let listen = self.listen(config);
         let Some(peer) = client.peer() else {
@@ -304,37 +296,16 @@ impl Listener {
     }
 }
 
-impl Accepted {
-    /// The other end's address, where it has one.
-    fn peer(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(_, peer) => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// Taken out of the runtime that accepted it.
-    fn detach(self) -> io::Result<Detached> {
+impl Door {
+    /// Waits for a client. Cancellation-safe.
+    async fn accept(&self) -> io::Result<Client> {
         Ok(match self {
-            Self::Tcp(stream, _) => Detached::Tcp(stream.into_std()?),
-            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Client::Tcp(stream, peer)
+            }
+            Self::Unix(listener) => Client::Unix(listener.accept().await?.0),
         })
-    }
-}
-
-/// A client that belongs to no runtime.
-enum Detached {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Detached {
-    /// Set up for relaying.
-    fn into_stream(self, watch: Watch) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(stream) => Stream::tcp(TcpStream::from_std(stream)?, watch),
-            Self::Unix(stream) => Ok(Stream::Unix(UnixStream::from_std(stream)?)),
-        }
     }
 }
 
@@ -361,20 +332,21 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Accepts at one address and owns the sessions that begin there.
-async fn serve(listener: Listener, current: Current, workers: Arc<Workers>, cancel: CancellationToken) {
-    let mut sessions = JoinSet::new();
+/// Accepts at one address.
+async fn serve(
+    listener: Listener,
+    current: Current,
+    team: Team,
+    cancel: CancellationToken,
+) -> io::Result<()> {
     let name: Arc<str> = Arc::from(listener.address.to_string());
+    let door = listener.door()?;
     info!(address = %listener.address, upstream = %current.get().upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
-            // Accepting and joining are cancellation-safe.
-            () = cancel.cancelled() => break,
-            Some(ended) = sessions.join_next() => {
-                report(ended);
-                continue;
-            }
-            accepted = listener.accept() => accepted,
+            // Accepting is cancellation-safe.
+            () = cancel.cancelled() => return Ok(()),
+            accepted = door.accept() => accepted,
         };
         let shared = current.get();
         match accepted {
@@ -387,17 +359,17 @@ async fn serve(listener: Listener, current: Current, workers: Arc<Workers>, canc
                         listen: listener.listen(&shared.config).clone(),
                         listener: Arc::clone(&name),
                     };
-                    let session = hold(
-                        client.detach(),
-                        arrival,
-                        Arc::clone(&shared),
-                        cancel.child_token(),
-                    );
-                    workers.spawn(&mut sessions, session);
+                    let place = team.fewest();
+                    match client.brought(place.elsewhere()) {
+                        Ok(client) => {
+                            place.lead(arrival.lead(client, Arc::clone(&shared), cancel.child_token()));
+                        }
+                        Err(cause) => debug!(%cause, "a client left at once"),
+                    }
                 }
-                Err(refusal) => span(client.peer()).in_scope(|| {
+                Err(refusal) => arrival::span(client.peer()).in_scope(|| {
                     shared.note(&refusal);
-                    refuse(client, &refusal);
+                    client.refuse(&refusal);
                 }),
             },
             Err(cause) => {
@@ -405,148 +377,6 @@ async fn serve(listener: Listener, current: Current, workers: Arc<Workers>, canc
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-    drop(listener);
-    info!(sessions = sessions.len(), "the proxy drains");
-    while let Some(ended) = sessions.join_next().await {
-        report(ended);
-    }
-}
-
-/// A client that was accepted.
-struct Arrival {
-    /// Where it connects from; absent for a unix socket.
-    peer: Option<SocketAddr>,
-    /// It must first say for whom it connects.
-    header: bool,
-    seat: Seat,
-    listen: Listen,
-    /// The address where it came in.
-    listener: Arc<str>,
-}
-
-/// What belongs to a connection, in the log.
-fn span(client: Option<SocketAddr>) -> Span {
-    info_span!("connection", client = %name(client))
-}
-
-fn name(client: Option<SocketAddr>) -> String {
-    client.map_or_else(|| "unix".to_owned(), |address| address.to_string())
-}
-
-/// One session with its place among the others.
-async fn hold(
-    client: io::Result<Detached>,
-    mut arrival: Arrival,
-    shared: Arc<Shared>,
-    cancel: CancellationToken,
-) {
-    let open = shared.metrics.open();
-    let stream = client.and_then(|client| client.into_stream(shared.config.watch()));
-    let mut stream = match stream {
-        Ok(stream) => stream,
-        Err(cause) => return debug!(%cause, "a client left at once"),
-    };
-    if arrival.header {
-        let introduced = tokio::select! {
-            // Nothing has begun that would have to be finished.
-            () = cancel.cancelled() => return,
-            introduced = introduce(&mut stream, &mut arrival, &shared) => introduced,
-        };
-        match introduced {
-            Ok(()) => {}
-            Err(Some(refusal)) => {
-                span(arrival.peer).in_scope(|| shared.note(&refusal));
-                let error = session::in_place_of_greeting(refusal.error());
-                return session::farewell(stream, Some((0, error))).await;
-            }
-            // A balancer that only looks whether somebody is there.
-            Err(None) => return,
-        }
-    }
-    let mut guest = Guest {
-        seat: arrival.seat,
-        record: shared.roster.enter(name(arrival.peer), arrival.listener),
-        compression: shared.config.compression_at(&arrival.listen).to_vec(),
-    };
-    session::lead(stream, &mut guest, &shared, &cancel)
-        .instrument(span(arrival.peer))
-        .await;
-    drop((open, guest));
-}
-
-/// Reads the header in which a balancer says who its client is: from then on that is who connects. `None` when the balancer has left.
-async fn introduce(
-    stream: &mut Stream,
-    arrival: &mut Arrival,
-    shared: &Shared,
-) -> Result<(), Option<Refusal>> {
-    let config = &shared.config;
-    let within = HEADER_TIMEOUT.min(config.handshake_timeout);
-    let read = timeout(within, read_header(stream)).await;
-    match read {
-        Err(_elapsed) => return Err(Some(Refusal::NoHeader("no PROXY protocol header has come"))),
-        Ok(Ok(Some(client))) => arrival.peer = Some(client),
-        // The balancer itself is the client.
-        Ok(Ok(None)) => {}
-        Ok(Err(cause)) if cause.kind() == io::ErrorKind::InvalidData => {
-            return Err(Some(Refusal::NoHeader("this is no PROXY protocol header")));
-        }
-        Ok(Err(_gone)) => return Err(None),
-    }
-    if let Some(client) = arrival.peer {
-        if !config.admits(&arrival.listen, client.ip()) {
-            return Err(Some(Refusal::Address(client.ip())));
-        }
-        let most = config.max_connections_per_address;
-        arrival.seat.belongs_to(client.ip(), most).map_err(Some)?;
-    }
-    Ok(())
-}
-
-/// The address in a header, and no byte beyond it is read.
-async fn read_header(stream: &mut Stream) -> io::Result<Option<SocketAddr>> {
-    let mut bytes = Vec::new();
-    loop {
-        match header::read(&bytes) {
-            Ok(Header::Missing(missing)) => {
-                let had = bytes.len();
-                bytes.resize(had + missing, 0);
-                let count = stream.read(&mut bytes[had..]).await?;
-                if count == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                bytes.truncate(had + count);
-            }
-            Ok(Header::For(client)) => return Ok(Some(client)),
-            Ok(Header::Own) => return Ok(None),
-            Err(header::Malformed) => return Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-}
-
-fn report(ended: Result<(), JoinError>) {
-    if let Err(cause) = ended {
-        error!(%cause, "a session ended by a defect of the proxy");
-    }
-}
-
-/// Tells a client why it may not enter and closes. The socket is fresh: the packet fits its buffer, nothing waits.
-fn refuse(client: Accepted, refusal: &Refusal) {
-    use std::io::Write;
-
-    let mut packet = Vec::new();
-    put(
-        &mut packet,
-        &session::in_place_of_greeting(refusal.error()).encode(),
-        0,
-    );
-    let told = match client {
-        Accepted::Tcp(stream, _) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
-        Accepted::Unix(stream) => stream.into_std().and_then(|mut stream| stream.write_all(&packet)),
-    };
-    if let Err(cause) = told {
-        debug!(%cause, "a client left before it was refused");
     }
 }
 

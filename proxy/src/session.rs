@@ -99,35 +99,35 @@ pub(crate) async fn lead(client: Stream, guest: &mut Guest, shared: &Shared, can
     let last = relay_until_end(&mut relay, met.bridge, (shared, guest), cancel).await;
     debug!(?last, "relay ended");
     let quiet = relay.is_quiet();
-    let (mut client, mut upstream, seq) = relay.into_parts();
+    let (client, upstream, seq) = relay.into_parts();
     if let (Last::Client | Last::Upstream, Some(fault)) = (&last, client.fault()) {
         // It did not leave, it can't be understood.
         debug!(%fault, "a client's compression can't be followed");
         let error = fault.error();
         shared.metrics.error(Origin::Proxy, error.code);
-        close(&mut upstream).await;
+        close(upstream).await;
         return farewell(client, seq.map(|seq| (seq, error))).await;
     }
     match last {
-        Last::Client => close(&mut upstream).await,
+        Last::Client => close(upstream).await,
         Last::Upstream => farewell(client, None).await,
         Last::Told => {
             quit(upstream).await;
             farewell(client, None).await;
         }
         Last::Refused(seq, error) => {
-            close(&mut upstream).await;
+            close(upstream).await;
             farewell(client, Some((seq, error))).await;
         }
         Last::Closed(error) => {
             if quiet && seq.is_some() {
                 quit(upstream).await;
             } else {
-                close(&mut upstream).await;
+                close(upstream).await;
             }
             match seq {
                 Some(seq) => farewell(client, Some((seq, error))).await,
-                None => close(&mut client).await,
+                None => close(client).await,
             }
         }
     }
@@ -291,10 +291,13 @@ pub(crate) async fn quit(mut upstream: Stream) {
     };
     // It may be gone already.
     timeout(FAREWELL, goodbye).await.ok();
-    close(&mut upstream).await;
+    close(upstream).await;
 }
 
-pub(crate) async fn close(stream: &mut Stream) {
-    // Fails only when the peer has closed already.
-    timeout(FAREWELL, stream.shutdown()).await.ok();
+pub(crate) async fn close(mut stream: Stream) {
+    // A bare socket is shut down by being dropped.
+    if stream.holds_back() {
+        // Fails only when the peer has closed already.
+        timeout(FAREWELL, stream.shutdown()).await.ok();
+    }
 }

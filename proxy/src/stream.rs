@@ -39,17 +39,26 @@ pub(crate) struct Watch {
 
 impl Watch {
     fn over(self, stream: &TcpStream) -> io::Result<()> {
-        let socket = SockRef::from(stream);
-        let mut probes = TcpKeepalive::new()
-            .with_time(self.keepalive)
-            .with_interval(self.keepalive);
+        if !self.user_timeout.is_zero() {
+            SockRef::from(stream).set_tcp_user_timeout(Some(self.user_timeout))?;
+        }
+        match is_loopback(stream) {
+            // Its kernel is ours, and says what became of it.
+            true => Ok(()),
+            false => self.ask(stream),
+        }
+    }
+
+    fn ask(self, stream: &TcpStream) -> io::Result<()> {
+        let mut interval = self.keepalive;
         if !self.user_timeout.is_zero() {
             // It decides when silence was long enough; some probes should have got lost by then.
-            let interval = (self.user_timeout / 4).clamp(Duration::from_secs(1), self.keepalive);
-            probes = probes.with_interval(interval);
-            socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+            interval = (self.user_timeout / 4).clamp(Duration::from_secs(1), self.keepalive);
         }
-        socket.set_tcp_keepalive(&probes)
+        let probes = TcpKeepalive::new()
+            .with_time(self.keepalive)
+            .with_interval(interval);
+        SockRef::from(stream).set_tcp_keepalive(&probes)
     }
 }
 
@@ -122,9 +131,7 @@ impl Stream {
     /// True when the peer is on this machine, as far as that can be told.
     pub(crate) fn is_local(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream
-                .peer_addr()
-                .is_ok_and(|peer| peer.ip().to_canonical().is_loopback()),
+            Self::Tcp(stream) => is_loopback(stream),
             Self::Unix(_) => true,
             Self::Tls(_) => false,
             Self::Compressed(stream) => stream.get_ref().is_local(),
@@ -144,6 +151,12 @@ impl Stream {
             Self::Compressed(stream) => stream.get_ref().is_vouched_for(),
         }
     }
+}
+
+fn is_loopback(stream: &TcpStream) -> bool {
+    stream
+        .peer_addr()
+        .is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 impl AsyncRead for Stream {
@@ -214,6 +227,8 @@ mod tests {
                 unreachable!("it is TCP")
             };
             let socket = SockRef::from(near);
+            assert!(!socket.keepalive().expect("asked"), "on this machine");
+            watch.ask(near).expect("set");
             assert!(socket.keepalive().expect("asked"));
             assert_eq!(socket.tcp_keepalive_time().expect("asked"), seconds(keepalive));
             assert_eq!(socket.tcp_keepalive_interval().expect("asked"), seconds(interval));

@@ -319,7 +319,7 @@ const PROXY: Section = Section {
             "keepalive",
             Value::Default("\"1m\""),
             "1s to 1h",
-            "How long a TCP peer may be silent before it is asked whether it is still there.",
+            "How long a TCP peer on another machine may be silent before it is asked whether it is still there.",
         ),
         key(
             "tcp_user_timeout",

@@ -3,7 +3,6 @@
 use std::io;
 
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, UnixListener};
 
 use super::Socket;
 use crate::config::ListenAddress;
@@ -49,7 +48,7 @@ impl Inherited {
                 .map(|listener| {
                     listener.set_nonblocking(true)?;
                     let address = ListenAddress::Tcp(listener.local_addr()?);
-                    Ok((Socket::Tcp(TcpListener::from_std(listener)?), address))
+                    Ok((Socket::Tcp(listener), address))
                 })
                 .transpose();
         }
@@ -62,7 +61,7 @@ impl Inherited {
                     Some(path) => ListenAddress::Unix(path.to_owned()),
                     None => ListenAddress::Systemd(name.to_owned()),
                 };
-                Ok((Socket::Unix(UnixListener::from_std(listener)?), address))
+                Ok((Socket::Unix(listener), address))
             })
             .transpose()
     }

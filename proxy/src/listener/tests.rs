@@ -7,9 +7,10 @@ use std::task::{Context, Waker};
 
 use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
-use outrigger_protocol::packet::join;
+use outrigger_protocol::packet::{join, put};
 use outrigger_protocol::reply::{ERR, ErrPacket, OkPacket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
