@@ -123,7 +123,9 @@ pub fn render(findings: &[Finding]) -> String {
             Ok(found) if finding.doubtful => format!("warn  {}: {found}\n", finding.subject),
             Ok(found) => format!("ok    {}: {found}\n", finding.subject),
             // Most errors of the source begin with its address themselves.
-            Err(error) if error.starts_with(&finding.subject) => format!("FAIL  {error}\n"),
+            Err(error) if error.starts_with(&format!("{}: ", finding.subject)) => {
+                format!("FAIL  {error}\n")
+            }
             Err(error) => format!("FAIL  {}: {error}\n", finding.subject),
         })
         .collect()
