@@ -8,6 +8,7 @@ mod apply;
 mod cascade;
 mod cases;
 mod chaos;
+mod charsets;
 mod clients;
 mod clock;
 mod compression;
