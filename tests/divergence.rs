@@ -210,6 +210,34 @@ async fn stop_keeps_nothing_of_the_transaction_and_names_the_row() {
     }
 }
 
+/// Rows and checkpoint travel together, and the last statement is checked by the one that moves the checkpoint: nothing behind it would
+/// be in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_last_statement_misses_keeps_the_checkpoint_where_it_is() {
+    let offset = "SELECT CONVERT(log_offset, CHAR) FROM outrigger.checkpoint";
+    for last in [
+        "UPDATE app.keyed SET v = -5 WHERE id = 777",
+        "DELETE FROM app.keyed WHERE id = 777",
+    ] {
+        let mut rig = rig("stop").await;
+        let before = text(&rig, offset).await;
+        run(
+            &mut rig.target_conn().await,
+            "DELETE FROM app.keyed WHERE id = 777",
+        )
+        .await;
+        rig.on_source(&format!(
+            "START TRANSACTION; INSERT INTO app.keyless VALUES (-99, 'no'); {last}; COMMIT"
+        ))
+        .await;
+        let why = why(&mut rig);
+        assert!(why.contains("id = 777"), "{last}: {why}");
+        assert_eq!(text(&rig, offset).await, before, "{last}");
+        let kept = "SELECT CONVERT(COUNT(*), CHAR) FROM app.keyless WHERE v = -99";
+        assert_eq!(text(&rig, kept).await, "0", "{last}");
+    }
+}
+
 /// Rows with the right key and other values are seen on the way to a missing one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_with_other_values_is_counted_and_changed() {
