@@ -29,7 +29,7 @@ async fn open_stage() -> Stage {
     let stage = Stage::new(
         &["--local-infile=ON", "--max-allowed-packet=128M"],
         "CREATE USER open@'%' IDENTIFIED BY '', other@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO open@'%', other@'%';\n\
-         CREATE USER locked@'%' IDENTIFIED BY '' ACCOUNT LOCK",
+         CREATE USER locked@'%' IDENTIFIED BY '' ACCOUNT LOCK;\nCREATE USER poor@'%' IDENTIFIED BY ''",
     )
     .await;
     // A server without it answers the sessions' questions with an error, both ways.

@@ -209,7 +209,8 @@ impl Script {
 /// Reads one reply. False when the server has closed.
 async fn listen(raw: &mut Raw, step: &Step) -> std::io::Result<bool> {
     match step.payload.first().copied().and_then(CommandByte::from_byte) {
-        Some(CommandByte::StmtSendLongData | CommandByte::StmtClose) => Ok(true),
+        Some(CommandByte::StmtSendLongData) if step.payload.len() >= 7 => Ok(true),
+        Some(CommandByte::StmtClose) if step.payload.len() >= 5 => Ok(true),
         Some(CommandByte::Query | CommandByte::StmtExecute | CommandByte::ProcessInfo) => {
             results(raw, step.answer.as_deref()).await
         }

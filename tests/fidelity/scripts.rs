@@ -37,6 +37,8 @@ pub(crate) fn all(capabilities: Capabilities) -> Vec<Script> {
         metadata(afresh("metadata on demand")),
         shapes(afresh("wide and long results")),
         commands(afresh("commands of all kinds")),
+        malformed(afresh("commands cut short")),
+        streams(afresh("streams that are refused")),
         ahead(afresh("thousands of commands")),
     ]
 }
@@ -295,6 +297,39 @@ fn commands(script: Script) -> Script {
     .fold(script, |script, command| script.command(command, b"x"));
     let script = script.payload(&[0x70, 1, 2]).payload(b"").payload(&[0xff]);
     script.query("").query("SELECT 'alive'").query("-- nothing")
+}
+
+/// Shorter than the server takes them: it answers all of these.
+fn malformed(script: Script) -> Script {
+    [
+        (CommandByte::StmtClose, 3),
+        (CommandByte::StmtSendLongData, 5),
+        (CommandByte::StmtClose, 0),
+        (CommandByte::StmtSendLongData, 0),
+        (CommandByte::StmtExecute, 8),
+        (CommandByte::StmtFetch, 7),
+        (CommandByte::StmtReset, 3),
+        (CommandByte::SetOption, 1),
+        (CommandByte::ProcessKill, 3),
+    ]
+    .into_iter()
+    .fold(script, |script, (command, size)| {
+        script.command(command, &[0; 8][..size]).query("SELECT 'alive'")
+    })
+}
+
+/// Streams that are not begun for an account without privileges: the session goes on.
+fn streams(script: Script) -> Script {
+    [
+        CommandByte::BinlogDump,
+        CommandByte::BinlogDumpGtid,
+        CommandByte::Clone,
+        CommandByte::SubscribeGroupReplication,
+    ]
+    .into_iter()
+    .fold(script.change_user("poor", b"", ""), |script, command| {
+        script.command(command, &[0; 32]).query("SELECT 'alive'")
+    })
 }
 
 fn ahead(script: Script) -> Script {
