@@ -3,19 +3,22 @@
 use std::time::Instant;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, OptsBuilder, SslOpts};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::support::{PATIENCE, Plan, Rig};
 
-async fn login(rig: &Rig) -> Result<Conn, String> {
-    let opts = OptsBuilder::default()
+fn options(rig: &Rig) -> OptsBuilder {
+    OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
         .tcp_port(rig.proxy)
         .user(Some("app"))
         .pass(Some("app"))
-        .prefer_socket(false);
-    Conn::new(opts).await.map_err(|error| error.to_string())
+        .prefer_socket(false)
+}
+
+async fn login(rig: &Rig) -> Result<Conn, String> {
+    Conn::new(options(rig)).await.map_err(|error| error.to_string())
 }
 
 fn command(rig: &Rig) -> (bool, String) {
@@ -107,6 +110,45 @@ async fn what_can_be_taken_up_is_and_nobody_is_dropped() {
     assert!(!log.contains("another secret") && rig.sidecar.running().unwrap());
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
+}
+
+/// Of either side: those before stay in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_files_that_do_not_serve_are_refused() {
+    let mut rig = Rig::new(&Plan {
+        proxy: "[proxy.tls]\nssl_mode = \"required\"\ncert = \"../source/data/server-cert.pem\"\nkey = \"../source/data/server-key.pem\"",
+        ..Plan::default()
+    })
+    .await;
+    let authority = rig.path("ca.pem");
+    std::fs::copy(rig.source.folder().join("data/ca.pem"), &authority).unwrap();
+    let config = std::fs::read_to_string(rig.sidecar.config()).unwrap().replace(
+        "password = \"source",
+        "tls = \"verify_ca\"\ntls_ca = \"../ca.pem\"\npassword = \"source",
+    );
+    std::fs::write(rig.sidecar.config(), &config).unwrap();
+    rig.start();
+    let enters = async || {
+        let secure = SslOpts::default().with_danger_accept_invalid_certs(true);
+        Conn::new(options(&rig).ssl_opts(Some(secure))).await.unwrap();
+    };
+    for (wrong, said) in [
+        (
+            config.replace("server-key.pem", "client-key.pem"),
+            "cert and key don't serve",
+        ),
+        (config.replace("server-cert.pem", "none.pem"), "none.pem"),
+    ] {
+        std::fs::write(rig.sidecar.config(), wrong).unwrap();
+        let (succeeded, says) = command(&rig);
+        assert!(!succeeded && says.contains(said), "{says}");
+        enters().await;
+    }
+    std::fs::write(rig.sidecar.config(), &config).unwrap();
+    std::fs::write(&authority, "nonsense").unwrap();
+    let (succeeded, says) = command(&rig);
+    assert!(!succeeded && says.contains("ca.pem"), "{says}");
+    enters().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
