@@ -166,3 +166,23 @@ impl Decompressor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_others_is_bounded() {
+        let contexts = Contexts::default();
+        let kept = || contexts.zstd_unpacking.0.lock().expect("nobody panicked").len();
+        let decompressor = || contexts.decompressor(Method::Zstd(3)).expect("memory");
+        let many: Vec<_> = (0..=KEPT).map(|_| decompressor()).collect();
+        for decompressor in many {
+            contexts.give_back(decompressor, ORDINARY);
+        }
+        assert_eq!(kept(), KEPT);
+        // One that has grown goes.
+        contexts.give_back(decompressor(), ORDINARY + 1);
+        assert_eq!(kept(), KEPT - 1);
+    }
+}
