@@ -1,5 +1,6 @@
 //! Logging in through the proxy over every pair of links, by real clients on a real server: plugins, passwords, certificates.
 
+mod left;
 mod played;
 
 use std::path::{Path, PathBuf};

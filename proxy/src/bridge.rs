@@ -11,8 +11,8 @@
 
 use outrigger_protocol::auth::{
     AUTH_MORE_DATA, AuthPacket, AuthSwitchRequest, CACHING_SHA2_PASSWORD, CLEAR_PASSWORD,
-    SHA2_FULL_AUTHENTICATION, SHA2_REQUEST_PUBLIC_KEY, SHA256_PASSWORD, SHA256_REQUEST_PUBLIC_KEY,
-    unxor_password, xor_password,
+    SHA2_FAST_AUTH_SUCCESS, SHA2_FULL_AUTHENTICATION, SHA2_REQUEST_PUBLIC_KEY, SHA256_PASSWORD,
+    SHA256_REQUEST_PUBLIC_KEY, unxor_password, xor_password,
 };
 use outrigger_protocol::cursor::Cursor;
 use outrigger_protocol::handshake::{Capabilities, ChangeUser, HandshakeResponse, Rest, StatusFlags};
@@ -115,6 +115,8 @@ pub(crate) struct Bridge {
     /// The source's latest; a later authentication may go on with it.
     nonce: Vec<u8>,
     step: Step,
+    /// How somebody without a password answers what the source asks for; absent in its turn.
+    excuse: Option<&'static [u8]>,
 }
 
 impl Bridge {
@@ -127,7 +129,14 @@ impl Bridge {
             plugin: Plugin::Other,
             nonce,
             step: Step::Passing,
+            excuse: None,
         }
+    }
+
+    /// What the source gets in place of the client's next word, so that authentication fails and does not break off; `None` where it is the
+    /// source's turn.
+    pub(crate) fn excuse(&self) -> Option<&'static [u8]> {
+        self.excuse
     }
 
     /// The client's response to the greeting, as the source must get it. `capabilities` are those that hold between the two.
@@ -197,6 +206,25 @@ impl Bridge {
 
     /// A payload of the source's.
     pub(crate) fn upstream_payload(&mut self, payload: Payload) -> Act {
+        self.excuse = excuse(&payload);
+        let act = self.answer(payload);
+        self.follow(act)
+    }
+
+    /// A payload of the client's. `key` is ours.
+    pub(crate) fn client_payload(&mut self, payload: Payload, key: Option<&KeyPair>) -> Act {
+        let act = self.convey(payload, key);
+        self.follow(act)
+    }
+
+    fn follow(&mut self, act: Act) -> Act {
+        if let Act::ToUpstream(_) = act {
+            self.excuse = None;
+        }
+        act
+    }
+
+    fn answer(&mut self, payload: Payload) -> Act {
         let Ok(packet) = AuthPacket::parse(&payload) else {
             return Act::Refuse(malformed());
         };
@@ -241,8 +269,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// A payload of the client's. `key` is ours.
-    pub(crate) fn client_payload(&mut self, payload: Payload, key: Option<&KeyPair>) -> Act {
+    fn convey(&mut self, payload: Payload, key: Option<&KeyPair>) -> Act {
         match std::mem::replace(&mut self.step, Step::Passing) {
             Step::Passing => Act::ToUpstream(payload),
             Step::Password if !self.differs() || is_empty_password(&payload) => Act::ToUpstream(payload),
@@ -302,6 +329,17 @@ impl Bridge {
                 "Authentication plugin '{plugin}' sends the password in clear, and the link between {which} is not safe: {what}"
             ),
         )
+    }
+}
+
+/// How somebody without a password answers what the source says; `None` where that asks for nothing. By the server's plugins a first answer
+/// may be empty, of `mysql_native_password` it must be; a second one may not: that breaks off like no answer
+/// (`caching_sha2_password_authenticate` in its sql/auth/sha2_password.cc).
+pub(crate) fn excuse(payload: &[u8]) -> Option<&'static [u8]> {
+    match AuthPacket::parse(payload) {
+        Ok(Some(AuthPacket::Switch(_) | AuthPacket::NextFactor(_))) => Some(b""),
+        Ok(Some(AuthPacket::MoreData(data))) if data != [SHA2_FAST_AUTH_SUCCESS] => Some(b"\0"),
+        _ => None,
     }
 }
 

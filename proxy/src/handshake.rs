@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::bridge::{Act, Bridge, Link, Payload};
+use crate::bridge::{self, Act, Bridge, Link, Payload};
 use crate::compression::{Algorithm, Fault, Method};
 use crate::config::SslMode;
 use crate::greeting;
@@ -203,12 +203,14 @@ fn nobody(tls: bool) -> (Payload, Option<Vec<u8>>) {
 /// Brings an authentication to its end that the client has left, as one without a password.
 async fn let_fail(upstream: &mut Wire<Stream>, limits: &Limits<'_>) {
     let failing = async {
-        while let Ok(answer) = upstream.receive().await {
-            let goes_on = matches!(
-                AuthPacket::parse(&answer),
-                Ok(Some(AuthPacket::Switch(_) | AuthPacket::MoreData(_)))
-            );
-            if !goes_on || upstream.send(b"").await.is_err() {
+        while let Ok(said) = upstream.receive().await {
+            match AuthPacket::parse(&said) {
+                Ok(Some(AuthPacket::Ok | AuthPacket::Err)) | Err(_) => return,
+                Ok(_) => {}
+            }
+            if let Some(excuse) = bridge::excuse(&said)
+                && upstream.send(excuse).await.is_err()
+            {
                 return;
             }
         }
@@ -218,16 +220,18 @@ async fn let_fail(upstream: &mut Wire<Stream>, limits: &Limits<'_>) {
 }
 
 /// The same in the middle of it: the source may wait for the client's next word.
-async fn abandon(mut upstream: Wire<Stream>, shared: &Shared) {
+async fn abandon(mut upstream: Wire<Stream>, bridge: &Bridge, shared: &Shared) {
     if upstream.stream().is_local() {
         return close(upstream.into_stream()).await;
     }
     let limits = Limits::new(shared.config.connect_timeout);
-    if limits
-        .bound(upstream.send(b""))
-        .await
-        .is_ok_and(|sent| sent.is_ok())
-    {
+    let excused = async {
+        match bridge.excuse() {
+            Some(excuse) => upstream.send(excuse).await,
+            None => Ok(()),
+        }
+    };
+    if limits.bound(excused).await.is_ok_and(|sent| sent.is_ok()) {
         let_fail(&mut upstream, &limits).await;
     }
     close(upstream.into_stream()).await;
@@ -423,7 +427,7 @@ async fn authenticate(
     let phase = match outcome {
         Outcome::Over(Some(status)) => Phase::new(capabilities, status),
         Outcome::ClientGone => {
-            abandon(upstream, shared).await;
+            abandon(upstream, &bridge, shared).await;
             return None;
         }
         Outcome::Told => {
@@ -437,7 +441,7 @@ async fn authenticate(
         }
         Outcome::Refused(error) => {
             let farewell = Left::with(client, error).say_farewell(shared);
-            tokio::join!(abandon(upstream, shared), farewell);
+            tokio::join!(abandon(upstream, &bridge, shared), farewell);
             return None;
         }
     };
@@ -594,12 +598,15 @@ mod tests {
                 (parsed.user, parsed.auth_response),
                 (&b"outrigger-nobody"[..], &b""[..])
             );
-            for question in [
-                &b"\xfemysql_native_password\0nnnnnnnnnnnnnnnnnnnn\0"[..],
-                b"\x01\x04",
+            for (question, answer) in [
+                (
+                    &b"\xfemysql_native_password\0nnnnnnnnnnnnnnnnnnnn\0"[..],
+                    &b""[..],
+                ),
+                (b"\x01\x04", b"\0"),
             ] {
                 source.send(question).await.expect("sent");
-                assert!(source.receive().await.expect("an answer").is_empty());
+                assert_eq!(*source.receive().await.expect("an answer"), answer);
             }
             let error = ErrPacket::new(1045, "28000", "Access denied");
             source.send(&error.encode()).await.expect("sent");

@@ -354,3 +354,22 @@ proptest! {
         }
     }
 }
+
+/// A client may leave at any time: the source is answered where it waits, and only there.
+#[test]
+fn who_has_the_next_word_is_known() {
+    let mut bridge = bridge(Link::Plain, Link::Tls);
+    assert_eq!(bridge.excuse(), None);
+    bridge.upstream_payload(switch_to("mysql_native_password"));
+    assert_eq!(bridge.excuse(), Some(&b""[..]));
+    bridge.client_payload(payload(b"proof"), None);
+    assert_eq!(bridge.excuse(), None);
+    bridge.upstream_payload(switch_to(CACHING_SHA2_PASSWORD));
+    bridge.client_payload(payload(b"proof"), None);
+    bridge.upstream_payload(payload(&[AUTH_MORE_DATA, SHA2_FAST_AUTH_SUCCESS]));
+    assert_eq!(bridge.excuse(), None);
+    bridge.upstream_payload(payload(&[AUTH_MORE_DATA, SHA2_FULL_AUTHENTICATION]));
+    // It gets a key of ours, of which the source knows nothing.
+    to_client(bridge.client_payload(payload(&[SHA2_REQUEST_PUBLIC_KEY]), Some(&OURS)));
+    assert_eq!(bridge.excuse(), Some(&b"\0"[..]));
+}
