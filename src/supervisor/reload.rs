@@ -209,4 +209,36 @@ mod tests {
         drop(answer);
         assert_eq!(within(READING, || 7).await, Ok(7));
     }
+
+    /// No task selects anything.
+    struct Nothing;
+
+    impl guard::Watched for Nothing {
+        fn table(&self, _database: &str, _table: &str) -> bool {
+            false
+        }
+
+        fn database(&self, _database: &str) -> bool {
+            false
+        }
+
+        fn may_purge(&self, _before: Option<&str>) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_up_once_the_sidecar_stops() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("outrigger.toml");
+        let text = "[source]\nhost = \"source\"\nuser = \"o\"\npassword = \"s\"\n\n[log]\npath = \"log\"\n\n\
+                    [[task]]\nname = \"t\"\ninclude = [\"shop\"]\n\n[task.target]\nhost = \"target\"\nuser = \"o\"\npassword = \"t\"\n";
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let policy = Arc::new(guard::Policy::new(&config.guard, Arc::new(Nothing)));
+        let reload = Arc::new(Reload::new(file, &config, policy, None));
+        Arc::clone(&reload).reload().await.unwrap();
+        reload.stop();
+        assert_eq!(reload.reload().await.unwrap_err(), "the sidecar stops");
+    }
 }
