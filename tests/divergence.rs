@@ -238,6 +238,35 @@ async fn what_the_last_statement_misses_keeps_the_checkpoint_where_it_is() {
     }
 }
 
+/// Statements behind one that misses its row take its check along, or have it before them: none of them is kept, whatever comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_statement_misses_keeps_those_behind_it_out() {
+    let (update, delete) = ("UPDATE app.keyed SET v = -5", "DELETE FROM app.keyed");
+    for (missed, next) in [
+        (update, "UPDATE app.texts SET v = -5 WHERE t = 'key 1'"),
+        (update, "DELETE FROM app.texts WHERE t = 'key 1'"),
+        (delete, "INSERT INTO app.texts VALUES ('new', -5)"),
+    ] {
+        let mut rig = rig("stop").await;
+        let checkpoint = "SELECT CONVERT(log_offset, CHAR) FROM outrigger.checkpoint";
+        let texts = "SELECT GROUP_CONCAT(t, '=', v ORDER BY t) FROM app.texts";
+        let before = (text(&rig, checkpoint).await, text(&rig, texts).await);
+        run(
+            &mut rig.target_conn().await,
+            "DELETE FROM app.keyed WHERE id = 777",
+        )
+        .await;
+        rig.on_source(&format!(
+            "START TRANSACTION; {missed} WHERE id = 777; {next}; COMMIT"
+        ))
+        .await;
+        let why = why(&mut rig);
+        assert!(why.contains("id = 777"), "{next}: {why}");
+        let after = (text(&rig, checkpoint).await, text(&rig, texts).await);
+        assert_eq!(after, before, "{next}");
+    }
+}
+
 /// Rows with the right key and other values are seen on the way to a missing one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_with_other_values_is_counted_and_changed() {

@@ -186,10 +186,17 @@ fn guard(def: &TableDef) -> Option<String> {
         .iter()
         .map(|name| format!("{name}=VALUES({name})"))
         .collect();
-    // A generated column can't be set.
-    let at = key.columns.iter().position(|i| !def.columns[*i].generated)?;
-    let set = names.get(at)?;
+    let set = set_key(def)?;
     Some(format!("{set}=IF({},{set},NULL)", same.join(" AND ")))
+}
+
+/// A column of the key that a statement can set: a generated one can't be.
+fn set_key(def: &TableDef) -> Option<String> {
+    let columns = { &def.key.as_ref()?.columns }.iter().map(|i| &def.columns[*i]);
+    { columns }
+        .filter(|column| !column.generated)
+        .map(|column| quote_name(&column.name))
+        .next()
 }
 
 fn ties(def: &TableDef) -> Option<Vec<usize>> {
@@ -251,17 +258,71 @@ pub(crate) struct Expect {
     pub(crate) what: &'static str,
     /// Where it ends in the batch's text.
     pub(crate) end: usize,
+    /// How it takes the check of the statement before it along, if it can.
+    takes: Option<Takes>,
+}
+
+/// Where a statement that must find rows has room for one more condition, at its end. One that does not hold has it find none, or fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// In its `WHERE`.
+    Condition,
+    /// In its `ON DUPLICATE KEY UPDATE`, by an assignment.
+    Assignment,
 }
 
 impl Expect {
     /// Appends a check by the server, where there is something to check: an error that ends the batch behind the statement.
     pub(crate) fn write_check(&self, sql: &mut Vec<u8>) {
         if let Some(rows) = self.rows {
-            // A subquery of two rows is an error, but only where it is evaluated.
-            let check = format!(";SET @outrigger=IF(ROW_COUNT()={rows},1,(SELECT 1 UNION SELECT 2))");
+            // Out of a DOUBLE's range, but only where it is evaluated.
+            let check = format!(";SET @outrigger=IF(ROW_COUNT()={rows},1,EXP(710))");
             sql.extend_from_slice(check.as_bytes());
         }
     }
+
+    /// Appends to the statement that the one before it must have affected `rows`.
+    fn write_taken(&self, rows: u64, sql: &mut Vec<u8>) {
+        let check = match (self.takes, &self.table) {
+            (Some(Takes::Condition), _) => format!(" AND ROW_COUNT()={rows}"),
+            (Some(Takes::Assignment), Some(table)) => {
+                let key = set_key(&table.def).unwrap_or_default();
+                format!(",{key}=IF(ROW_COUNT()={rows},{key},NULL)")
+            }
+            _ => return,
+        };
+        sql.extend_from_slice(check.as_bytes());
+    }
+}
+
+/// A batch in which every statement but the last is checked by the server, by the one that follows it where that can be. A statement
+/// that is not as expected ends the batch: none behind it does what it is to do.
+pub(crate) fn write_checked(batch: &[u8], expects: &[Expect]) -> Vec<u8> {
+    let mut sql = Vec::with_capacity(2 * batch.len());
+    let mut from = 0;
+    let mut before: Option<&Expect> = None;
+    for expect in expects {
+        if let Some(before) = before
+            && expect.takes.is_none()
+        {
+            before.write_check(&mut sql);
+        }
+        sql.extend_from_slice(batch.get(from..expect.end).unwrap_or_default());
+        from = expect.end;
+        if let Some(rows) = before.and_then(|before| before.rows) {
+            expect.write_taken(rows, &mut sql);
+        }
+        before = Some(expect);
+    }
+    sql
+}
+
+/// Behind which statements a check of its own stands then.
+pub(crate) fn checks(expects: &[Expect]) -> impl Iterator<Item = bool> {
+    let following = expects.iter().skip(1).map(|next| next.takes.is_none());
+    { expects.iter() }
+        .zip(following.chain([false]))
+        .map(|(expect, alone)| alone && expect.rows.is_some())
 }
 
 /// Row changes counted by kind.
@@ -412,6 +473,7 @@ impl Statements {
             table: None,
             what,
             end: self.sql.len(),
+            takes: None,
         });
     }
 
@@ -438,6 +500,7 @@ impl Statements {
             table: None,
             what: "SET TRANSACTION",
             end: SEARCHING.len(),
+            takes: None,
         };
         self.expects.insert(0, first);
         self.sql.splice(..0, format!("{SEARCHING};").into_bytes());
@@ -585,11 +648,18 @@ impl Statements {
             }
             Form::Insert | Form::Replace => {}
         }
+        let takes = match open.form {
+            Form::Delete => Some(Takes::Condition),
+            // A session that is not strict would make NULL something else.
+            Form::Upsert if !self.lenient && set_key(&open.table.def).is_some() => Some(Takes::Assignment),
+            _ => None,
+        };
         self.expects.push(Expect {
             rows,
             table: Some(open.table),
             what,
             end: self.sql.len(),
+            takes,
         });
     }
 
@@ -623,6 +693,7 @@ impl Statements {
             table: Some(Arc::clone(table)),
             what: "UPDATE",
             end: self.sql.len(),
+            takes: None,
         });
     }
 
@@ -638,6 +709,7 @@ impl Statements {
             table: Some(Arc::clone(table)),
             what: "DELETE",
             end: self.sql.len(),
+            takes: None,
         });
     }
 

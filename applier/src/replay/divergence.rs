@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lane::{Careful, ER_DUP_ENTRY, ER_SUBQUERY_NO_1_ROW, has_code};
+use super::lane::{Careful, ER_DATA_OUT_OF_RANGE, ER_DUP_ENTRY, has_code};
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
@@ -159,7 +159,7 @@ fn judge<'a>(
             }
             if expect.rows.is_some() && answers.next().is_none() {
                 // The check behind it found another number, which for one row can only be none.
-                if counted && has_code(&ended, ER_SUBQUERY_NO_1_ROW) {
+                if counted && has_code(&ended, ER_DATA_OUT_OF_RANGE) {
                     return Ok(Some((at, DivergenceKind::MissingRow)));
                 }
                 return Err(failed(single, ended));

@@ -11,7 +11,7 @@ use crate::checkpoint::Metadata;
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
-use crate::statement::{Expect, RowCounts, Single};
+use crate::statement::{Expect, RowCounts, Single, checks, write_checked};
 use crate::target::{SESSION, Target};
 
 /// Statements of a group, in whole or in part: one round trip.
@@ -68,7 +68,7 @@ pub(super) struct Done {
 /// By this the statement that moves the checkpoint says that the task was taken over.
 const ER_BAD_NULL: u16 = 1048;
 /// By this a check between statements says that what it checked is not so.
-pub(super) const ER_SUBQUERY_NO_1_ROW: u16 = 1242;
+pub(super) const ER_DATA_OUT_OF_RANGE: u16 = 1690;
 
 /// A row has a unique value that another one has.
 pub(super) const ER_DUP_ENTRY: u16 = 1062;
@@ -76,7 +76,7 @@ pub(super) const ER_DUP_ENTRY: u16 = 1062;
 /// From this round trip on a target is far: one round trip less is worth a check by the server behind each statement.
 const FAR: Duration = Duration::from_millis(1);
 
-/// So many statements are checked by the server itself, so that they and the commit are one round trip,
+/// So many checks by the server stand between statements, so that these and the commit are one round trip,
 const CHECKED: usize = 64;
 
 /// on a near target fewer.
@@ -138,16 +138,7 @@ impl Lane {
     pub(super) async fn execute_and_commit(&mut self, batch: &Batch, commit: &Commit) -> Result<(), Error> {
         fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
         // What the last statement must report is checked by the one that moves the checkpoint.
-        let last = batch.expects.len().saturating_sub(1);
-        let mut sql = Vec::with_capacity(2 * batch.sql.len() + commit.checkpoint.len());
-        let mut from = 0;
-        for (at, expect) in batch.expects.iter().enumerate() {
-            sql.extend_from_slice(batch.sql.get(from..expect.end).unwrap_or_default());
-            from = expect.end;
-            if at < last {
-                expect.write_check(&mut sql);
-            }
-        }
+        let mut sql = write_checked(&batch.sql, &batch.expects);
         if !sql.is_empty() {
             sql.push(b';');
         }
@@ -156,14 +147,14 @@ impl Lane {
         let mut answers = affected.iter().copied();
         let mut found = Vec::with_capacity(batch.expects.len());
         let mut unchecked = false;
-        for (at, expect) in batch.expects.iter().enumerate() {
+        for is_checked in checks(&batch.expects) {
             let Some(rows) = answers.next() else { break };
             found.push(rows);
-            unchecked = at < last && expect.rows.is_some() && answers.next().is_none();
+            unchecked = is_checked && answers.next().is_none();
         }
         if found.len() < batch.expects.len() || unchecked {
             // What a check finds wrong is told by the number that it checked.
-            let ended = if unchecked && has_code(&ended, ER_SUBQUERY_NO_1_ROW) {
+            let ended = if unchecked && has_code(&ended, ER_DATA_OUT_OF_RANGE) {
                 Ok(())
             } else {
                 ended
@@ -184,7 +175,7 @@ impl Lane {
     pub(super) fn suits_one_trip(&self, batch: &Batch) -> bool {
         // One row may take all that the target takes.
         let fits = || {
-            let checks = 128 * batch.expects.len();
+            let checks = 1024 * batch.expects.len();
             let checkpoint = batch
                 .commit
                 .as_ref()
@@ -193,11 +184,11 @@ impl Lane {
         };
         batch.opens
             && batch.careful.singles.is_empty()
-            && batch.expects.len() <= self.most_checked()
+            && checks(&batch.expects).filter(|checked| *checked).count() <= self.most_checked()
             && fits()
     }
 
-    /// Statements whose checks cost less than the round trip that they save.
+    /// Checks that cost less than the round trip that they save.
     fn most_checked(&self) -> usize {
         if !self.far {
             return CHECKED_NEAR;

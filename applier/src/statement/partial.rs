@@ -92,6 +92,7 @@ impl Statements {
                 table: Some(Arc::clone(table)),
                 what: "UPDATE",
                 end: self.sql.len(),
+                takes: None,
             });
         }
     }

@@ -583,3 +583,35 @@ fn only_a_target_transaction_that_searches_rows_keeps_their_locks() {
     s.change(&keyless, Change::Delete(&row(1, "a")), Mode::Exact);
     assert_eq!(cut(s).len(), 1);
 }
+
+#[test]
+fn a_statement_takes_the_check_of_the_one_before_it_along() {
+    let (folds, other) = (foldable(), foldable());
+    let mut statements = Statements::new();
+    let (before, after) = (row(1, "a"), row(1, "b"));
+    statements.change(&folds, Change::Update(&before, &after), Mode::Exact);
+    statements.change(&other, Change::Update(&before, &after), Mode::Exact);
+    statements.change(&table(true), Change::Insert(&after), Mode::Idempotent);
+    statements.change(&table(true), Change::Delete(&before), Mode::Exact);
+    statements.change(&folds, Change::Delete(&before), Mode::Exact);
+    statements.change(&other, Change::Insert(&before), Mode::Exact);
+    let (sql, expects, _) = statements.finish();
+    let checked = String::from_utf8(write_checked(&sql, &expects)).unwrap();
+    let update = "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'b',NULL)ON DUPLICATE KEY UPDATE \
+                  `name`=VALUES(`name`),`at`=VALUES(`at`)";
+    assert_eq!(
+        checked.split(';').collect::<Vec<_>>(),
+        [
+            update,
+            &format!("{update},`id`=IF(ROW_COUNT()=2,`id`,NULL)"),
+            "SET @outrigger=IF(ROW_COUNT()=2,1,EXP(710))",
+            "REPLACE INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'b',NULL)",
+            "DELETE FROM `d`.`t` WHERE `id` IN(1)",
+            "DELETE FROM `d`.`t` WHERE `id` IN(1) AND ROW_COUNT()=1",
+            "SET @outrigger=IF(ROW_COUNT()=1,1,EXP(710))",
+            "INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES(1,_utf8mb4'a',NULL)",
+        ]
+    );
+    let alone: Vec<bool> = checks(&expects).collect();
+    assert_eq!(alone, [false, true, false, false, true, false]);
+}
