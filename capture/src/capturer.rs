@@ -165,6 +165,7 @@ impl Capturer {
             events: 0,
             passed: None,
             batch: Batch::default(),
+            awaited: acknowledger.is_some(),
             arriving: arrives.then(|| info.server_uuid.clone()),
         };
         tokio::select! {

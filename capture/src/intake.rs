@@ -59,6 +59,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) passed: Option<Instant>,
     /// What is to be appended.
     pub(crate) batch: Batch,
+    /// Whether the source's commits wait for what is durable.
+    pub(crate) awaited: bool,
     /// The `server_uuid` of a source that is another than the one before, until the log has a place in its binlog.
     pub(crate) arriving: Option<String>,
 }
@@ -270,6 +272,9 @@ impl Intake<'_> {
         }
         if let Some(place) = batch.place {
             self.appender.reached(place);
+        }
+        if self.awaited {
+            self.appender.hasten();
         }
         Ok(())
     }

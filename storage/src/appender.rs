@@ -121,6 +121,11 @@ impl Appender {
         self.log.shared().sync.read_up_to(position);
     }
 
+    /// Has everything appended synced now, without waiting for it.
+    pub fn hasten(&self) {
+        self.log.shared().sync.hasten();
+    }
+
     /// Waits until everything appended is durable; the highest durable offset.
     ///
     /// # Errors

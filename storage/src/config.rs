@@ -24,8 +24,9 @@ pub struct Config {
     /// not applied, capture pauses. Who trims acts on it. Default: no limit. At least 1 s.
     #[serde(default, with = "humantime_serde")]
     pub max_age: Option<Duration>,
-    /// How long an append waits for company before the write-ahead log is synced, while less than `sync_bytes` is waiting and nobody asks.
-    /// Default 2 ms, at most 1 s, 0 to sync after every append.
+    /// From one sync of the write-ahead log to the next, while less than `sync_bytes` is waiting and nobody asks: so long an append waits
+    /// for company at most. A source that waits for the log (`semi_sync`) asks each time. Default 8 ms, at most 1 s, 0 to sync after every
+    /// append.
     #[serde(default = "default_sync_interval", with = "humantime_serde")]
     pub sync_interval: Duration,
     /// This much appended and not yet synced starts a sync at once; sixteen times as much makes the appender wait.
@@ -49,7 +50,7 @@ fn default_quota() -> ByteSize {
 }
 
 fn default_sync_interval() -> Duration {
-    Duration::from_millis(2)
+    Duration::from_millis(8)
 }
 
 fn default_sync_bytes() -> ByteSize {

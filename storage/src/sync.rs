@@ -1,8 +1,10 @@
 //! Making appends durable, and saying so only then (invariant C2).
 //!
-//! One thread syncs the write-ahead log for everyone: once the first append of those that wait has waited for `sync_interval`,
-//! `sync_bytes` are waiting, or somebody asked. At once would be in the way of replay, which does not wait for it: the commit on the target
-//! would share disk and processors with it. Without anything to sync the thread sleeps. In a rush it syncs tables instead ([`pace`]). A failed sync is final: what RocksDB and the kernel still hold is then unknown, so the log takes nothing more.
+//! One thread syncs the write-ahead log for everyone: every `sync_interval` what was appended since, sooner where `sync_bytes` are waiting or
+//! somebody asks. At once would be in the way of replay, which does not wait for it: the commit on the target would share disk
+//! and processors with it. For the same reason the thread looks by itself while appends keep coming; only the first one after
+//! a rest has to wake it. In a rush it syncs tables instead ([`pace`]). A failed sync is final: what RocksDB and the kernel still hold is
+//! then unknown, so the log takes nothing more.
 
 mod pace;
 
@@ -17,6 +19,9 @@ use crate::engine::Engine;
 use crate::format::Position;
 use crate::metrics::Metrics;
 use crate::{Config, Error, Offset};
+
+/// So many intervals without an append, and the thread rests until there is one.
+const QUIET: u32 = 16;
 
 /// What is durable, what is not yet, and who is told.
 pub(crate) struct Durability {
@@ -48,8 +53,10 @@ struct State {
     server: Option<Arc<str>>,
     /// Somebody wants a sync now.
     asked: bool,
-    /// Since when the first append waits of those that no sync has taken up.
-    waiting: Option<Instant>,
+    /// When the thread looks next for what was appended; `None` while it rests until it is woken.
+    due: Option<Instant>,
+    /// How often in a row it has found nothing.
+    quiet: u32,
     pace: Pace,
     stopping: bool,
     failed: Option<Error>,
@@ -86,7 +93,8 @@ impl Durability {
             reached: None,
             server: None,
             asked: false,
-            waiting: None,
+            due: None,
+            quiet: 0,
             pace: Pace::new(config),
             stopping: false,
             failed: None,
@@ -144,7 +152,6 @@ impl Durability {
         let mut state = self.lock();
         let before = state.unsynced();
         state.appended += bytes;
-        state.waiting.get_or_insert_with(Instant::now);
         if let Some((offset, position)) = whole {
             self.appended
                 .send_if_modified(|last| std::mem::replace(last, offset) != offset);
@@ -154,11 +161,14 @@ impl Durability {
                 position: Some(Arc::new(position)),
             };
         }
-        // The thread sleeps without a deadline while nothing waits, else until the interval has passed.
+        let rests = state.due.is_none();
+        if rests {
+            state.due = Some(Instant::now() + state.pace.interval());
+        }
         let enough = state.pace.enough();
-        let due = before == 0 || (before < enough && state.unsynced() >= enough);
+        let is_enough = before < enough && state.unsynced() >= enough;
         drop(state);
-        if due {
+        if rests || is_enough {
             self.work.notify_one();
         }
     }
@@ -220,7 +230,12 @@ impl Durability {
         Ok(())
     }
 
-    /// Asks for a sync of everything appended so far; how much that is.
+    /// Asks for a sync of everything appended so far.
+    pub(crate) fn hasten(&self) {
+        self.ask();
+    }
+
+    /// The same; how much that is.
     fn ask(&self) -> u64 {
         let mut state = self.lock();
         if state.unsynced() > 0 {
@@ -318,31 +333,20 @@ impl Durability {
             if state.failed.is_some() || (state.stopping && state.unsynced() == 0) {
                 return None;
             }
-            if state.unsynced() == 0 {
-                let Some(wait) = state.pace.rest(Instant::now()) else {
-                    state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                };
-                if wait > Duration::ZERO {
-                    state = self.pause(state, wait);
-                    continue;
-                }
+            let now = Instant::now();
+            let looks = state.due.is_some_and(|due| due <= now);
+            let rest = state.pace.rest(now).filter(|_| state.unsynced() == 0);
+            if rest == Some(Duration::ZERO) || state.is_due(looks) {
+                return Some(state.take(now));
             }
-            let left = state.waiting.map_or(Duration::ZERO, |since| {
-                state.pace.interval().saturating_sub(since.elapsed())
-            });
-            if state.stopping || state.asked || state.unsynced() >= state.pace.enough() || left.is_zero() {
-                state.asked = false;
-                state.waiting = None;
-                let (appended, last) = (state.appended, state.last.clone());
-                return Some(Batch {
-                    appended,
-                    last,
-                    reached: state.reached.take(),
-                    server: state.server.clone(),
-                });
+            if looks {
+                state.found_nothing(now);
             }
-            state = self.pause(state, left);
+            let wait = state.due.map(|due| due.saturating_duration_since(now));
+            state = match wait.into_iter().chain(rest).min() {
+                Some(time) => self.pause(state, time),
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
@@ -388,6 +392,40 @@ impl State {
         self.appended - self.synced
     }
 
+    /// Whether what was appended is to be synced now; `looks`: its time has come.
+    fn is_due(&self, looks: bool) -> bool {
+        let now = looks || self.stopping || self.asked || self.unsynced() >= self.pace.enough();
+        now && self.unsynced() > 0
+    }
+
+    /// What a sync that begins now covers.
+    fn take(&mut self, now: Instant) -> Batch {
+        self.asked = false;
+        self.quiet = 0;
+        self.look_again(now);
+        Batch {
+            appended: self.appended,
+            last: self.last.clone(),
+            reached: self.reached.take(),
+            server: self.server.clone(),
+        }
+    }
+
+    fn found_nothing(&mut self, now: Instant) {
+        self.quiet += 1;
+        if self.quiet < QUIET {
+            self.look_again(now);
+        } else {
+            self.due = None;
+        }
+    }
+
+    /// Where each append is synced by itself, each wakes the thread.
+    fn look_again(&mut self, now: Instant) {
+        let interval = self.pace.interval();
+        self.due = (!interval.is_zero()).then(|| now + interval);
+    }
+
     fn has_room(&self) -> bool {
         self.unsynced() < self.pace.too_much()
     }
@@ -397,6 +435,64 @@ impl State {
             Some(error) => Err(error.clone()),
             None if self.stopping => Err(Error::Closed),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(8);
+
+    fn durability(interval: Duration) -> Durability {
+        let mut config = Config::new("unused");
+        config.sync_interval = interval;
+        Durability::new(&config, None)
+    }
+
+    #[test]
+    fn one_append_after_a_rest_is_looked_for_in_time_and_then_rest_comes_again() {
+        let durability = durability(INTERVAL);
+        assert_eq!(durability.lock().due, None);
+        durability.appended(10, None);
+        let mut state = durability.lock();
+        let due = state.due.expect("the thread is woken to set its alarm");
+        assert!(due <= Instant::now() + INTERVAL);
+        assert!(!state.is_due(false));
+        assert!(state.is_due(true));
+        state.synced = state.take(due).appended;
+        assert_eq!((state.unsynced(), state.due), (0, Some(due + INTERVAL)));
+        assert!(!state.is_due(true));
+        for look in 1..QUIET {
+            state.found_nothing(due + look * INTERVAL);
+            assert_eq!(state.due, Some(due + (look + 1) * INTERVAL));
+        }
+        state.found_nothing(due + QUIET * INTERVAL);
+        assert_eq!(state.due, None);
+    }
+
+    #[test]
+    fn an_append_between_looks_keeps_their_time() {
+        let durability = durability(INTERVAL);
+        durability.appended(10, None);
+        let due = durability.lock().due;
+        durability.appended(10, None);
+        assert_eq!(durability.lock().due, due);
+        durability.hasten();
+        assert!(durability.lock().is_due(false));
+    }
+
+    #[test]
+    fn without_an_interval_each_append_is_due_at_once() {
+        let durability = durability(Duration::ZERO);
+        for _ in 0..2 {
+            durability.appended(10, None);
+            let mut state = durability.lock();
+            let due = state.due.expect("the thread is woken");
+            assert!(due <= Instant::now());
+            state.synced = state.take(due).appended;
+            assert_eq!(state.due, None);
         }
     }
 }

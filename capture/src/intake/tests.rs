@@ -155,6 +155,7 @@ async fn stream_selected(
         events: 0,
         passed: None,
         batch: Batch::default(),
+        awaited: false,
         arriving: None,
     };
     let Err(error) = intake.run().await;

@@ -44,7 +44,7 @@ impl Pace {
         }
     }
 
-    /// How long what is appended waits for company while less than [`enough`](Self::enough) is waiting.
+    /// From one sync to the next while less than [`enough`](Self::enough) is waiting.
     pub(super) fn interval(&self) -> Duration {
         if self.unlogged {
             UNLOGGED_INTERVAL
