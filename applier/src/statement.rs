@@ -4,19 +4,25 @@
 //! that must find rows says how many ([`Expect`]), so that a divergence is seen before the commit (A8).
 
 mod cascading;
+mod exactly;
+mod expect;
 mod fold;
 mod partial;
 mod single;
+mod table;
 
 use std::sync::Arc;
 
 use outrigger_protocol::value::Value;
 
+use self::exactly::write_exactly;
+use self::expect::Takes;
+pub(crate) use self::expect::{Expect, checks, write_checked};
 use self::fold::Fold;
 pub(crate) use self::single::{Effect, Single, Singles, Text};
-use crate::definition::{ColumnDef, ColumnKind, TableDef};
-use crate::json_kinds;
-use crate::literal::{quote_name, quoted, unsigned, write_equals, write_literal, write_stored};
+pub(crate) use self::table::Table;
+use self::table::set_key;
+use crate::literal::{quote_name, unsigned, write_equals, write_stored};
 
 /// Rows per multi-row statement at most: beyond that a longer statement saves nothing and an IN list defeats the optimizer.
 const MAX_ROWS: u64 = 1000;
@@ -30,201 +36,6 @@ pub(crate) type Image<'a> = [Option<Value<'a>>];
 /// The value of the `at`th column; one that is missing is NULL.
 pub(crate) fn value<'r, 'a>(image: &'r Image<'a>, at: usize) -> &'r Value<'a> {
     image.get(at).and_then(Option::as_ref).unwrap_or(&Value::Null)
-}
-
-/// A table as statements are written for it.
-#[derive(Debug)]
-pub(crate) struct Table {
-    /// Its definition on the target.
-    pub(crate) def: TableDef,
-    /// `` `database`.`table` ``.
-    pub(crate) quoted: String,
-    /// Columns that are written: all but generated ones.
-    written: Vec<usize>,
-    /// ENUM columns among them.
-    enums: Vec<usize>,
-    /// `` `db`.`t`(`a`,`b`)VALUES``.
-    into: String,
-    /// `` (`k1`,`k2`) `` or `` `k` ``, before an `IN` list; empty where each key is spelled out as a condition.
-    key_list: String,
-    /// `` `a`=VALUES(`a`),… ``: all written columns but the key's.
-    assign: String,
-    /// Columns whose values tie different rows together: those of the other unique keys. `None`: any column may.
-    ties: Option<Vec<usize>>,
-}
-
-impl Table {
-    /// Prepares the texts that do not depend on rows.
-    pub(crate) fn new(def: TableDef) -> Self {
-        let quoted = def.quoted();
-        let written: Vec<usize> = (0..def.columns.len())
-            .filter(|i| !def.columns[*i].generated)
-            .collect();
-        let enums = written
-            .iter()
-            .copied()
-            .filter(|i| def.columns[*i].kind == ColumnKind::Enum)
-            .collect();
-        let names = |list: &[usize]| names(&def, list);
-        let into = into(&quoted, &def, &written);
-        let key_list = match &def.key {
-            Some(key) if key.columns.len() == 1 => names(&key.columns),
-            Some(key) if key.columns.iter().all(|i| listable(def.columns[*i].kind)) => {
-                format!("({})", names(&key.columns))
-            }
-            _ => String::new(),
-        };
-        let in_key = |i: &usize| def.key.as_ref().is_some_and(|key| key.columns.contains(i));
-        let assignment = |i: &usize| {
-            let name = quote_name(&def.columns[*i].name);
-            format!("{name}=VALUES({name})")
-        };
-        let mut assign: Vec<String> = written.iter().filter(|i| !in_key(i)).map(assignment).collect();
-        if !assign.is_empty() {
-            assign.extend(kept(&def));
-        }
-        if !assign.is_empty() && !def.other_unique_keys.is_empty() {
-            match guard(&def) {
-                Some(guard) => assign.push(guard),
-                // Nothing would tell that it found another row.
-                None => assign.clear(),
-            }
-        }
-        Self {
-            quoted,
-            written,
-            enums,
-            into,
-            key_list,
-            assign: assign.join(","),
-            ties: ties(&def),
-            def,
-        }
-    }
-
-    /// Appends `(a,b,…)`, as it is stored; a key among several columns has none that is compared otherwise.
-    fn write_tuple(&self, out: &mut Vec<u8>, image: &Image<'_>, columns: &[usize]) {
-        out.push(b'(');
-        for (n, i) in columns.iter().enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            write_stored(out, value(image, *i), &self.def.columns[*i]);
-        }
-        out.push(b')');
-    }
-
-    /// Appends one key as a multi-row DELETE names it: an element of its `IN` list, or a condition.
-    fn write_key(&self, out: &mut Vec<u8>, image: &Image<'_>) {
-        let Some(key) = &self.def.key else { return };
-        if let [one] = key.columns.as_slice() {
-            write_literal(out, value(image, *one), &self.def.columns[*one]);
-        } else if !self.key_list.is_empty() {
-            self.write_tuple(out, image, &key.columns);
-        } else {
-            out.push(b'(');
-            for (n, i) in key.columns.iter().enumerate() {
-                if n > 0 {
-                    out.extend_from_slice(b" AND ");
-                }
-                write_equals(out, value(image, *i), &self.def.columns[*i]);
-            }
-            out.push(b')');
-        }
-    }
-
-    /// The key's columns, for messages.
-    pub(crate) fn key_names(&self) -> String {
-        match &self.def.key {
-            Some(key) => key
-                .columns
-                .iter()
-                .map(|i| self.def.columns[*i].name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-            None => "none, the whole row".to_owned(),
-        }
-    }
-
-    fn key_changed(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
-        self.def.key.as_ref().is_some_and(|key| {
-            key.columns
-                .iter()
-                .any(|i| !same(value(before, *i), value(after, *i)))
-        })
-    }
-}
-
-fn names(def: &TableDef, list: &[usize]) -> String {
-    let names: Vec<String> = list.iter().map(|i| quote_name(&def.columns[*i].name)).collect();
-    names.join(",")
-}
-
-fn into(quoted: &str, def: &TableDef, columns: &[usize]) -> String {
-    format!("{quoted}({})VALUES", names(def, columns))
-}
-
-/// Key columns that the server would set although the key did not change: `` `k`=`k` ``.
-fn kept(def: &TableDef) -> impl Iterator<Item = String> {
-    let columns = def.key.iter().flat_map(|key| &key.columns);
-    columns.filter(|i| def.columns[**i].on_update).map(|i| {
-        let name = quote_name(&def.columns[*i].name);
-        format!("{name}={name}")
-    })
-}
-
-/// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, the key becomes NULL, which
-/// is an error: `` `k`=IF(`k`=VALUES(`k`),`k`,NULL) ``.
-fn guard(def: &TableDef) -> Option<String> {
-    let key = def.key.as_ref()?;
-    let names: Vec<String> = key
-        .columns
-        .iter()
-        .map(|i| quote_name(&def.columns[*i].name))
-        .collect();
-    let same: Vec<String> = names
-        .iter()
-        .map(|name| format!("{name}=VALUES({name})"))
-        .collect();
-    let set = set_key(def)?;
-    Some(format!("{set}=IF({},{set},NULL)", same.join(" AND ")))
-}
-
-/// A column of the key that a statement can set: a generated one can't be.
-fn set_key(def: &TableDef) -> Option<String> {
-    let columns = { &def.key.as_ref()?.columns }.iter().map(|i| &def.columns[*i]);
-    { columns }
-        .filter(|column| !column.generated)
-        .map(|column| quote_name(&column.name))
-        .next()
-}
-
-fn ties(def: &TableDef) -> Option<Vec<usize>> {
-    let mut columns = Vec::new();
-    for column in def.other_unique_keys.iter().flat_map(|key| &key.columns) {
-        // An expression or a generated column follows columns that are not named here.
-        columns.push(column.filter(|i| !def.columns[*i].generated)?);
-    }
-    Some(columns)
-}
-
-/// True where a column of several in a key may be compared with its literal inside `(a,b) IN ((…),(…))`. There the server
-/// compares by the literal's type: a DATETIME(3) with `'2020-01-01 00:00:00'` as text, which are not equal.
-fn listable(kind: ColumnKind) -> bool {
-    use ColumnKind as K;
-    matches!(
-        kind,
-        K::TinyInt
-            | K::SmallInt
-            | K::MediumInt
-            | K::Int
-            | K::BigInt
-            | K::Decimal
-            | K::Char
-            | K::VarChar
-            | K::Binary { .. }
-            | K::VarBinary
-    )
 }
 
 /// One change of one row.
@@ -245,84 +56,6 @@ pub(crate) enum Mode {
     Idempotent,
     /// The row must be exactly what it was before the change.
     Exact,
-}
-
-/// What one statement of a batch must report.
-#[derive(Debug, Clone)]
-pub(crate) struct Expect {
-    /// The rows it must affect; `None` when any number is right.
-    pub(crate) rows: Option<u64>,
-    /// The table it changes; `None` for the frame (SET, checkpoint).
-    pub(crate) table: Option<Arc<Table>>,
-    /// Names it in a message.
-    pub(crate) what: &'static str,
-    /// Where it ends in the batch's text.
-    pub(crate) end: usize,
-    /// How it takes the check of the statement before it along, if it can.
-    takes: Option<Takes>,
-}
-
-/// Where a statement that must find rows has room for one more condition, at its end. One that does not hold has it find none, or fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
-    /// In its `WHERE`.
-    Condition,
-    /// In its `ON DUPLICATE KEY UPDATE`, by an assignment.
-    Assignment,
-}
-
-impl Expect {
-    /// Appends a check by the server, where there is something to check: an error that ends the batch behind the statement.
-    pub(crate) fn write_check(&self, sql: &mut Vec<u8>) {
-        if let Some(rows) = self.rows {
-            // Out of a DOUBLE's range, but only where it is evaluated.
-            let check = format!(";SET @outrigger=IF(ROW_COUNT()={rows},1,EXP(710))");
-            sql.extend_from_slice(check.as_bytes());
-        }
-    }
-
-    /// Appends to the statement that the one before it must have affected `rows`.
-    fn write_taken(&self, rows: u64, sql: &mut Vec<u8>) {
-        let check = match (self.takes, &self.table) {
-            (Some(Takes::Condition), _) => format!(" AND ROW_COUNT()={rows}"),
-            (Some(Takes::Assignment), Some(table)) => {
-                let key = set_key(&table.def).unwrap_or_default();
-                format!(",{key}=IF(ROW_COUNT()={rows},{key},NULL)")
-            }
-            _ => return,
-        };
-        sql.extend_from_slice(check.as_bytes());
-    }
-}
-
-/// A batch in which every statement but the last is checked by the server, by the one that follows it where that can be. A statement
-/// that is not as expected ends the batch: none behind it does what it is to do.
-pub(crate) fn write_checked(batch: &[u8], expects: &[Expect]) -> Vec<u8> {
-    let mut sql = Vec::with_capacity(2 * batch.len());
-    let mut from = 0;
-    let mut before: Option<&Expect> = None;
-    for expect in expects {
-        if let Some(before) = before
-            && expect.takes.is_none()
-        {
-            before.write_check(&mut sql);
-        }
-        sql.extend_from_slice(batch.get(from..expect.end).unwrap_or_default());
-        from = expect.end;
-        if let Some(rows) = before.and_then(|before| before.rows) {
-            expect.write_taken(rows, &mut sql);
-        }
-        before = Some(expect);
-    }
-    sql
-}
-
-/// Behind which statements a check of its own stands then.
-pub(crate) fn checks(expects: &[Expect]) -> impl Iterator<Item = bool> {
-    let following = expects.iter().skip(1).map(|next| next.takes.is_none());
-    { expects.iter() }
-        .zip(following.chain([false]))
-        .map(|(expect, alone)| alone && expect.rows.is_some())
 }
 
 /// Row changes counted by kind.
@@ -783,56 +516,6 @@ fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
 pub(crate) fn changed(before: &Image<'_>, after: &Image<'_>, at: usize) -> bool {
     let value = |image: &'_ Image<'_>| image.get(at).is_some_and(Option::is_some);
     value(after) && (!value(before) || !same(self::value(before, at), self::value(after, at)))
-}
-
-/// Appends what an equal value must have in common besides to be the same one: the bytes of text that a collation takes for
-/// equal, the zero's sign, and the text of a JSON document and the types of its parts, where 1 equals 1.0 and a decimal a double.
-fn write_exactly(out: &mut Vec<u8>, value: &Value<'_>, table: &str, column: &ColumnDef) {
-    let name = quote_name(&column.name);
-    match value {
-        Value::Bytes(bytes) if column.charset.is_some() => {
-            out.extend_from_slice(b" AND CAST(");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b" AS BINARY)=_binary");
-            quoted(out, bytes);
-        }
-        Value::Json(_) | Value::TypedJson(_) => {
-            out.extend_from_slice(b" AND ");
-            write_same_document(out, value, table, column);
-        }
-        Value::Float(_) | Value::Double(_) => {
-            let (zero, negative) = match value {
-                Value::Float(v) => (*v == 0.0, v.is_sign_negative()),
-                Value::Double(v) => (*v == 0.0, v.is_sign_negative()),
-                _ => (false, false),
-            };
-            if zero {
-                out.extend_from_slice(b" AND LEFT(");
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(if negative { b",1)='-'" } else { b",1)<>'-'" });
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Appends a condition that holds for documents of the same text, whose parts have the same types.
-fn write_same_document(out: &mut Vec<u8>, value: &Value<'_>, table: &str, column: &ColumnDef) {
-    // Of what the document is stored as: some parts become others on the way.
-    let document = format!("{table}.{}", quote_name(&column.name));
-    let bytes = |document: &str| format!("CAST(CAST({document} AS CHAR) AS BINARY)");
-    let (ours, theirs) = (
-        json_kinds::expression("wanted.j"),
-        json_kinds::expression(&document),
-    );
-    let same = format!(
-        "(SELECT {}={} AND {ours}={theirs} FROM (SELECT CAST(",
-        bytes("wanted.j"),
-        bytes(&document)
-    );
-    out.extend_from_slice(same.as_bytes());
-    write_literal(out, value, column);
-    out.extend_from_slice(b" AS JSON)j)wanted)");
 }
 
 /// ENUM's error value can't be written by a strict session.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use outrigger_protocol::value::Value;
 
-use super::{Change, Expect, Image, Statements, Table, into, value, write_same_document};
+use super::exactly::write_same_document;
+use super::table::into;
+use super::{Change, Expect, Image, Statements, Table, value};
 use crate::definition::{ColumnDef, ColumnKind};
 use crate::literal::{quote_name, write_equals};
 

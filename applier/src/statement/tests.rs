@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::definition::ColumnDef;
 use crate::definition::tests::plain;
+use crate::definition::{ColumnDef, ColumnKind, TableDef};
+use crate::json_kinds;
 use outrigger_protocol::definition::{KeyDef, UniqueKey};
 
 fn table(keyed: bool) -> Arc<Table> {

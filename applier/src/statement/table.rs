@@ -1,0 +1,200 @@
+//! A table's part of the statements on it: texts that do not depend on rows.
+
+use super::{Image, same, value};
+use crate::definition::{ColumnKind, TableDef};
+use crate::literal::{quote_name, write_equals, write_literal, write_stored};
+
+/// A table as statements are written for it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Its definition on the target.
+    pub(crate) def: TableDef,
+    /// `` `database`.`table` ``.
+    pub(crate) quoted: String,
+    /// Columns that are written: all but generated ones.
+    pub(super) written: Vec<usize>,
+    /// ENUM columns among them.
+    pub(super) enums: Vec<usize>,
+    /// `` `db`.`t`(`a`,`b`)VALUES``.
+    pub(super) into: String,
+    /// `` (`k1`,`k2`) `` or `` `k` ``, before an `IN` list; empty where each key is spelled out as a condition.
+    pub(super) key_list: String,
+    /// `` `a`=VALUES(`a`),… ``: all written columns but the key's.
+    pub(super) assign: String,
+    /// Columns whose values tie different rows together: those of the other unique keys. `None`: any column may.
+    pub(super) ties: Option<Vec<usize>>,
+}
+
+impl Table {
+    /// Prepares the texts that do not depend on rows.
+    pub(crate) fn new(def: TableDef) -> Self {
+        let quoted = def.quoted();
+        let written: Vec<usize> = (0..def.columns.len())
+            .filter(|i| !def.columns[*i].generated)
+            .collect();
+        let enums = written
+            .iter()
+            .copied()
+            .filter(|i| def.columns[*i].kind == ColumnKind::Enum)
+            .collect();
+        let names = |list: &[usize]| names(&def, list);
+        let into = into(&quoted, &def, &written);
+        let key_list = match &def.key {
+            Some(key) if key.columns.len() == 1 => names(&key.columns),
+            Some(key) if key.columns.iter().all(|i| listable(def.columns[*i].kind)) => {
+                format!("({})", names(&key.columns))
+            }
+            _ => String::new(),
+        };
+        let in_key = |i: &usize| def.key.as_ref().is_some_and(|key| key.columns.contains(i));
+        let assignment = |i: &usize| {
+            let name = quote_name(&def.columns[*i].name);
+            format!("{name}=VALUES({name})")
+        };
+        let mut assign: Vec<String> = written.iter().filter(|i| !in_key(i)).map(assignment).collect();
+        if !assign.is_empty() {
+            assign.extend(kept(&def));
+        }
+        if !assign.is_empty() && !def.other_unique_keys.is_empty() {
+            match guard(&def) {
+                Some(guard) => assign.push(guard),
+                // Nothing would tell that it found another row.
+                None => assign.clear(),
+            }
+        }
+        Self {
+            quoted,
+            written,
+            enums,
+            into,
+            key_list,
+            assign: assign.join(","),
+            ties: ties(&def),
+            def,
+        }
+    }
+
+    /// Appends `(a,b,…)`, as it is stored; a key among several columns has none that is compared otherwise.
+    pub(super) fn write_tuple(&self, out: &mut Vec<u8>, image: &Image<'_>, columns: &[usize]) {
+        out.push(b'(');
+        for (n, i) in columns.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            write_stored(out, value(image, *i), &self.def.columns[*i]);
+        }
+        out.push(b')');
+    }
+
+    /// Appends one key as a multi-row DELETE names it: an element of its `IN` list, or a condition.
+    pub(super) fn write_key(&self, out: &mut Vec<u8>, image: &Image<'_>) {
+        let Some(key) = &self.def.key else { return };
+        if let [one] = key.columns.as_slice() {
+            write_literal(out, value(image, *one), &self.def.columns[*one]);
+        } else if !self.key_list.is_empty() {
+            self.write_tuple(out, image, &key.columns);
+        } else {
+            out.push(b'(');
+            for (n, i) in key.columns.iter().enumerate() {
+                if n > 0 {
+                    out.extend_from_slice(b" AND ");
+                }
+                write_equals(out, value(image, *i), &self.def.columns[*i]);
+            }
+            out.push(b')');
+        }
+    }
+
+    /// The key's columns, for messages.
+    pub(crate) fn key_names(&self) -> String {
+        match &self.def.key {
+            Some(key) => key
+                .columns
+                .iter()
+                .map(|i| self.def.columns[*i].name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+            None => "none, the whole row".to_owned(),
+        }
+    }
+
+    pub(super) fn key_changed(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
+        self.def.key.as_ref().is_some_and(|key| {
+            key.columns
+                .iter()
+                .any(|i| !same(value(before, *i), value(after, *i)))
+        })
+    }
+}
+
+fn names(def: &TableDef, list: &[usize]) -> String {
+    let names: Vec<String> = list.iter().map(|i| quote_name(&def.columns[*i].name)).collect();
+    names.join(",")
+}
+
+pub(super) fn into(quoted: &str, def: &TableDef, columns: &[usize]) -> String {
+    format!("{quoted}({})VALUES", names(def, columns))
+}
+
+/// Key columns that the server would set although the key did not change: `` `k`=`k` ``.
+fn kept(def: &TableDef) -> impl Iterator<Item = String> {
+    let columns = def.key.iter().flat_map(|key| &key.columns);
+    columns.filter(|i| def.columns[**i].on_update).map(|i| {
+        let name = quote_name(&def.columns[*i].name);
+        format!("{name}={name}")
+    })
+}
+
+/// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, the key becomes NULL, which
+/// is an error: `` `k`=IF(`k`=VALUES(`k`),`k`,NULL) ``.
+fn guard(def: &TableDef) -> Option<String> {
+    let key = def.key.as_ref()?;
+    let names: Vec<String> = key
+        .columns
+        .iter()
+        .map(|i| quote_name(&def.columns[*i].name))
+        .collect();
+    let same: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name}=VALUES({name})"))
+        .collect();
+    let set = set_key(def)?;
+    Some(format!("{set}=IF({},{set},NULL)", same.join(" AND ")))
+}
+
+/// A column of the key that a statement can set: a generated one can't be.
+pub(super) fn set_key(def: &TableDef) -> Option<String> {
+    let columns = { &def.key.as_ref()?.columns }.iter().map(|i| &def.columns[*i]);
+    { columns }
+        .filter(|column| !column.generated)
+        .map(|column| quote_name(&column.name))
+        .next()
+}
+
+fn ties(def: &TableDef) -> Option<Vec<usize>> {
+    let mut columns = Vec::new();
+    for column in def.other_unique_keys.iter().flat_map(|key| &key.columns) {
+        // An expression or a generated column follows columns that are not named here.
+        columns.push(column.filter(|i| !def.columns[*i].generated)?);
+    }
+    Some(columns)
+}
+
+/// True where a column of several in a key may be compared with its literal inside `(a,b) IN ((…),(…))`. There the server
+/// compares by the literal's type: a DATETIME(3) with `'2020-01-01 00:00:00'` as text, which are not equal.
+fn listable(kind: ColumnKind) -> bool {
+    use ColumnKind as K;
+    matches!(
+        kind,
+        K::TinyInt
+            | K::SmallInt
+            | K::MediumInt
+            | K::Int
+            | K::BigInt
+            | K::Decimal
+            | K::Char
+            | K::VarChar
+            | K::Binary { .. }
+            | K::VarBinary
+    )
+}
