@@ -298,7 +298,7 @@ async fn bind(
         .await?
         .guarded_by(Arc::clone(&policy) as _);
     let observed = ObservedProxy {
-        listen: proxy.local_addresses().iter().map(ToString::to_string).collect(),
+        listening: proxy.listening(),
         guard: policy,
         metrics: proxy.metrics(),
         roster: proxy.roster(),

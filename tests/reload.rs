@@ -106,6 +106,31 @@ async fn what_can_be_taken_up_is_and_nobody_is_dropped() {
         "taken up       proxy.deny, proxy.guard.rules, proxy.max_connections\nat next start  source.password\n"
     );
     login(&rig).await.unwrap();
+
+    // Wider addresses of the same port; who is there stays, and the status says where.
+    let narrow = format!("127.0.0.1:{}", rig.proxy);
+    let wide = config.replace(&narrow, &format!("0.0.0.0:{}", rig.proxy));
+    assert_ne!(wide, config);
+    std::fs::write(rig.sidecar.config(), &wide).unwrap();
+    let (succeeded, said) = command(&rig);
+    assert!(
+        succeeded && said.contains("taken up       proxy.listen"),
+        "{said}"
+    );
+    login(&rig).await.unwrap();
+    session.query_drop("DO 1").await.unwrap();
+    let status = rig.sidecar.status().unwrap();
+    assert_eq!(status["proxy"]["listen"][0], format!("0.0.0.0:{}", rig.proxy));
+    // One that is taken changes nothing.
+    let taken = wide.replace(
+        &format!("0.0.0.0:{}", rig.proxy),
+        &format!("127.0.0.1:{}", rig.source.port()),
+    );
+    std::fs::write(rig.sidecar.config(), taken).unwrap();
+    let (succeeded, said) = command(&rig);
+    assert!(!succeeded && said.contains("can't listen at"), "{said}");
+    login(&rig).await.unwrap();
+
     let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
     assert!(!log.contains("another secret") && rig.sidecar.running().unwrap());
     rig.settle().await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::error::Error;
+use crate::listener::{Listener, Listening};
 use crate::session::Shared;
 use crate::upstream::Upstream;
 
@@ -29,19 +30,35 @@ impl Current {
 
 /// Gives a running proxy another configuration.
 #[derive(Clone)]
-pub struct Reloader(pub(crate) Current);
+pub struct Reloader {
+    current: Current,
+    listening: Listening,
+}
 
 impl Reloader {
-    /// Reads the TLS files of both sides for another configuration, which holds from [`Prepared::take_up`] on. Blocks for files.
+    pub(crate) fn new(current: Current, listening: Listening) -> Self {
+        Self { current, listening }
+    }
+
+    /// Where it listens, now and later.
+    pub fn listening(&self) -> Listening {
+        self.listening.clone()
+    }
+
+    /// Reads the TLS files of both sides for another configuration, and listens where nobody does yet; it holds from
+    /// [`Prepared::take_up`] on. Blocks for files.
     ///
     /// # Errors
-    /// When the configuration is out of bounds or a file does not serve.
-    pub fn prepare(&self, config: Config) -> Result<Prepared, Error> {
+    /// When the configuration is out of bounds, a file does not serve, or an address can't be listened at.
+    pub async fn prepare(&self, config: Config) -> Result<Prepared, Error> {
         config.validate()?;
         let certificate = Certificate::load(&config.tls)?.map(Arc::new);
-        let upstream = self.0.get().upstream.read_again().map_err(Error::Upstream)?;
+        let before = self.current.get();
+        let upstream = before.upstream.read_again().map_err(Error::Upstream)?;
         Ok(Prepared {
-            current: self.0.clone(),
+            listeners: self.listening.prepare(&config.listen).await?,
+            listening: self.listening.clone(),
+            current: self.current.clone(),
             config,
             certificate,
             upstream,
@@ -49,17 +66,19 @@ impl Reloader {
     }
 }
 
-/// A configuration that a running proxy can take up, with its files.
+/// A configuration that a running proxy can take up, with its files and sockets.
 pub struct Prepared {
     current: Current,
+    listening: Listening,
+    listeners: Vec<Arc<Listener>>,
     config: Config,
     certificate: Option<Arc<Certificate>>,
     upstream: Upstream,
 }
 
 impl Prepared {
-    /// Has it hold for connections that begin from now on; those that are there keep what they began with. Addresses of `listen` stay as they
-    /// are: one that is not in the configuration keeps its lists.
+    /// Has it hold for connections that begin from now on; those that are there keep what they began with, also where they came in at
+    /// an address that is listened at no more.
     pub fn take_up(self) {
         let before = self.current.get();
         self.current.replace(Shared {
@@ -76,5 +95,6 @@ impl Prepared {
             allowance: Arc::clone(&before.allowance),
             gate: Arc::clone(&before.gate),
         });
+        self.listening.take_up(self.listeners);
     }
 }

@@ -49,6 +49,6 @@ pub use config::{Config, Listen, ListenAddress, SslMode, TlsConfig};
 pub use current::{Prepared, Reloader};
 pub use error::Error;
 pub use hold::{AlreadyHeld, Gate, Hold, Inside};
-pub use listener::{Inherited, Proxy, Ready};
+pub use listener::{Inherited, Listening, Proxy, Ready};
 pub use metrics::Metrics;
 pub use roster::{Activity, Connected, Roster, Seen};

@@ -1,29 +1,27 @@
 //! Accepting connections, up to a limit, until the proxy is stopped; then waiting for the sessions to end.
 
 mod arrival;
+mod door;
 mod inherited;
+mod listening;
 
-use std::io;
-use std::net;
-use std::os::unix;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_tls::rsa::KeyPair;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 pub use inherited::Inherited;
+pub use listening::Listening;
 
-use self::arrival::{Arrival, Client};
-use crate::access::{Refusal, Seat};
+use self::arrival::Arrival;
+pub(crate) use self::door::Listener;
+use self::listening::Open;
 use crate::certificate::Certificate;
-use crate::config::{Config, Listen, ListenAddress};
+use crate::config::Config;
 use crate::current::{Current, Reloader};
 use crate::error::Error;
 use crate::guard::{Guard, PassAll};
@@ -40,29 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A proxy that listens.
 pub struct Proxy {
-    listeners: Vec<Listener>,
+    listening: Listening,
     shared: Shared,
-}
-
-/// A bound address.
-struct Listener {
-    socket: Socket,
-    address: ListenAddress,
-    /// What the configuration said about it when it was bound, and where in the list.
-    listen: Listen,
-    index: usize,
-}
-
-/// A socket that belongs to no runtime: where connections are accepted, a [`Door`] is made of it.
-enum Socket {
-    Tcp(net::TcpListener),
-    Unix(unix::net::UnixListener),
-}
-
-/// A socket in the runtime that accepts at it.
-enum Door {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Proxy {
@@ -89,12 +66,12 @@ impl Proxy {
         };
         let mut listeners = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
-            listeners.extend(Listener::bind(listen, index, &mut inherited).await?);
+            listeners.extend(Listener::bind(listen, index, &mut inherited, &[]).await?);
         }
         let metrics = Arc::new(Metrics::new());
         let roster = Roster::new();
         Ok(Self {
-            listeners,
+            listening: Listening::new(listeners),
             shared: Shared {
                 seats: Arc::default(),
                 refusals: Arc::default(),
@@ -141,22 +118,19 @@ impl Proxy {
         Arc::clone(&self.shared.roster)
     }
 
-    /// Where it listens, in the configuration's order; port 0 is replaced by the port that was taken.
-    pub fn local_addresses(&self) -> Vec<ListenAddress> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.address.clone())
-            .collect()
+    /// Where it listens, now and later.
+    pub fn listening(&self) -> Listening {
+        self.listening.clone()
     }
 
     /// Ready to serve, and the means to give it another configuration while it does.
     pub fn reloadable(self) -> (Ready, Reloader) {
         let current = Current::new(self.shared);
         let ready = Ready {
-            listeners: self.listeners,
+            listening: self.listening.clone(),
             current: current.clone(),
         };
-        (ready, Reloader(current))
+        (ready, Reloader::new(current, self.listening))
     }
 
     /// Serves with the configuration that it has: see [`Ready::run`].
@@ -167,7 +141,7 @@ impl Proxy {
 
 /// A proxy that is set up.
 pub struct Ready {
-    listeners: Vec<Listener>,
+    listening: Listening,
     current: Current,
 }
 
@@ -184,29 +158,41 @@ impl Ready {
             watching.await;
             Ok(())
         });
-        for (number, listener) in self.listeners.into_iter().enumerate() {
-            let address = listener.address.clone();
-            let team = workers.from(number);
-            let serving = serve(listener, self.current.clone(), team.clone(), cancel.clone());
-            let span = info_span!("listener", %address);
-            accepting.spawn(
-                async move {
-                    match team.accept(serving).await {
-                        Ok(served) => served.map_err(|cause| Error::Listen { address, cause }),
-                        Err(_panic) => Err(Error::Defect(address)),
-                    }
-                }
-                .instrument(span),
-            );
-        }
+        let (mut wanted, mut open, mut number) = (self.listening.subscribe(), Open::default(), 0);
         let mut outcome = Ok(());
-        while let Some(ended) = accepting.join_next().await {
-            if let Ok(Err(defect)) = ended {
-                // One listener less is not what was asked for: stop the others too.
-                cancel.cancel();
-                outcome = Err(defect);
+        loop {
+            for (listener, stop) in open.follow(wanted.borrow_and_update().as_deref(), &cancel) {
+                let (address, team) = (listener.address.clone(), workers.from(number));
+                let serving = serve(listener, self.current.clone(), team.clone(), stop, cancel.clone());
+                let span = info_span!("listener", %address);
+                number += 1;
+                accepting.spawn(
+                    async move {
+                        let ended = team.accept(serving).await;
+                        ended.map_err(|_panic| Error::Defect(address))
+                    }
+                    .instrument(span),
+                );
+            }
+            // Neither loses anything by being dropped.
+            tokio::select! {
+                changed = wanted.changed(), if !cancel.is_cancelled() => {
+                    // The sender is here.
+                    drop(changed);
+                }
+                ended = accepting.join_next() => match ended {
+                    None => break,
+                    Some(Ok(Err(defect))) => {
+                        // One listener less is not what was asked for: stop the others too.
+                        cancel.cancel();
+                        outcome = Err(defect);
+                    }
+                    Some(_) => {}
+                },
             }
         }
+        drop(open);
+        self.listening.close();
         workers.drain().await;
         outcome
     }
@@ -219,133 +205,38 @@ async fn make_key() -> Result<KeyPair, Error> {
         .map_err(Error::Key)
 }
 
-impl Listener {
-    /// What an entry of the configuration names; several sockets may have been handed over under one name.
-    async fn bind(listen: &Listen, index: usize, inherited: &mut Inherited) -> Result<Vec<Self>, Error> {
-        let failed = |cause| Error::Listen {
-            address: listen.address.clone(),
-            cause,
-        };
-        let bound = match &listen.address {
-            ListenAddress::Tcp(address) => {
-                let bound = TcpListener::bind(address).await;
-                let listener = bound.and_then(TcpListener::into_std).map_err(failed)?;
-                let address = ListenAddress::Tcp(listener.local_addr().map_err(failed)?);
-                vec![(Socket::Tcp(listener), address)]
-            }
-            ListenAddress::Systemd(name) => {
-                let taken = inherited.take(name).map_err(failed)?;
-                if listen.has_lists() && taken.iter().any(|(socket, _)| matches!(socket, Socket::Unix(_))) {
-                    return Err(Error::ListsForUnix(name.clone()));
-                }
-                taken
-            }
-            ListenAddress::Unix(path) => {
-                remove_stale(path).await.map_err(failed)?;
-                let bound = UnixListener::bind(path);
-                let listener = bound.and_then(UnixListener::into_std).map_err(failed)?;
-                // As MySQL's own socket: who may enter is decided by accounts.
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).map_err(failed)?;
-                vec![(Socket::Unix(listener), listen.address.clone())]
-            }
-        };
-        let listeners = bound.into_iter().map(|(socket, address)| Self {
-            socket,
-            address,
-            listen: listen.clone(),
-            index,
-        });
-        Ok(listeners.collect())
-    }
-
-    /// Where clients come in, in the runtime of the caller.
-    fn door(&self) -> io::Result<Door> {
-        Ok(match &self.socket {
-            Socket::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener.try_clone()?)?),
-            Socket::Unix(listener) => Door::Unix(UnixListener::from_std(listener.try_clone()?)?),
-        })
-    }
-
-    /// What the configuration says about it now.
-    fn listen<'a>(&'a self, config: &'a Config) -> &'a Listen {
-        let same = |listen: &&Listen| listen.address == self.listen.address;
-        let listen = config
-            .listen
-            .get(self.index)
-            .filter(same)
-            .or_else(|| config.listen.iter().find(same));
-        listen.unwrap_or(&self.listen)
-    }
-
-    /// A place for the client, and whether it is somebody who must first say for whom it connects; or why there is none.
-    fn admit(&self, client: &Client, shared: &Shared) -> Result<(Seat, bool), Refusal> {
-        let config = &shared.config;
-        let listen = self.listen(config);
-        let Some(peer) = client.peer() else {
-            return Ok((shared.seats.take(config.max_connections)?, false));
-        };
-        let header = config.expects_header(listen, peer.ip());
-        if !header && !config.admits(listen, peer.ip()) {
-            return Err(Refusal::Address(peer.ip()));
-        }
-        let mut seat = shared.seats.take(config.max_connections)?;
-        if !header {
-            seat.belongs_to(peer.ip(), config.max_connections_per_address)?;
-        }
-        Ok((seat, header))
-    }
-}
-
-impl Door {
-    /// Waits for a client. Cancellation-safe.
-    async fn accept(&self) -> io::Result<Client> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Client::Tcp(stream, peer)
-            }
-            Self::Unix(listener) => Client::Unix(listener.accept().await?.0),
-        })
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // One that was handed over stays its owner's.
-        if let ListenAddress::Unix(path) = &self.listen.address
-            && let Err(cause) = std::fs::remove_file(path)
-        {
-            debug!(%cause, path = %path.display(), "the unix socket could not be removed");
-        }
-    }
-}
-
-/// Removes a unix socket that nobody listens at any more.
-async fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if !is_socket {
-        return Ok(());
-    }
-    match UnixStream::connect(path).await {
-        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        _ => Ok(()),
-    }
-}
-
-/// Accepts at one address.
+/// Accepts at one address until `stop`; sessions go on until `cancel`.
 async fn serve(
-    listener: Listener,
+    listener: Arc<Listener>,
     current: Current,
     team: Team,
+    stop: CancellationToken,
     cancel: CancellationToken,
-) -> io::Result<()> {
+) {
     let name: Arc<str> = Arc::from(listener.address.to_string());
-    let door = listener.door()?;
+    let door = loop {
+        match listener.door() {
+            Ok(door) => break door,
+            Err(cause) => warn!(%cause, "connections can't be accepted yet"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+        }
+    };
+    let mut late = 0..listening::BACKLOG;
     info!(address = %listener.address, upstream = %current.get().upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
             // Accepting is cancellation-safe.
-            () = cancel.cancelled() => return Ok(()),
+            () = stop.cancelled() => {
+                // Where only this address is given up, those that came before are let in.
+                let lets_in = !cancel.is_cancelled() && late.next().is_some();
+                match lets_in.then(|| door.accept_waiting()).flatten() {
+                    Some(accepted) => accepted,
+                    None => return,
+                }
+            }
             accepted = door.accept() => accepted,
         };
         let shared = current.get();

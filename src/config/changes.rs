@@ -25,13 +25,9 @@ pub fn between(before: &str, after: &str) -> Changes {
         if old == new {
             continue;
         }
-        let live = match name.strip_prefix("proxy.") {
-            Some("listen") => addresses(old) == addresses(new),
-            // A proxy that was not there, or is to be no more, is no key that is taken up.
-            Some(_) => before.contains_key("proxy.listen") && after.contains_key("proxy.listen"),
-            None => false,
-        };
-        match live {
+        // A proxy that was not there, or is to be no more, is no key that is taken up.
+        let both = before.contains_key("proxy.listen") && after.contains_key("proxy.listen");
+        match name.starts_with("proxy.") && both {
             true => changes.live.push(name.clone()),
             false => changes.at_start.push(name.clone()),
         }
@@ -41,14 +37,6 @@ pub fn between(before: &str, after: &str) -> Changes {
         changes.at_start.retain(|name| !whole(name));
     }
     changes
-}
-
-/// Where `listen` says to listen, in any order.
-fn addresses(listen: Option<&Value>) -> BTreeSet<&str> {
-    let entries = listen.and_then(Value::as_array).into_iter().flatten();
-    entries
-        .filter_map(|entry| entry.as_str().or_else(|| entry.get("address")?.as_str()))
-        .collect()
 }
 
 /// Every setting by its dotted name; of tasks, with the task's name in it.
@@ -169,7 +157,7 @@ password = \"p\"
         );
         assert_eq!(
             names(instead("127.0.0.1:1", "127.0.0.1:2")),
-            only("", "proxy.listen")
+            only("proxy.listen", "")
         );
         assert_eq!(
             names(instead("[proxy]\nlisten = [\"127.0.0.1:1\", \"/s\"]\n", "")),
@@ -195,7 +183,7 @@ password = \"p\"
                 table.insert(key.name.to_owned(), Value::String("another".to_owned()));
                 let changes = between(BEFORE, &root.to_string());
                 let name = format!("{}.{}", section.name, key.name);
-                let told = if name.starts_with("proxy.") && name != "proxy.listen" {
+                let told = if name.starts_with("proxy.") {
                     &changes.live
                 } else {
                     &changes.at_start

@@ -56,7 +56,7 @@ pub struct ObservedTask {
 #[derive(Debug)]
 pub struct ObservedProxy {
     /// Where it listens.
-    pub listen: Vec<String>,
+    pub listening: outrigger_proxy::Listening,
     /// What it refuses, and how often it did.
     pub guard: Arc<Policy>,
     /// What it counts.
@@ -194,7 +194,9 @@ impl Observer {
             resident_bytes: process::usage().map_or(0, |usage| usage.resident_bytes),
             source,
             proxy: self.proxy.as_ref().map(|proxy| ProxyPart {
-                listen: proxy.listen.clone(),
+                listen: { proxy.listening.addresses().into_iter() }
+                    .map(|address| address.to_string())
+                    .collect(),
                 guard: proxy.guard.hits().into_iter().map(guard_part).collect(),
                 traffic: traffic(proxy, &rates),
                 phase: ended(&proxy.ended).unwrap_or_else(|| Phase::plain("listening")),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use outrigger_protocol::endpoint::Secret;
 use outrigger_proxy::{Prepared, Reloader as Proxy, guard};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -122,12 +123,12 @@ impl Reload {
         }
     }
 
-    /// Reads all files. Blocks for them.
+    /// Reads all files and opens sockets. Blocks for them.
     fn read(&self) -> Result<Read, String> {
         let config = Config::load(&self.file).map_err(|error| error.to_string())?;
         let wanted = self.proxy.as_ref().zip(config.proxy.clone());
         let prepared = wanted
-            .map(|(proxy, settings)| proxy.prepare(settings))
+            .map(|(proxy, settings)| Handle::current().block_on(proxy.prepare(settings)))
             .transpose();
         let proxy = prepared.map_err(|error| error.to_string())?;
         Ok(Read { config, proxy })

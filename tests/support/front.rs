@@ -43,7 +43,7 @@ impl Front {
             .unwrap()
             .guarded_by(policy)
             .counting_with(Arc::clone(&counts));
-        let ListenAddress::Tcp(address) = proxy.local_addresses()[0].clone() else {
+        let ListenAddress::Tcp(address) = proxy.listening().addresses()[0].clone() else {
             panic!("no port");
         };
         let cancel = CancellationToken::new();

@@ -4,7 +4,7 @@ use std::io;
 
 use listenfd::ListenFd;
 
-use super::Socket;
+use super::door::Socket;
 use crate::config::ListenAddress;
 
 /// What was handed over and not taken yet, by name.
@@ -35,7 +35,7 @@ impl Inherited {
         match taken.is_empty() {
             true => Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "no socket of that name was handed over",
+                "no socket of that name was handed over when this process was started",
             )),
             false => Ok(taken),
         }

@@ -10,12 +10,12 @@ use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
 use outrigger_protocol::packet::{join, put};
 use outrigger_protocol::reply::{ERR, ErrPacket, OkPacket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::compression::Algorithm;
-use crate::config::{SslMode, TlsConfig};
+use crate::config::{Listen, ListenAddress, SslMode, TlsConfig};
 use crate::guard::{Command, Session, Verdict};
 use crate::roster::{Activity, Seen};
 
@@ -70,7 +70,7 @@ impl Rig {
             .await
             .expect("bound")
             .guarded_by(guard);
-        let addresses = proxy.local_addresses();
+        let addresses = proxy.listening().addresses();
         let (roster, gate, metrics) = (proxy.roster(), proxy.gate(), proxy.metrics());
         let cancel = CancellationToken::new();
         let (ready, reloader) = proxy.reloadable();
@@ -539,7 +539,7 @@ async fn another_configuration_holds_for_those_who_come_then() {
         max_connections: 0,
         ..rig.config.clone()
     };
-    assert!(rig.reloader.prepare(broken).is_err());
+    assert!(rig.reloader.prepare(broken).await.is_err());
     let without_files = TlsConfig {
         ssl_mode: SslMode::Required,
         cert: Some(rig.folder.path().join("none")),
@@ -551,7 +551,10 @@ async fn another_configuration_holds_for_those_who_come_then() {
         tls: without_files,
         ..rig.config.clone()
     };
-    assert!(matches!(rig.reloader.prepare(broken), Err(Error::Certificate(_))));
+    assert!(matches!(
+        rig.reloader.prepare(broken).await,
+        Err(Error::Certificate(_))
+    ));
     assert_eq!(receive_error(&mut rig.connect().await).await.1, 1040);
     // Another limit, and a list for an address that is at another place.
     let mut changed = Config {
@@ -560,19 +563,81 @@ async fn another_configuration_holds_for_those_who_come_then() {
     };
     changed.listen.reverse();
     changed.listen[0].deny = Some(vec!["127.0.0.1".parse().expect("a network")]);
-    rig.reloader.prepare(changed.clone()).expect("it holds").take_up();
+    rig.reloader
+        .prepare(changed.clone())
+        .await
+        .expect("it holds")
+        .take_up();
     let mut second = rig.enter().await;
-    assert_eq!(receive_error(&mut rig.connect_over_tcp(1).await).await.1, 1130);
-    // Addresses stay; so do the lists of one that is not mentioned any more.
-    changed.listen.remove(0);
-    changed.deny = vec!["127.0.0.1".parse().expect("a network")];
-    rig.reloader.prepare(changed).expect("it holds").take_up();
     assert_eq!(receive_error(&mut rig.connect_over_tcp(1).await).await.1, 1130);
     for client in [&mut first, &mut second] {
         send(client, b"\x0e", 0).await;
         assert_eq!(receive(client).await.1[0], 0);
     }
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn other_addresses_take_the_place_of_those_before() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("bound").port();
+    drop(free);
+    let narrow: ListenAddress = format!("127.0.0.1:{port}").parse().expect("an address");
+    let mut rig = Rig::start(|config| config.listen.push(narrow.clone().into())).await;
+    let listening = rig.reloader.listening();
+    let mut first = rig.enter().await;
+    let before = rig.config.clone();
+    let (path, other) = (rig.path(), rig.folder.path().join("other"));
+
+    // An address that is taken: nothing changes.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = ListenAddress::Tcp(taken.local_addr().expect("bound"));
+    let mut broken = before.clone();
+    broken.listen = vec![ListenAddress::Unix(other.clone()).into(), taken.into()];
+    assert!(matches!(
+        rig.reloader.prepare(broken).await,
+        Err(Error::Listen { .. })
+    ));
+    assert!(!other.exists());
+    rig.enter().await;
+    drop(rig.connect_over_tcp(1).await);
+
+    // Wider than the one before, of the same port, and another path: as in the configuration from now on.
+    let wide: ListenAddress = format!("0.0.0.0:{port}").parse().expect("an address");
+    let mut changed = before.clone();
+    changed.listen = vec![wide.clone().into(), ListenAddress::Unix(other.clone()).into()];
+    rig.reloader
+        .prepare(changed.clone())
+        .await
+        .expect("it holds")
+        .take_up();
+    assert_eq!(listening.addresses(), [wide, ListenAddress::Unix(other.clone())]);
+    rig.addresses = listening.addresses();
+    UnixStream::connect(&other).await.expect("connected");
+    // Nobody is at the former ones soon, and who came there stays.
+    while path.exists() {
+        tokio::task::yield_now().await;
+    }
+    send(&mut first, b"\x0e", 0).await;
+    assert_eq!(receive(&mut first).await.1[0], 0);
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.expect("connected");
+    receive(&mut client).await;
+    // Nobody else's process may share the port.
+    let shared = tokio::net::TcpSocket::new_v4().expect("a socket");
+    shared.set_reuseaddr(true).expect("set");
+    assert!(shared.bind(([127, 0, 0, 1], port).into()).is_err());
+
+    // And back; what was prepared and is not taken up changes nothing.
+    drop(rig.reloader.prepare(before.clone()).await.expect("it holds"));
+    assert!(!path.exists());
+    rig.reloader.prepare(before).await.expect("it holds").take_up();
+    rig.enter().await;
+    while other.exists() {
+        tokio::task::yield_now().await;
+    }
+    rig.reloader.prepare(changed).await.expect("it holds").take_up();
+    rig.stop().await;
+    assert!(!path.exists() && !other.exists());
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ impl Stage {
                 .await
                 .unwrap()
                 .guarded_by(Arc::new(policy));
-            let ListenAddress::Tcp(address) = proxy.local_addresses()[0].clone() else {
+            let ListenAddress::Tcp(address) = proxy.listening().addresses()[0].clone() else {
                 panic!("no port");
             };
             tokio::spawn(proxy.run(CancellationToken::new()));
