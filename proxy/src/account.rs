@@ -458,6 +458,10 @@ impl Account {
 
     /// Says that a command is about to begin, and whether it may; else the command must be asked for again.
     pub(crate) fn may_begin(&mut self) -> bool {
+        // Nothing has changed: nobody is to see it begin and wait again.
+        if self.is_held() && self.books.gate.is_closed() {
+            return false;
+        }
         // This first, as the gate asks for.
         self.enter((self.state | State::BUSY).difference(State::HELD));
         if !self.books.gate.is_closed() {
