@@ -68,6 +68,7 @@ pub(crate) mod tests {
             nullable: true,
             generated: false,
             on_update: false,
+            auto_increment: false,
             has_default: false,
             invisible: false,
         }

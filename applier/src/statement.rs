@@ -21,7 +21,7 @@ pub(crate) use self::expect::{Expect, checks, write_checked};
 use self::fold::Fold;
 pub(crate) use self::single::{Effect, Single, Singles, Text};
 pub(crate) use self::table::Table;
-use self::table::set_key;
+use self::table::keep_if;
 use crate::literal::{quote_name, unsigned, write_equals, write_stored};
 
 /// Rows per multi-row statement at most: beyond that a longer statement saves nothing and an IN list defeats the optimizer.
@@ -384,7 +384,9 @@ impl Statements {
         let takes = match open.form {
             Form::Delete => Some(Takes::Condition),
             // A session that is not strict would make NULL something else.
-            Form::Upsert if !self.lenient && set_key(&open.table.def).is_some() => Some(Takes::Assignment),
+            Form::Upsert if !self.lenient && keep_if(&open.table.def, "").is_some() => {
+                Some(Takes::Assignment)
+            }
             _ => None,
         };
         self.expects.push(Expect {

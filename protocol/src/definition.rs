@@ -51,6 +51,9 @@ pub struct ColumnDef {
     /// True for `ON UPDATE CURRENT_TIMESTAMP`: an UPDATE that leaves the column out would change it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub on_update: bool,
+    /// True for AUTO_INCREMENT: the server makes a number of what is NULL, or 0.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub auto_increment: bool,
     /// True when a default other than NULL is declared.
     #[serde(default, skip_serializing_if = "is_false")]
     pub has_default: bool,
@@ -409,6 +412,7 @@ fn column(row: &AnswerRow) -> Result<ColumnDef, String> {
         nullable: nullable == "YES",
         generated: extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED"),
         on_update: extra.to_ascii_lowercase().contains("on update"),
+        auto_increment: extra.contains("auto_increment"),
         has_default: has_default == "1",
         invisible: extra.contains("INVISIBLE"),
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::table::{Table, set_key};
+use super::table::{Table, keep_if};
 
 /// What one statement of a batch must report.
 #[derive(Debug, Clone)]
@@ -43,8 +43,10 @@ impl Expect {
         let check = match (self.takes, &self.table) {
             (Some(Takes::Condition), _) => format!(" AND ROW_COUNT()={rows}"),
             (Some(Takes::Assignment), Some(table)) => {
-                let key = set_key(&table.def).unwrap_or_default();
-                format!(",{key}=IF(ROW_COUNT()={rows},{key},NULL)")
+                match keep_if(&table.def, &format!("ROW_COUNT()={rows}")) {
+                    Some(assignment) => format!(",{assignment}"),
+                    None => return,
+                }
             }
             _ => return,
         };

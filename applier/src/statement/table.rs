@@ -1,7 +1,7 @@
 //! A table's part of the statements on it: texts that do not depend on rows.
 
 use super::{Image, same, value};
-use crate::definition::{ColumnKind, TableDef};
+use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::literal::{quote_name, write_equals, write_literal, write_stored};
 
 /// A table as statements are written for it.
@@ -145,8 +145,8 @@ fn kept(def: &TableDef) -> impl Iterator<Item = String> {
     })
 }
 
-/// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, the key becomes NULL, which
-/// is an error: `` `k`=IF(`k`=VALUES(`k`),`k`,NULL) ``.
+/// An upsert finds its row by whichever unique key it meets first. If that is not the row of its key, it fails:
+/// `` `k`=IF(`k`=VALUES(`k`),`k`,NULL) ``.
 fn guard(def: &TableDef) -> Option<String> {
     let key = def.key.as_ref()?;
     let names: Vec<String> = key
@@ -158,17 +158,35 @@ fn guard(def: &TableDef) -> Option<String> {
         .iter()
         .map(|name| format!("{name}=VALUES({name})"))
         .collect();
-    let set = set_key(def)?;
-    Some(format!("{set}=IF({},{set},NULL)", same.join(" AND ")))
+    keep_if(def, &same.join(" AND "))
 }
 
-/// A column of the key that a statement can set: a generated one can't be.
-pub(super) fn set_key(def: &TableDef) -> Option<String> {
+/// An assignment that fails in a strict session where the condition does not hold, and else leaves its column alone: one of the key.
+/// `None` where no column is fit for it.
+pub(super) fn keep_if(def: &TableDef, condition: &str) -> Option<String> {
     let columns = { &def.key.as_ref()?.columns }.iter().map(|i| &def.columns[*i]);
     { columns }
-        .filter(|column| !column.generated)
-        .map(|column| quote_name(&column.name))
+        .filter_map(|column| Some((quote_name(&column.name), refused(column)?)))
+        .map(|(name, refused)| format!("{name}=IF({condition},{name},{refused})"))
         .next()
+}
+
+/// What a column of a key never takes, in an expression of whose type it keeps its own values.
+fn refused(column: &ColumnDef) -> Option<&'static str> {
+    use ColumnKind as K;
+    match column.kind {
+        // Nobody writes it.
+        _ if column.generated => None,
+        // NULL stands for the time where explicit_defaults_for_timestamp is off.
+        K::Timestamp => None,
+        // The largest value of a FLOAT(M,D) is too large for it once it was read.
+        K::Float | K::Double => None,
+        // NULL stands for 0 within an INSERT. This is out of range, but only where it is evaluated.
+        K::TinyInt | K::SmallInt | K::MediumInt | K::Int | K::BigInt if column.auto_increment => {
+            Some("9223372036854775807+1")
+        }
+        _ => Some("NULL"),
+    }
 }
 
 fn ties(def: &TableDef) -> Option<Vec<usize>> {

@@ -616,3 +616,19 @@ fn a_statement_takes_the_check_of_the_one_before_it_along() {
     let alone: Vec<bool> = checks(&expects).collect();
     assert_eq!(alone, [false, true, false, false, true, false]);
 }
+
+#[test]
+fn a_key_is_kept_or_fails_as_its_type_does() {
+    let keep = |change: &dyn Fn(&mut ColumnDef)| {
+        let mut def = table(true).def.clone();
+        change(&mut def.columns[0]);
+        table::keep_if(&def, "x")
+    };
+    assert_eq!(keep(&|_| {}).as_deref(), Some("`id`=IF(x,`id`,NULL)"));
+    let counting = keep(&|id| id.auto_increment = true);
+    assert_eq!(counting.as_deref(), Some("`id`=IF(x,`id`,9223372036854775807+1)"));
+    assert_eq!(keep(&|id| id.generated = true), None);
+    for kind in [ColumnKind::Timestamp, ColumnKind::Float, ColumnKind::Double] {
+        assert_eq!(keep(&|id| id.kind = kind), None);
+    }
+}

@@ -15,6 +15,7 @@ fn plain(name: &str, kind: ColumnKind, declared: &str) -> ColumnDef {
         nullable: true,
         generated: false,
         on_update: false,
+        auto_increment: false,
         has_default: false,
         invisible: false,
     }
