@@ -121,7 +121,8 @@ impl Appender {
         self.log.shared().sync.read_up_to(position);
     }
 
-    /// Has everything appended synced now, without waiting for it.
+    /// Has everything appended synced now, without waiting for it; in a rush, of which each sync writes a table, as soon as it would be
+    /// anyway.
     pub fn hasten(&self) {
         self.log.shared().sync.hasten();
     }

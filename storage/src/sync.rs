@@ -230,19 +230,26 @@ impl Durability {
         Ok(())
     }
 
-    /// Asks for a sync of everything appended so far.
+    /// Asks for a sync of everything appended so far, unless in a rush: each would write a table.
     pub(crate) fn hasten(&self) {
-        self.ask();
+        let mut state = self.lock();
+        if !state.pace.is_rush() {
+            self.ask_of(&mut state);
+        }
     }
 
-    /// The same; how much that is.
+    /// Asks for a sync of everything appended so far; how much that is.
     fn ask(&self) -> u64 {
         let mut state = self.lock();
+        self.ask_of(&mut state);
+        state.appended
+    }
+
+    fn ask_of(&self, state: &mut State) {
         if state.unsynced() > 0 {
             state.asked = true;
             self.work.notify_one();
         }
-        state.appended
     }
 
     async fn wait(&self, enough: impl Fn(&State) -> bool) -> Result<(), Error> {

@@ -53,6 +53,11 @@ impl Pace {
         }
     }
 
+    /// True while writes go past the write-ahead log.
+    pub(super) fn is_rush(&self) -> bool {
+        self.unlogged
+    }
+
     /// A sync begins at once when this much is waiting.
     pub(super) fn enough(&self) -> u64 {
         if self.unlogged {
