@@ -147,3 +147,33 @@ async fn a_log_that_is_full_by_age_waits_for_its_tasks() {
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }
+
+/// One that can never be in the log whole is told, also where the one before it was applied sooner than it was durable.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_beyond_the_quota_stops_capture() {
+    let mut rig = Rig::new(&Plan {
+        log: "quota = \"64 MiB\"\nsync_interval = \"1s\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.large (id INT AUTO_INCREMENT PRIMARY KEY, b BLOB)")
+        .await;
+    rig.start();
+    rig.settle().await;
+    rig.on_source("INSERT INTO app.large (b) VALUES ('small')").await;
+    rig.on_source(
+        "SET SESSION cte_max_recursion_depth = 1000000;\nINSERT INTO app.large (b) \
+         WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000) SELECT RANDOM_BYTES(1024) FROM s",
+    )
+    .await;
+    let until = std::time::Instant::now() + PATIENCE;
+    loop {
+        let status = rig.sidecar.status().unwrap();
+        let why = status["source"]["why"].as_str().unwrap_or_default();
+        if why.contains("larger than the quota") {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{status:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

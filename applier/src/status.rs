@@ -70,7 +70,8 @@ pub struct TableCopy {
 pub struct Applied {
     /// Everything up to here is applied.
     pub offset: Offset,
-    /// Everything up to here is not needed any more: `offset`, or less while a prepared XA transaction waits for its end.
+    /// Everything up to here is not needed any more: `offset`, or less while a prepared XA transaction waits for its end. The log need not
+    /// hold it durably yet.
     pub trim_through: Offset,
     /// The same place as `offset` on the source; `None` until the checkpoint was read.
     pub position: Option<SourcePosition>,

@@ -87,7 +87,8 @@ pub(super) fn ordered(observer: &Observer, order: TrimOrder) -> Result<TrimAnswe
         .open()
         .ok_or("the log can't be used now: `outrigger status` says why")?;
     let needs = needs(observer).collect::<Option<Vec<_>>>();
-    let Some(slowest) = needs.and_then(|needs| needs.iter().map(|task| task.done).min()) else {
+    let last = log.stats().last;
+    let Some(slowest) = needs.and_then(|needs| needs.iter().map(|task| task.done.min(last)).min()) else {
         return Err(
             "a task has not said yet what it needs of the log; try again once it has begun".to_owned(),
         );

@@ -261,10 +261,7 @@ impl Apply {
         let caught_up = *self.durable.borrow() <= offset;
         status.committed(done.commit_micros, caught_up);
         metrics.offset.set(offset.0 as f64);
-        let mut applied = done.applied.clone();
-        // The log forgets nothing that it does not hold yet.
-        applied.trim_through = applied.trim_through.min(*self.durable.borrow());
-        status.set_applied(applied);
+        status.set_applied(done.applied.clone());
         self.show_phase(offset, caught_up || status.delay() < Duration::from_secs(1));
     }
 

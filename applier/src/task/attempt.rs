@@ -76,7 +76,7 @@ impl Attempt<'_> {
         );
         self.status.set_applied(Applied {
             offset: from.offset,
-            trim_through: from.trim_through().min(*self.log.durable().borrow()),
+            trim_through: from.trim_through(),
             position: Some(from.position.clone()),
         });
         let context = Context {
