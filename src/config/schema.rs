@@ -207,9 +207,9 @@ const LOG: Section = Section {
         ),
         key(
             "sync_interval",
-            Value::Default("\"2ms\""),
+            Value::Default("\"8ms\""),
             "0 to 1s",
-            "How long what was captured waits for company before it is synced to disk; at 0 it is synced at once. Replay does not wait for\nit, nor does a source that waits for the log (`semi_sync`): that is synced at once.",
+            "How long what was captured waits for company at most before it is synced to disk; at 0 it is synced at once. Replay does not wait for\nit, nor does a source that waits for the log (`semi_sync`): that is synced at once.",
         ),
         key(
             "sync_bytes",
