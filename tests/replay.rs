@@ -1,5 +1,7 @@
 //! Each kind of change, replayed: DML of every shape, DDL in between, tables without keys.
 
+use std::time::Duration;
+
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
@@ -224,4 +226,34 @@ async fn status_and_metrics_say_what_is_going_on() {
     assert!(rig.sidecar.get("/healthz").is_ok());
     let code = rig.sidecar.stop(crate::support::PATIENCE).unwrap();
     assert_eq!(code, Some(0), "{}", rig.sidecar.log_end());
+}
+
+/// A statement that runs for long on the target is behind all that while, also where it was read before the log had synced it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_before_it_is_durable_is_a_delay() {
+    let mut rig = Rig::new(&Plan {
+        log: "sync_interval = \"1s\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY, v INT);\nINSERT INTO app.t VALUES (1, 1)")
+        .await;
+    rig.start();
+    let (mut row, mut table) = (rig.target_conn().await, rig.target_conn().await);
+    run(
+        &mut row,
+        "START TRANSACTION;\nSELECT * FROM app.t WHERE id = 1 FOR UPDATE",
+    )
+    .await;
+    run(&mut table, "START TRANSACTION;\nSELECT * FROM app.t").await;
+    rig.on_source("UPDATE app.t SET v = 2;\nALTER TABLE app.t ADD c INT")
+        .await;
+    run(&mut row, "ROLLBACK").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let status = rig.sidecar.status().unwrap();
+    let delay = status["tasks"][0]["delay_seconds"].as_f64().unwrap();
+    assert!(delay > 1.0, "{status:#}");
+    run(&mut table, "ROLLBACK").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
 }

@@ -184,6 +184,11 @@ impl Log {
         self.shared.sync.durable().subscribe()
     }
 
+    /// The last whole transaction that was appended, durable or not: how far an [`early_reader`](Self::early_reader) gets.
+    pub fn appended(&self) -> Offset {
+        *self.shared.sync.last_appended().borrow()
+    }
+
     /// How far the source's binlog was read, everything up to there durable; `None` if nothing is known yet.
     pub fn reached(&self) -> watch::Receiver<Option<FilePosition>> {
         self.shared.sync.reached().subscribe()
