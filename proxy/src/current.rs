@@ -40,11 +40,6 @@ impl Reloader {
         Self { current, listening }
     }
 
-    /// Where it listens, now and later.
-    pub fn listening(&self) -> Listening {
-        self.listening.clone()
-    }
-
     /// Reads the TLS files of both sides for another configuration, and listens where nobody does yet; it holds from
     /// [`Prepared::take_up`] on. Blocks for files.
     ///

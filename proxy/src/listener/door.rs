@@ -85,10 +85,9 @@ impl Listener {
         Ok(listeners.collect())
     }
 
-    /// True for a unix socket of the service manager's.
-    pub(super) fn is_handed_over_unix(&self) -> bool {
-        let handed_over = matches!(self.listen.address, ListenAddress::Systemd(_));
-        handed_over && matches!(self.socket, Socket::Unix(_))
+    /// True for a unix socket.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.socket, Socket::Unix(_))
     }
 
     /// Where clients come in, in the runtime of the caller.

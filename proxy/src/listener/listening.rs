@@ -51,11 +51,15 @@ impl Listening {
             if stays.is_empty() {
                 let bound = Listener::bind(listen, index, &mut Inherited::default(), &leaving).await?;
                 listeners.extend(bound.into_iter().map(Arc::new));
-            } else if listen.has_lists() && stays.iter().any(|listener| listener.is_handed_over_unix()) {
-                return Err(Error::ListsForUnix(listen.address.to_string()));
-            } else {
-                listeners.extend(stays);
+                continue;
             }
+            if let ListenAddress::Systemd(name) = &listen.address
+                && listen.has_lists()
+                && stays.iter().any(|listener| listener.is_unix())
+            {
+                return Err(Error::ListsForUnix(name.clone()));
+            }
+            listeners.extend(stays);
         }
         Ok(listeners)
     }

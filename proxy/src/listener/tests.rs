@@ -25,6 +25,7 @@ const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE
 struct Rig {
     folder: tempfile::TempDir,
     addresses: Vec<ListenAddress>,
+    listening: Listening,
     roster: Arc<Roster>,
     reloader: Reloader,
     config: Config,
@@ -70,7 +71,8 @@ impl Rig {
             .await
             .expect("bound")
             .guarded_by(guard);
-        let addresses = proxy.listening().addresses();
+        let listening = proxy.listening();
+        let addresses = listening.addresses();
         let (roster, gate, metrics) = (proxy.roster(), proxy.gate(), proxy.metrics());
         let cancel = CancellationToken::new();
         let (ready, reloader) = proxy.reloadable();
@@ -78,6 +80,7 @@ impl Rig {
         Self {
             folder,
             addresses,
+            listening,
             roster,
             gate,
             metrics,
@@ -584,7 +587,7 @@ async fn other_addresses_take_the_place_of_those_before() {
     drop(free);
     let narrow: ListenAddress = format!("127.0.0.1:{port}").parse().expect("an address");
     let mut rig = Rig::start(|config| config.listen.push(narrow.clone().into())).await;
-    let listening = rig.reloader.listening();
+    let listening = rig.listening.clone();
     let mut first = rig.enter().await;
     let before = rig.config.clone();
     let (path, other) = (rig.path(), rig.folder.path().join("other"));
