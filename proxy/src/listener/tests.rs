@@ -2,7 +2,7 @@
 
 mod native_password;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Waker};
 
 use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
@@ -580,6 +580,17 @@ async fn another_configuration_holds_for_those_who_come_then() {
     rig.stop().await;
 }
 
+/// Waits until nobody listens at a unix socket any more.
+async fn gone(path: &Path) {
+    let waiting = async {
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let gone = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    gone.expect("the socket is closed");
+}
+
 #[tokio::test]
 async fn other_addresses_take_the_place_of_those_before() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -618,9 +629,7 @@ async fn other_addresses_take_the_place_of_those_before() {
     rig.addresses = listening.addresses();
     UnixStream::connect(&other).await.expect("connected");
     // Nobody is at the former ones soon, and who came there stays.
-    while path.exists() {
-        tokio::task::yield_now().await;
-    }
+    gone(&path).await;
     send(&mut first, b"\x0e", 0).await;
     assert_eq!(receive(&mut first).await.1[0], 0);
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.expect("connected");
@@ -635,9 +644,7 @@ async fn other_addresses_take_the_place_of_those_before() {
     assert!(!path.exists());
     rig.reloader.prepare(before).await.expect("it holds").take_up();
     rig.enter().await;
-    while other.exists() {
-        tokio::task::yield_now().await;
-    }
+    gone(&other).await;
     rig.reloader.prepare(changed).await.expect("it holds").take_up();
     rig.stop().await;
     assert!(!path.exists() && !other.exists());
