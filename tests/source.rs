@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger::demo::server::Server;
+use outrigger::demo::sidecar;
 use outrigger_storage::View;
 use serde_json::Value;
 
@@ -400,4 +401,59 @@ async fn a_new_log_waits_for_prepared_transactions() {
     .await;
     configure(&rig, "[source]\n", "[source]\nprepared_wait = \"1s\"\n");
     assert!(refused(&mut rig).contains("1 XA transactions are prepared"));
+}
+
+/// A transaction goes to replicas before anybody sees it: a task that begins meanwhile must not copy without it and replay what
+/// follows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_source_does_not_show_yet_is_not_missed() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--plugin-load-add=semisync_source.so"],
+        include: &["app_other"],
+        log: "keep_all = true",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(&format!(
+        "CREATE DATABASE app_other;\n{TABLE};\nINSERT INTO app.t (v) VALUES ('before')"
+    ))
+    .await;
+    rig.start();
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "SET GLOBAL rpl_semi_sync_source_timeout = 3600000;\nSET GLOBAL rpl_semi_sync_source_enabled = ON",
+    )
+    .await;
+    let last = |status: &Value| status["log"]["last"].as_u64();
+    let before = last(&rig.sidecar.status().unwrap());
+    // Nobody acknowledges it.
+    let mut waiting = rig.source_conn().await;
+    let commit = tokio::spawn(async move {
+        run(&mut waiting, "INSERT INTO app.t (v) VALUES ('late')").await;
+    });
+    status_with(&mut rig, "captured", |status| last(status) > before).await;
+    assert_eq!(rig.sidecar.stop(PATIENCE).unwrap(), Some(0));
+    let second = format!(
+        "\n[[task]]\nname = \"second\"\ninclude = [\"app\"]\n\n[task.target]\nhost = \"127.0.0.1\"\nport = {}\n\
+         user = \"outrigger\"\npassword = \"target secret\"\n",
+        rig.target.port()
+    );
+    configure(&rig, "\n[http]\n", &format!("{second}\n[http]\n"));
+    rig.sidecar.start().unwrap();
+    until("the second task waits, or has copied", async || {
+        let waits = "SELECT COUNT(*) FROM performance_schema.processlist WHERE info LIKE 'SELECT WAIT_FOR_EXECUTED_GTID_SET%, 10)'";
+        let waits: Option<u64> = source.query_first(waits).await.unwrap();
+        let states = rig
+            .sidecar
+            .status()
+            .map_or(Vec::new(), |status| sidecar::task_states(&status));
+        (waits > Some(0) || states.iter().all(|state| state == "synchronizing")).then_some(())
+    })
+    .await;
+    run(&mut source, "SET GLOBAL rpl_semi_sync_source_enabled = OFF").await;
+    commit.await.unwrap();
+    rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ use super::offline::Offline;
 
 /// How often a log that has no start yet is looked at.
 const LOG_POLL: Duration = Duration::from_millis(50);
+
+/// After so many seconds of waiting for the source there is a line in the log.
+const LOOK: u32 = 10;
 
 /// What an attempt works with.
 pub(super) struct Attempt<'a> {
@@ -150,7 +154,17 @@ impl Attempt<'_> {
             start = self.start() => start,
             () = cancel.cancelled() => return Ok(None),
         };
-        let folds_names = self.suits(target).await?;
+        let mut source =
+            link::connect(&self.config.source, Side::Source, self.config.connect_timeout).await?;
+        let folds_names = suits(&mut source, target).await?;
+        if let Some(gtids) = &position.gtids {
+            tokio::select! {
+                shown = wait_until_shown(&mut source, gtids) => shown?,
+                () = cancel.cancelled() => return Ok(None),
+            }
+        }
+        // The answers are in hand; how the session ends does not matter.
+        source.disconnect().await.ok();
         let (xa_prepared, lost) = tokio::select! {
             found = self.prepared(offset) => found?,
             () = cancel.cancelled() => return Ok(None),
@@ -222,26 +236,6 @@ impl Attempt<'_> {
         }
     }
 
-    /// Refuses two servers that can't be a pair; tells whether the source takes names that differ by case alone for one.
-    async fn suits(&self, target: &mut Target) -> Result<bool, Error> {
-        let mut conn = link::connect(&self.config.source, Side::Source, self.config.connect_timeout).await?;
-        let folds = folds_names(&mut conn, Side::Source).await?;
-        let source = server_uuid(&mut conn, Side::Source).await?;
-        // The answer is in hand; how the session ends does not matter.
-        conn.disconnect().await.ok();
-        if server_uuid(target.conn(), Side::Target).await? == source {
-            let what =
-                "it is the same server as the source (by server_uuid): correct the address of one of them"
-                    .to_owned();
-            return Err(Error::Unsuitable {
-                side: Side::Target,
-                what,
-            });
-        }
-        refuse_invisible_keys(target).await?;
-        Ok(folds)
-    }
-
     async fn store_exact_after(
         &self,
         metadata: &Metadata,
@@ -270,6 +264,40 @@ fn not_kept(xa: &PreparedXa, task: &str) -> Error {
     Error::Unsuitable {
         side: Side::Source,
         what,
+    }
+}
+
+/// Refuses two servers that can't be a pair; tells whether the source takes names that differ by case alone for one.
+async fn suits(source: &mut Link, target: &mut Target) -> Result<bool, Error> {
+    let folds = folds_names(source, Side::Source).await?;
+    let uuid = server_uuid(source, Side::Source).await?;
+    if server_uuid(target.conn(), Side::Target).await? == uuid {
+        let what = "it is the same server as the source (by server_uuid): correct the address of one of them"
+            .to_owned();
+        return Err(Error::Unsuitable {
+            side: Side::Target,
+            what,
+        });
+    }
+    refuse_invisible_keys(target).await?;
+    Ok(folds)
+}
+
+/// Waits until the source shows everybody what its binlog held: a transaction goes to replicas first, and with semi-synchronous
+/// replication is shown only once one of them has acknowledged it. What replay does not bring the copy must see.
+async fn wait_until_shown(source: &mut Link, gtids: &GtidSet) -> Result<(), Error> {
+    let question = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', {LOOK})");
+    loop {
+        let late: Option<u8> = source.query_first(&question).await.map_err(|cause| {
+            Error::server(Side::Source, "waiting until it shows what it has logged", cause)
+        })?;
+        if late == Some(0) {
+            return Ok(());
+        }
+        tracing::warn!(
+            "the copy waits until the source shows what its binlog has already: commits wait there, for a semi-synchronous replica's \
+             acknowledgement perhaps"
+        );
     }
 }
 
