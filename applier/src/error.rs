@@ -297,11 +297,11 @@ impl Error {
 }
 
 /// Server errors that pass by themselves: too many connections, shutting down, killed, locked, read-only while a failover
-/// runs, disk full being freed, a table's file not there yet after a crash in the middle of a definition statement.
+/// runs, rolled back at the commit by it, a full disk that is freed, a table's file not there yet after a crash in the middle of a definition statement.
 fn is_passing(code: u16) -> bool {
     matches!(
         code,
-        1021 | 1040 | 1053 | 1077 | 1079 | 1080 | 1152 | 1158
+        1021 | 1026 | 1040 | 1053 | 1077 | 1079 | 1080 | 1114 | 1129 | 1152 | 1158
             ..=1161
                 | 1184
                 | 1203
@@ -317,7 +317,10 @@ fn is_passing(code: u16) -> bool {
                 | 2013
                 | 3024
                 | 3032
+                | 3100
+                | 3101
                 | 3169
+                | 3675
                 | 4031
     )
 }
@@ -344,6 +347,7 @@ fn describe(cause: &mysql_async::Error) -> String {
         1049 => ": create the database, or correct its name",
         1130 => ": the account's host part does not allow this machine",
         1290 | 1836 => ": the server is read-only",
+        1026 | 1114 | 3675 => ": is its disk full?",
         1419 => ": set log_bin_trust_function_creators=ON on the target, or grant SUPER",
         _ => "",
     };
@@ -380,6 +384,7 @@ mod tests {
         assert!(answer(1213, "Deadlock found").is_retryable());
         assert!(answer(1213, "Deadlock found").is_conflict());
         assert!(!answer(1142, "INSERT command denied").is_retryable());
+        assert!(answer(1114, "The table 't' is full").is_retryable());
         assert!(
             answer(1142, "INSERT command denied")
                 .to_string()
