@@ -143,7 +143,7 @@ async fn what_the_source_lost_too_stops_the_task() {
 }
 
 /// Waits until a session runs such a statement.
-async fn waits(conn: &mut Conn, like: &str) {
+pub(crate) async fn waits(conn: &mut Conn, like: &str) {
     let until = Instant::now() + PATIENCE;
     let sql = format!(
         "SELECT COUNT(*) FROM performance_schema.processlist WHERE info LIKE '{like}' AND id <> CONNECTION_ID()"

@@ -15,6 +15,7 @@ mod compression;
 mod crash;
 mod disk;
 mod divergence;
+mod eventual;
 mod fidelity;
 mod guard;
 mod hold;

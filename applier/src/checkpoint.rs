@@ -5,6 +5,7 @@
 //! processes started for one task only the later one can write ([`Error::Fenced`]), and the other stops.
 
 mod layout;
+mod notes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use outrigger_protocol::position::{FilePosition, SourcePosition};
 use outrigger_storage::Offset;
 use serde::{Deserialize, Serialize};
 
+pub use self::notes::{Note, Notes};
 use crate::error::{Error, Side};
 use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text, quoted, unsigned};
@@ -28,6 +30,8 @@ pub struct Checkpoint {
     pub log_id: String,
     /// Everything up to here is applied.
     pub offset: Offset,
+    /// What is applied beyond it.
+    pub notes: Notes,
     /// The same place on the source: where a capture into a new log starts.
     pub position: SourcePosition,
     /// Up to here replay is idempotent, after it exact; `None` while the copy has not finished.
@@ -48,6 +52,11 @@ impl Checkpoint {
     /// Up to where the log is not needed any more: prepared XA transactions are read again when they end.
     pub fn trim_through(&self) -> Offset {
         trim_through(self.offset, &self.xa_prepared)
+    }
+
+    /// The last transaction that is applied, whatever older ones are not.
+    pub(crate) fn last_applied(&self) -> Offset {
+        self.offset.max(self.notes.last())
     }
 }
 
@@ -135,7 +144,11 @@ impl Metadata {
             Err(mysql_async::Error::Server(error)) if matches!(error.code, 1049 | 1146) => return Ok(None),
             Err(cause) => return Err(Error::server(Side::Target, "reading the checkpoint", cause)),
         };
-        row.map(|row| self.decode(row)).transpose()
+        let Some(mut found) = row.map(|row| self.decode(row)).transpose()? else {
+            return Ok(None);
+        };
+        found.notes = self.load_notes(conn, found.offset).await?;
+        Ok(Some(found))
     }
 
     fn decode(&self, row: Row) -> Result<Checkpoint, Error> {
@@ -180,6 +193,7 @@ impl Metadata {
         Ok(Checkpoint {
             log_id,
             offset: Offset(offset),
+            notes: Notes::default(),
             position: SourcePosition {
                 gtids,
                 file: FilePosition::new(file, file_offset),
@@ -195,6 +209,7 @@ impl Metadata {
 
     /// Writes the first row of a task.
     pub(crate) async fn create(&self, target: &mut Target, first: &Checkpoint) -> Result<(), Error> {
+        self.forget_notes(target).await?;
         let mut sql = format!(
             "INSERT INTO {}.checkpoint SET task = {}, log_id = {}, epoch = 0, folds_names = {}, selection = {}, xa_prepared = ",
             self.database,
@@ -290,15 +305,8 @@ impl Metadata {
         rows: Option<u64>,
     ) {
         self.update(out);
-        out.extend_from_slice(b"log_offset = IF(epoch = ");
-        unsigned(out, epoch);
-        if let Some(rows) = rows {
-            out.extend_from_slice(b" AND ROW_COUNT() = ");
-            unsigned(out, rows);
-        }
-        out.push(b',');
-        unsigned(out, at.0);
-        out.extend_from_slice(b",NULL)");
+        out.extend_from_slice(b"log_offset = ");
+        demanded(out, epoch, rows, at);
         write_position(out, position);
         if let Some(xa) = xa {
             out.extend_from_slice(b", xa_prepared = ");
@@ -359,6 +367,19 @@ impl Metadata {
         out.extend_from_slice(b" AND epoch = ");
         unsigned(out, epoch);
     }
+}
+
+/// An offset, or NULL when the task was taken over, or the session's last statement did not affect `rows`.
+fn demanded(out: &mut Vec<u8>, epoch: u64, rows: Option<u64>, at: Offset) {
+    out.extend_from_slice(b"IF(epoch = ");
+    unsigned(out, epoch);
+    if let Some(rows) = rows {
+        out.extend_from_slice(b" AND ROW_COUNT() = ");
+        unsigned(out, rows);
+    }
+    out.push(b',');
+    unsigned(out, at.0);
+    out.extend_from_slice(b",NULL)");
 }
 
 fn write_xa(out: &mut Vec<u8>, xa: &[PreparedXa]) {

@@ -256,8 +256,10 @@ impl Default for CopyConfig {
 pub struct GroupConfig {
     /// Source transactions per target transaction at most, 1 to 100,000. Default 500.
     pub max_transactions: usize,
-    /// Connections on which groups are executed at the same time, 1 to 64. They commit in order. Default 4.
+    /// Connections on which groups are executed at the same time, 1 to 64. Default 4.
     pub lanes: usize,
+    /// In which order groups are committed. Default: as on the source.
+    pub order: CommitOrder,
     /// Bytes of statements per target transaction at most (a larger source transaction goes alone, in parts). Default 2 MiB.
     pub max_bytes: ByteSize,
     /// How long an incomplete group may wait for more, for targets that are paid by the commit. Default 0: never wait.
@@ -270,10 +272,23 @@ impl Default for GroupConfig {
         Self {
             max_transactions: 500,
             lanes: 4,
+            order: CommitOrder::Source,
             max_bytes: ByteSize::mib(2),
             max_delay: Duration::ZERO,
         }
     }
+}
+
+/// In which order groups are committed. Those that have a row in common keep the source's order in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitOrder {
+    /// The source's: at any moment the target is as the source was at one place.
+    #[default]
+    Source,
+    /// Each as soon as it is executed: the target may show a transaction before an older one that has nothing in common with it,
+    /// and is as the source was once nothing is under way.
+    Eventual,
 }
 
 /// How fast a task may be, over replay and copy together. Nothing is limited by default.

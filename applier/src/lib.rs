@@ -30,7 +30,8 @@ mod xa;
 
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use config::{
-    Config, CopyConfig, GroupConfig, LimitsConfig, OnDivergence, OnExistingTables, Pattern, Selection,
+    CommitOrder, Config, CopyConfig, GroupConfig, LimitsConfig, OnDivergence, OnExistingTables, Pattern,
+    Selection,
 };
 pub use error::{Error, Side};
 pub use metrics::Metrics;

@@ -49,7 +49,14 @@ pub(crate) async fn run(
     // One step in flight: the planner is never more than one group ahead of what was asked for.
     let (steps, incoming) = mpsc::channel(1);
     let (ask, asked) = mpsc::channel(1);
-    let apply = apply::Apply::new(context.clone(), metadata.clone(), target, copied.exact_after).await?;
+    let apply = apply::Apply::new(
+        context.clone(),
+        metadata.clone(),
+        target,
+        &from,
+        copied.exact_after,
+    )
+    .await?;
     let handover = planner::Handover::new(steps, asked);
     let planner = planner::Planner::new(
         context.clone(),

@@ -3,6 +3,7 @@
 
 mod backlog;
 mod delay;
+mod far;
 mod replica;
 
 use std::time::{Duration, Instant};
@@ -16,7 +17,6 @@ use outrigger::demo::sidecar::Sidecar;
 
 use crate::bar::{self, Figure};
 use crate::lab::{self, Lab};
-use crate::link::Relay;
 use crate::{load, tables, usage};
 pub(crate) use backlog::Backlog;
 use replica::Replica;
@@ -35,12 +35,14 @@ enum Part {
     Delay,
     /// How much of its rate a drain keeps when the target is far away.
     Wan,
+    /// From a commit on the source until it is visible on a target that is far away, in either order.
+    WanDelay,
 }
 
 /// What can be changed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Flags {
-    /// What is measured; both by default but the far target.
+    /// What is measured; all by default but the far target.
     #[arg(long, value_delimiter = ',', default_values_t = [Part::Drain, Part::Delay], value_enum)]
     part: Vec<Part>,
     /// Which backlogs are drained.
@@ -124,7 +126,10 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
         (flags.rows, flags.transactions, flags.seconds) = (2_000, 2_000, 3);
     }
     if flags.part.contains(&Part::Wan) {
-        far(&lab, &flags).await?;
+        far::drains(&lab, &flags).await?;
+    }
+    if flags.part.contains(&Part::WanDelay) {
+        far::delays(&lab, &flags).await?;
     }
     if flags.part.contains(&Part::Drain) || flags.part.contains(&Part::Delay) {
         Bench::new(&lab, flags).await?.measure().await?;
@@ -315,59 +320,6 @@ impl Bench {
             Contestant::Ours => stop(&mut self.sidecar),
             Contestant::Native => self.replica.stop_applying().await,
         }
-    }
-}
-
-/// A far target beside a near one: two sidecars drain the same backlog. Their clocks run from the first to the last transaction
-/// that is visible, so that neither start counts.
-async fn far(lab: &Lab, flags: &Flags) -> Result<()> {
-    let (source, near, distant) = (lab.server("wan-source")?, lab.server("near")?, lab.server("far")?);
-    lab::account(&source).await?;
-    tables::fill(&source, flags.rows).await?;
-    let relay = Relay::start(distant.port(), Duration::from_millis(flags.round_trip_ms)).await?;
-    let mut contestants = Vec::new();
-    for (name, server, port) in [
-        ("sidecar-near", &near, near.port()),
-        ("sidecar-far", &distant, relay.port),
-    ] {
-        lab::account(server).await?;
-        let mut sidecar = lab.sidecar_at(name, &source, port, "")?;
-        sidecar.start()?;
-        sidecar.wait_until_synchronizing(lab::PATIENCE)?;
-        stop(&mut sidecar)?;
-        contestants.push((sidecar, server, Vec::new()));
-    }
-    for round in 0..flags.rounds {
-        lab::say(&format!(
-            "round {round}: writing {} transactions",
-            flags.transactions
-        ))?;
-        let first = mark(&source).await?;
-        load::backlog(&source, Backlog::Mix, flags.rows, flags.transactions, 200 + round).await?;
-        let last = mark(&source).await?;
-        for (sidecar, server, rates) in &mut contestants {
-            Lab::settle()?;
-            let mut conn = lab::root(server).await?;
-            sidecar.start()?;
-            wait_until_visible(&mut conn, first).await?;
-            let began = Instant::now();
-            wait_until_visible(&mut conn, last).await?;
-            let rate = f64::from(flags.transactions) / began.elapsed().as_secs_f64();
-            lab::say(&format!("round {round}: {rate:.0} transactions/s"))?;
-            rates.push(rate);
-            stop(sidecar)?;
-        }
-    }
-    for (_, server, _) in &contestants {
-        lab::must_be_equal(&source, server).await?;
-    }
-    let figure = Figure {
-        name: "apply_wan",
-        unit: "transactions/s",
-    };
-    match contestants.as_slice() {
-        [(_, _, near), (_, _, far)] => bar::print(figure, far, "undelayed", near),
-        _ => bail!("two contestants were expected"),
     }
 }
 

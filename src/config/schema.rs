@@ -496,7 +496,13 @@ const GROUP: Section = Section {
             "lanes",
             Value::Default("4"),
             "1 to 64",
-            "The most connections on which groups are executed at the same time. They commit in order.",
+            "The most connections on which groups are executed at the same time.",
+        ),
+        key(
+            "order",
+            Value::Default("\"source\""),
+            "\"source\" or \"eventual\"",
+            "In which order groups are committed. \"source\": the source's, so the target is at any moment as the source was at one place.\n\"eventual\": each as soon as it is executed; one that has no row in common with an older one need not wait for it, and may be\nseen first. Less delay where the target is far away or commits slowly.",
         ),
         key(
             "max_bytes",

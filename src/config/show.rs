@@ -72,6 +72,7 @@ pub(super) fn render(config: &Config) -> String {
             format!("{} transactions or {}", group.max_transactions, group.max_bytes),
         );
         lines.add("group lanes", group.lanes);
+        lines.add("group order", format!("{:?}", group.order).to_lowercase());
         lines.duration("group max_delay", group.max_delay);
         show_limits(&mut lines, &task.limits);
         lines.add(

@@ -50,6 +50,8 @@ pub(super) struct Settings {
     pub(super) tail_kib: u32,
     pub(super) chunk_rows: u32,
     pub(super) group_transactions: u32,
+    /// Groups may be committed before older ones.
+    pub(super) eventual: bool,
 }
 
 /// A fault and when it comes.
@@ -138,7 +140,10 @@ impl Plan {
             first_start: dice
                 .random_bool(0.4)
                 .then(|| crash(&mut dice, true, shape.definitions)),
-            settings: Settings::draw(&mut dice),
+            settings: Settings {
+                eventual: StdRng::seed_from_u64(seed ^ 0x006f_7264_6572).random_range(0..3) == 0,
+                ..Settings::draw(&mut dice)
+            },
             faults: (0..faults)
                 .map(|_| Step::draw(&mut dice, shape.definitions))
                 .collect(),
@@ -158,6 +163,7 @@ impl Settings {
             tail_kib: pick(&[1, 64, 16384]),
             chunk_rows: pick(&[500, 3000, 20000]),
             group_transactions: pick(&[1, 10, 500]),
+            eventual: false,
         }
     }
 }

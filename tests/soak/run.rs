@@ -374,6 +374,7 @@ async fn again(server: &mut outrigger::demo::server::Server, restart: &Restart) 
 fn config(plan: &Plan, source: u16, target: u16, http: &str) -> String {
     let settings = &plan.settings;
     let partial = plan.row_image != "FULL";
+    let order = if settings.eventual { "eventual" } else { "source" };
     let mut text = format!(
         "[source]\nhost = \"127.0.0.1\"\nport = {source}\nuser = \"outrigger\"\npassword = \"source secret\"\n\
          heartbeat = \"300ms\"\nconnect_timeout = \"2s\"\nallow_partial_row_images = {partial}\n\n"
@@ -389,7 +390,7 @@ fn config(plan: &Plan, source: u16, target: u16, http: &str) -> String {
     );
     let task = format!(
         "[http]\nlisten = \"{http}\"\n\n[[task]]\nname = \"soak\"\ninclude = [\"{PREFIX}*\"]\nconnect_timeout = \"2s\"\n\
-         copy = {{ chunk_rows = {} }}\ngroup = {{ max_transactions = {} }}\n\n\
+         copy = {{ chunk_rows = {} }}\ngroup = {{ max_transactions = {}, order = \"{order}\" }}\n\n\
          [task.target]\nhost = \"127.0.0.1\"\nport = {target}\nuser = \"outrigger\"\npassword = \"target secret\"\n",
         settings.chunk_rows, settings.group_transactions
     );

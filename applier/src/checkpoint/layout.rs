@@ -6,7 +6,7 @@
 
 use mysql_async::prelude::FromRow;
 
-use super::Metadata;
+use super::{Metadata, notes};
 use crate::error::{Error, Side};
 use crate::link::Link;
 use crate::literal::quote_text;
@@ -14,7 +14,7 @@ use crate::snapshot::progress;
 use crate::target::Target;
 
 /// The layout that this version writes. 1 is all that came before layouts had numbers.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// How long another task may take to bring the layout up, in seconds.
 const PATIENCE: u32 = 300;
@@ -101,7 +101,10 @@ impl Metadata {
     async fn bring_up(&self, target: &mut Target, name: &str) -> Result<(), Error> {
         // Whoever held the lock before may have been newer.
         let found = self.layout(target.conn()).await?.unwrap_or(1);
-        for table in [TABLE, NUMBER].iter().chain(progress::TABLES.iter()) {
+        for table in [TABLE, NUMBER, notes::TABLE]
+            .iter()
+            .chain(progress::TABLES.iter())
+        {
             target
                 .execute(&table.replace("{}", &self.database), DOING)
                 .await?;

@@ -13,13 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::divergence::{self, Findings};
 use super::lane::{Batch, Commit, Done, Lane};
-use super::schedule::{Group, Order, Schedule, Task, Yielding};
-use crate::checkpoint::Metadata;
+use super::schedule::{Committed, Order, Schedule, Task, Way, Yielding};
+use crate::checkpoint::{Checkpoint, Metadata};
 use crate::error::Error;
 use crate::snapshot::Context;
-use crate::status::TaskState;
+use crate::status::{Applied, TaskState};
 use crate::target::Target;
 use crate::throttle::Lanes;
+
+/// When nothing has come for so long the checkpoint moves over what only notes speak of.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// What the planner hands over.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ struct Finished {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Execute,
-    Commit,
+    Commit(Way),
     Undo,
 }
 
@@ -65,6 +68,10 @@ pub(super) struct Apply {
     barrier: Option<oneshot::Sender<()>>,
     /// True while the planner owes a step.
     asked: bool,
+    /// The last group of which everything is committed, it and what is before it.
+    last: Option<Done>,
+    /// How far the log may be trimmed as far as the checkpoint is.
+    trim_through: Offset,
 }
 
 impl Apply {
@@ -72,6 +79,7 @@ impl Apply {
         context: Context,
         metadata: Metadata,
         target: Target,
+        from: &Checkpoint,
         exact_after: Offset,
     ) -> Result<Self, Error> {
         let lane = Lane::new(target, metadata.clone(), context.epoch).await?;
@@ -80,7 +88,7 @@ impl Apply {
         context.status.set_lanes(allowed.now());
         Ok(Self {
             durable: context.log.durable(),
-            schedule: Schedule::new(lane, config.group.lanes),
+            schedule: Schedule::new(lane, config.group.lanes, config.group.order, from.notes.last()),
             context,
             metadata,
             exact_after,
@@ -88,6 +96,8 @@ impl Apply {
             busy: FuturesUnordered::new(),
             barrier: None,
             asked: false,
+            last: None,
+            trim_through: from.trim_through(),
         })
     }
 
@@ -109,7 +119,10 @@ impl Apply {
                     done.send(()).ok();
                 }
                 if ended {
-                    return Ok(());
+                    match self.settles() {
+                        Some(batch) => self.schedule.enter(batch),
+                        None => return Ok(()),
+                    }
                 }
             }
             self.start();
@@ -138,6 +151,11 @@ impl Apply {
                         }
                     }
                 },
+                () = tokio::time::sleep(SETTLE), if self.schedule.is_behind() => {
+                    if let Some(batch) = self.settles() {
+                        self.schedule.enter(batch);
+                    }
+                }
                 changed = self.durable.changed(), if self.schedule.waits_for_the_log() => {
                     if changed.is_err() {
                         return Err(outrigger_storage::Error::Closed.into());
@@ -175,7 +193,7 @@ impl Apply {
             return Ok(());
         }
         match (outcome, what, lane) {
-            (Ok(()), What::Commit, Some(lane)) => {
+            (Ok(()), What::Commit(way), Some(lane)) => {
                 if self.allowed.committed(sent.elapsed(), Instant::now().into()) {
                     let lanes = self.allowed.now();
                     self.context.status.set_lanes(lanes);
@@ -185,7 +203,11 @@ impl Apply {
                         "as fast as the target commits"
                     );
                 }
-                if let Some(group) = self.schedule.committed(group, lane, findings) {
+                let committed = self.schedule.committed(group, lane, findings, way);
+                if let (Way::Checkpoint { .. }, Some(group)) = (way, committed.first()) {
+                    self.trim_through = group.done.trim_through;
+                }
+                for group in committed {
                     self.committed(&group);
                     group.findings.publish(&self.context);
                 }
@@ -237,10 +259,22 @@ impl Apply {
         tracing::debug!(group, %error, "a group is executed again");
     }
 
-    /// The group is durable on the target: counts it and tells everybody.
-    fn committed(&self, group: &Group<Lane>) {
-        let Some(commit) = &group.batch.commit else { return };
-        let done: &Done = &commit.done;
+    /// A group without rows, by which the checkpoint moves over what only notes speak of.
+    fn settles(&self) -> Option<Batch> {
+        let done = self.last.clone().filter(|_| self.schedule.is_behind())?;
+        let transactions = 0;
+        Some(Batch::empty(Commit {
+            after: done.offset,
+            rows: None,
+            xa: None,
+            may_be_noted: false,
+            done: Done { transactions, ..done },
+        }))
+    }
+
+    /// The group and all before it are durable on the target: counts it and tells everybody.
+    fn committed(&mut self, group: &Committed) {
+        let done = &group.done;
         let (status, metrics) = (&self.context.status, &self.context.metrics);
         let counters = &status.counters;
         let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
@@ -257,13 +291,19 @@ impl Apply {
         metrics.transactions.increment(done.transactions);
         metrics.groups.increment(1);
         metrics.group_seconds.record(group.began.elapsed().as_secs_f64());
-        let offset = done.applied.offset;
+        let offset = done.offset;
         // What replay has begun need not be durable.
         let caught_up = self.context.log.appended() <= offset;
         status.committed(done.commit_micros, caught_up);
         metrics.offset.set(offset.0 as f64);
-        status.set_applied(done.applied.clone());
+        // Whoever starts again reads the log from the checkpoint on.
+        status.set_applied(Applied {
+            offset,
+            trim_through: self.trim_through,
+            position: Some(done.position.clone()),
+        });
         self.show_phase(offset, caught_up || status.delay() < Duration::from_secs(1));
+        self.last = Some(done.clone());
     }
 
     /// Once the copy's time is over and the target was as good as level, the task is synchronizing.
@@ -313,14 +353,14 @@ async fn carry_out(order: Order<Lane>, context: Context, metadata: Metadata) -> 
             finished.what = What::Undo;
             finished.outcome = lane.undo().await;
         }
-        (Task::Commit, Some(commit)) => {
-            finished.what = What::Commit;
-            finished.outcome = lane.commit(commit).await;
+        (Task::Commit(way), Some(commit)) => {
+            finished.what = What::Commit(way);
+            finished.outcome = lane.commit(commit, way).await;
         }
         // Nobody orders the commit of what is not complete.
-        (Task::Commit, None) => {}
-        (Task::Execute { may_commit: true }, Some(commit)) => {
-            finish(&mut lane, &batch, commit, &mut finished).await;
+        (Task::Commit(_), None) => {}
+        (Task::Execute { commit: Some(way) }, Some(commit)) => {
+            finish(&mut lane, &batch, commit, way, &mut finished).await;
         }
         (Task::Execute { .. }, _) => match lane.execute(&batch).await {
             Ok(found) => finished.findings = found,
@@ -331,13 +371,13 @@ async fn carry_out(order: Order<Lane>, context: Context, metadata: Metadata) -> 
     finished
 }
 
-/// Executes the last or only batch of the oldest group, and commits.
-async fn finish(lane: &mut Lane, batch: &Batch, commit: &Commit, finished: &mut Finished) {
+/// Executes the last or only batch of a group, and commits.
+async fn finish(lane: &mut Lane, batch: &Batch, commit: &Commit, way: Way, finished: &mut Finished) {
     if lane.suits_one_trip(batch) {
-        match lane.execute_and_commit(batch, commit).await {
+        match lane.execute_and_commit(batch, commit, way).await {
             // Nothing was committed: it is as if it had been executed only.
             Err(error) if error.is_conflict() => finished.outcome = Err(error),
-            outcome => (finished.what, finished.outcome) = (What::Commit, outcome),
+            outcome => (finished.what, finished.outcome) = (What::Commit(way), outcome),
         }
         return;
     }
@@ -345,7 +385,7 @@ async fn finish(lane: &mut Lane, batch: &Batch, commit: &Commit, finished: &mut 
         Ok(found) => {
             finished.findings = found;
             finished.sent = Instant::now();
-            (finished.what, finished.outcome) = (What::Commit, lane.commit(commit).await);
+            (finished.what, finished.outcome) = (What::Commit(way), lane.commit(commit, way).await);
         }
         Err(error) => finished.outcome = Err(error),
     }

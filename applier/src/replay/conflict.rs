@@ -45,6 +45,34 @@ impl Footprint {
     }
 }
 
+/// What must be committed before a group may be executed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct After {
+    /// Every group up to this one.
+    pub(super) through: u64,
+    /// And each of these.
+    pub(super) groups: Vec<u64>,
+}
+
+impl After {
+    fn group(&mut self, number: u64) {
+        if number > self.through && !self.groups.contains(&number) {
+            self.groups.push(number);
+        }
+    }
+
+    /// True when it is: all groups up to `through` are committed, and so are those that `ahead` says yes to.
+    pub(super) fn is_met(&self, through: u64, ahead: impl Fn(u64) -> bool) -> bool {
+        self.through <= through && self.groups.iter().all(|group| *group <= through || ahead(*group))
+    }
+
+    /// What must be committed before more of the same group may be executed.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.through = self.through.max(more.through);
+        more.groups.into_iter().for_each(|group| self.group(group));
+    }
+}
+
 /// The group that touched an index last, with any value and with a vague one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Touched {
@@ -64,18 +92,25 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Enters a group, or more of the group entered last; `number` never goes down. Returns the last of the groups before it
-    /// that must be committed before it may be executed, 0 if there is none. Groups up to `committed` are forgotten.
-    pub(super) fn enter(&mut self, number: u64, footprint: &Footprint, committed: u64) -> u64 {
+    /// Enters a group, or more of the group entered last; `number` never goes down. Returns what must be committed before it may be
+    /// executed. Groups up to `committed` are forgotten: they are, with all before them.
+    ///
+    /// Of the groups that touched one value only the last counts: each waited for the one before it.
+    pub(super) fn enter(&mut self, number: u64, footprint: &Footprint, committed: u64) -> After {
         self.forget(committed);
-        let mut after = if footprint.everything {
+        let through = if footprint.everything {
             number.saturating_sub(1)
         } else {
             self.floor.min(number.saturating_sub(1))
         };
+        let mut after = After {
+            through,
+            groups: Vec::new(),
+        };
+        let open = |other: u64| other > committed && other < number;
         let mut wait = |other: u64| {
-            if other < number {
-                after = after.max(other);
+            if open(other) {
+                after.group(other);
             }
         };
         for value in &footprint.values {
@@ -89,11 +124,14 @@ impl History {
         }
         for index in &footprint.vague {
             let touched = self.indexes.entry(*index).or_default();
-            wait(if touched.any < number {
-                touched.any
+            if touched.any == touched.vague {
+                if open(touched.vague) {
+                    after.group(touched.vague);
+                }
             } else {
-                number - 1
-            });
+                // Those with exact values did not wait for each other.
+                after.through = after.through.max(touched.any.min(number - 1));
+            }
             *touched = Touched {
                 any: number,
                 vague: number,
@@ -123,6 +161,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -133,23 +173,37 @@ mod tests {
         footprint
     }
 
+    fn groups(groups: &[u64]) -> After {
+        After {
+            through: 0,
+            groups: groups.to_vec(),
+        }
+    }
+
+    fn through(through: u64) -> After {
+        After {
+            through,
+            groups: Vec::new(),
+        }
+    }
+
     #[test]
     fn waits_for_the_last_group_with_a_value_in_common() {
         let mut history = History::default();
-        assert_eq!(history.enter(1, &footprint(&[1, 2]), 0), 0);
-        assert_eq!(history.enter(2, &footprint(&[3]), 0), 0);
-        assert_eq!(history.enter(3, &footprint(&[2, 3]), 0), 2);
-        assert_eq!(history.enter(4, &footprint(&[1]), 0), 1);
-        assert_eq!(history.enter(5, &footprint(&[1]), 4), 0);
+        assert_eq!(history.enter(1, &footprint(&[1, 2]), 0), groups(&[]));
+        assert_eq!(history.enter(2, &footprint(&[3]), 0), groups(&[]));
+        assert_eq!(history.enter(3, &footprint(&[2, 3]), 0), groups(&[1, 2]));
+        assert_eq!(history.enter(4, &footprint(&[1]), 0), groups(&[1]));
+        assert_eq!(history.enter(5, &footprint(&[1]), 4), groups(&[]));
     }
 
     #[test]
     fn the_parts_of_a_group_are_not_in_each_others_way() {
         let mut history = History::default();
-        assert_eq!(history.enter(1, &footprint(&[1]), 0), 0);
-        assert_eq!(history.enter(2, &footprint(&[5]), 0), 0);
-        assert_eq!(history.enter(2, &footprint(&[5, 1]), 0), 1);
-        assert_eq!(history.enter(3, &footprint(&[5]), 0), 2);
+        assert_eq!(history.enter(1, &footprint(&[1]), 0), groups(&[]));
+        assert_eq!(history.enter(2, &footprint(&[5]), 0), groups(&[]));
+        assert_eq!(history.enter(2, &footprint(&[5, 1]), 0), groups(&[1]));
+        assert_eq!(history.enter(3, &footprint(&[5]), 0), groups(&[2]));
     }
 
     #[test]
@@ -159,10 +213,12 @@ mod tests {
         let mut exact = Footprint::default();
         exact.value(7, 70);
         let mut history = History::default();
-        assert_eq!(history.enter(1, &exact, 0), 0);
-        assert_eq!(history.enter(2, &vague, 0), 1);
-        assert_eq!(history.enter(3, &exact, 0), 2);
-        assert_eq!(history.enter(4, &footprint(&[9]), 0), 0);
+        assert_eq!(history.enter(1, &exact, 0), groups(&[]));
+        assert_eq!(history.enter(2, &vague, 0), through(1));
+        assert_eq!(history.enter(3, &exact, 0), groups(&[1, 2]));
+        assert_eq!(history.enter(4, &footprint(&[9]), 0), groups(&[]));
+        assert_eq!(history.enter(5, &vague, 0), through(3));
+        assert_eq!(history.enter(6, &vague, 0), groups(&[5]));
     }
 
     #[test]
@@ -170,10 +226,10 @@ mod tests {
         let mut alone = Footprint::default();
         alone.everything();
         let mut history = History::default();
-        assert_eq!(history.enter(1, &footprint(&[1]), 0), 0);
-        assert_eq!(history.enter(2, &alone, 0), 1);
-        assert_eq!(history.enter(3, &footprint(&[4]), 0), 2);
-        assert_eq!(history.enter(4, &footprint(&[5]), 2), 2);
+        assert_eq!(history.enter(1, &footprint(&[1]), 0), groups(&[]));
+        assert_eq!(history.enter(2, &alone, 0), through(1));
+        assert_eq!(history.enter(3, &footprint(&[4]), 0), through(2));
+        assert_eq!(history.enter(4, &footprint(&[5]), 2), through(2));
     }
 
     #[test]
@@ -219,18 +275,32 @@ mod tests {
         #[test]
         fn nobody_overtakes_a_group_with_which_it_has_something_in_common(
             groups in prop::collection::vec(any_footprint(), 1..40),
-            lags in prop::collection::vec(0..6_u64, 40),
+            dice in prop::collection::vec(any::<prop::sample::Index>(), 200),
         ) {
             let mut history = History::default();
-            let mut committed = 0;
-            for (at, group) in groups.iter().enumerate() {
-                let number = u64::try_from(at).unwrap() + 1;
-                committed = committed.max((number - 1).saturating_sub(lags[at]));
-                let after = history.enter(number, group, committed);
-                prop_assert!(after < number);
-                for (before, other) in (1..number).zip(&groups) {
-                    prop_assert!(before <= committed || before <= after || !clash(group, other), "{number} overtakes {before}");
+            // Groups are entered and committed in any order that is allowed.
+            let (mut entered, mut committed, mut open) = (0, BTreeSet::new(), Vec::new());
+            let mut dice = dice.into_iter().cycle();
+            while committed.len() < groups.len() {
+                let prefix = (1..).find(|group| !committed.contains(group)).unwrap_or_default() - 1;
+                let number = u64::try_from(entered).unwrap() + 1;
+                let enters = entered < groups.len() && (open.is_empty() || dice.next().unwrap().index(2) == 0);
+                if enters {
+                    let after = history.enter(number, &groups[entered], prefix);
+                    prop_assert!(after.through < number && after.groups.iter().all(|group| *group < number));
+                    open.push((number, after));
+                    entered += 1;
+                    continue;
                 }
+                let met = |(_, after): &(u64, After)| after.is_met(prefix, |group| committed.contains(&group));
+                let ready: Vec<usize> = (0..open.len()).filter(|at| met(&open[*at])).collect();
+                prop_assert!(!ready.is_empty(), "it stands still");
+                let (number, _) = open.remove(ready[dice.next().unwrap().index(ready.len())]);
+                let group = &groups[usize::try_from(number).unwrap() - 1];
+                for (before, other) in (1..number).zip(&groups) {
+                    prop_assert!(committed.contains(&before) || !clash(group, other), "{number} overtakes {before}");
+                }
+                committed.insert(number);
             }
         }
     }

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::Offset;
 
 use super::conflict::Footprint;
 use super::divergence::{self, Findings};
-use crate::checkpoint::Metadata;
+use super::schedule::Way;
+use crate::checkpoint::{Metadata, Note, PreparedXa};
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
@@ -37,6 +39,26 @@ pub(super) struct Batch {
     pub(super) commit: Option<Commit>,
 }
 
+impl Batch {
+    /// No statements, only a commit.
+    pub(super) fn empty(commit: Commit) -> Self {
+        Self {
+            sql: Vec::new(),
+            expects: Vec::new(),
+            careful: Careful {
+                singles: Vec::new(),
+                policy: OnDivergence::Stop,
+            },
+            through: commit.done.offset,
+            counts: RowCounts::default(),
+            footprint: Footprint::default(),
+            opens: true,
+            place: Place::new(commit.done.offset, None),
+            commit: Some(commit),
+        }
+    }
+}
+
 /// Changes that are executed one after the other, because a group that held them did not find the rows that it expected.
 #[derive(Debug)]
 pub(super) struct Careful {
@@ -47,8 +69,14 @@ pub(super) struct Careful {
 /// What a commit makes durable.
 #[derive(Debug)]
 pub(super) struct Commit {
-    /// The statement that moves the checkpoint; it fails when the task was taken over.
-    pub(super) checkpoint: Vec<u8>,
+    /// The transaction before the group's first.
+    pub(super) after: Offset,
+    /// What the last statement of its last batch must report.
+    pub(super) rows: Option<u64>,
+    /// The prepared XA transactions, where the group changes them.
+    pub(super) xa: Option<Vec<PreparedXa>>,
+    /// It may be committed before an older one.
+    pub(super) may_be_noted: bool,
     /// What everybody is told once it is done.
     pub(super) done: Done,
 }
@@ -56,7 +84,12 @@ pub(super) struct Commit {
 /// A group that is durable on the target.
 #[derive(Debug, Clone)]
 pub(super) struct Done {
-    pub(super) applied: crate::status::Applied,
+    /// The last transaction in it.
+    pub(super) offset: Offset,
+    /// The same place on the source.
+    pub(super) position: SourcePosition,
+    /// The log is not needed up to there any more once the checkpoint is at `offset`.
+    pub(super) trim_through: Offset,
     /// The log must be durable up to there before.
     pub(super) durable: Option<Offset>,
     /// The source's commit time of the last transaction, microseconds since 1970.
@@ -65,7 +98,7 @@ pub(super) struct Done {
     pub(super) transactions: u64,
 }
 
-/// By this the statement that moves the checkpoint says that the task was taken over.
+/// By this the statement that moves the checkpoint, or notes a group beside it, says that the task was taken over.
 const ER_BAD_NULL: u16 = 1048;
 /// By this a check between statements says that what it checked is not so, and a key that counts by itself that it must not change.
 pub(super) const ER_DATA_OUT_OF_RANGE: u16 = 1690;
@@ -125,24 +158,29 @@ impl Lane {
     }
 
     /// Commits what was executed.
-    pub(super) async fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
+    pub(super) async fn commit(&mut self, commit: &Commit, way: Way) -> Result<(), Error> {
         fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
-        let mut sql = Vec::with_capacity(commit.checkpoint.len() + 8);
-        end(&mut sql, commit);
+        let mut sql = Vec::new();
+        self.end(&mut sql, commit, way);
         let (affected, ended) = self.target.run(&sql).await;
-        self.committed(&affected, ended).await
+        self.committed(&affected, ended, way).await
     }
 
     /// Executes a whole group and commits it in one round trip. Every check stands between the statements: one that fails ends
     /// the batch before the commit.
-    pub(super) async fn execute_and_commit(&mut self, batch: &Batch, commit: &Commit) -> Result<(), Error> {
+    pub(super) async fn execute_and_commit(
+        &mut self,
+        batch: &Batch,
+        commit: &Commit,
+        way: Way,
+    ) -> Result<(), Error> {
         fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
         // What the last statement must report is checked by the one that moves the checkpoint.
         let mut sql = write_checked(&batch.sql, &batch.expects);
         if !sql.is_empty() {
             sql.push(b';');
         }
-        end(&mut sql, commit);
+        self.end(&mut sql, commit, way);
         let (affected, ended) = self.target.run(&sql).await;
         let mut answers = affected.iter().copied();
         let mut found = Vec::with_capacity(batch.expects.len());
@@ -179,19 +217,15 @@ impl Lane {
             });
         }
         checked?;
-        self.committed(&rest, ended).await
+        self.committed(&rest, ended, way).await
     }
 
     /// True when a batch is better sent together with its commit.
     pub(super) fn suits_one_trip(&self, batch: &Batch) -> bool {
-        // One row may take all that the target takes.
+        // One row may take all that the target takes; half of it is room for the rest.
         let fits = || {
             let checks = 1024 * batch.expects.len();
-            let checkpoint = batch
-                .commit
-                .as_ref()
-                .map_or(0, |commit| commit.checkpoint.len() + 16);
-            batch.sql.len() + checks + checkpoint < self.target.capabilities().max_allowed_packet
+            batch.sql.len() + checks < self.target.capabilities().max_allowed_packet / 2
         };
         batch.opens
             && batch.careful.singles.is_empty()
@@ -217,14 +251,50 @@ impl Lane {
         Ok(())
     }
 
+    /// Appends what says that the group is applied, and the commit.
+    fn end(&self, sql: &mut Vec<u8>, commit: &Commit, way: Way) {
+        let Commit {
+            after,
+            rows,
+            xa,
+            done,
+            ..
+        } = commit;
+        let through = done.offset;
+        match way {
+            Way::Note => {
+                let note = Note {
+                    after: *after,
+                    through,
+                };
+                self.metadata.note(sql, self.epoch, note, *rows);
+            }
+            Way::Checkpoint { clear } => {
+                self.metadata
+                    .advance(sql, self.epoch, through, &done.position, xa.as_deref(), *rows);
+                if clear {
+                    sql.push(b';');
+                    self.metadata.clear_notes(sql, through);
+                }
+            }
+        }
+        sql.extend_from_slice(b";COMMIT");
+    }
+
     async fn committed(
         &mut self,
         affected: &[u64],
         ended: Result<(), mysql_async::Error>,
+        way: Way,
     ) -> Result<(), Error> {
         fail::fail_point!("group-committed", |_| outrigger_storage::failpoint::kill());
+        let said = matches!(
+            (way, affected),
+            (Way::Checkpoint { clear: true }, [1, _, 0])
+                | (Way::Checkpoint { clear: false } | Way::Note, [1, 0])
+        );
         match ended {
-            Ok(()) if affected == [1, 0] => Ok(()),
+            Ok(()) if said => Ok(()),
             Ok(()) => Err(self.metadata.fenced(&mut self.target, self.epoch).await),
             ended if has_code(&ended, ER_BAD_NULL) => {
                 Err(self.metadata.fenced(&mut self.target, self.epoch).await)
@@ -297,11 +367,6 @@ impl Lane {
             None => Err(Error::server(Side::Target, "beginning a group", cause)),
         }
     }
-}
-
-fn end(sql: &mut Vec<u8>, commit: &Commit) {
-    sql.extend_from_slice(&commit.checkpoint);
-    sql.extend_from_slice(b";COMMIT");
 }
 
 pub(super) fn has_code(ended: &Result<(), mysql_async::Error>, code: u16) -> bool {

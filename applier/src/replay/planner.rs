@@ -22,11 +22,10 @@ use super::apply::Step;
 use super::conflict::Footprint;
 use super::lane::{Batch, Careful, Commit, Done};
 use super::tables::Tables;
-use crate::checkpoint::{Checkpoint, Metadata, PreparedXa, trim_through};
+use crate::checkpoint::{Checkpoint, Metadata, Notes, PreparedXa, trim_through};
 use crate::error::{Error, Place};
 use crate::snapshot::{Context, CopyOutcome};
 use crate::statement::{Single, Singles, Statements};
-use crate::status::Applied;
 use crate::target::Target;
 
 /// How long transactions that change nothing here wait for company before the checkpoint moves over them.
@@ -61,6 +60,8 @@ pub(super) struct Planner {
     current: Option<Transaction>,
     /// What the target has and the log had lost.
     ahead: Option<Ahead>,
+    /// What the target has beyond its checkpoint.
+    notes: Notes,
     /// The last planned transaction.
     planned: Offset,
     /// Planning ends with this transaction; `None`: never.
@@ -102,6 +103,8 @@ struct Group {
     transactions: u64,
     began: Instant,
     place: Place,
+    /// What stands before it in the log, and the last transaction in it.
+    after: Offset,
     last: Offset,
     commit_micros: u64,
     /// True when there is something in it that must not wait for company.
@@ -120,6 +123,7 @@ impl Group {
             transactions: 0,
             began: Instant::now(),
             place: Place::default(),
+            after: Offset::ZERO,
             last: Offset::ZERO,
             commit_micros: 0,
             urgent: false,
@@ -158,6 +162,7 @@ impl Planner {
         Ok(Self {
             reader: log.early_reader(after)?,
             ahead: Some(ahead),
+            notes: from.notes,
             context,
             metadata,
             target,
@@ -248,10 +253,14 @@ impl Planner {
             if self.group.transactions == 0 {
                 self.group.began = Instant::now();
                 self.group.place = transaction.place.clone();
+                self.group.after = self.planned;
             }
             self.current = Some(transaction);
         }
-        self.events(&record).await?;
+        // What is noted was committed with its rows.
+        if !self.notes.contains(record.offset) {
+            self.events(&record).await?;
+        }
         if let Some(end) = record.end {
             self.end(record.offset, end).await?;
             self.planned = record.offset;
@@ -378,25 +387,28 @@ impl Planner {
 
     /// What the group's commit makes durable; its last statement must have affected `rows`.
     fn commit(&self, rows: Option<u64>) -> Commit {
-        let (offset, position) = (self.group.last, self.position.clone());
-        let xa = self.group.xa_changed.then_some(self.prepared.as_slice());
-        let mut checkpoint = Vec::new();
-        self.metadata
-            .advance(&mut checkpoint, self.context.epoch, offset, &position, xa, rows);
+        let offset = self.group.last;
         Commit {
-            checkpoint,
+            after: self.group.after,
+            rows,
+            xa: self.group.xa_changed.then(|| self.prepared.clone()),
+            may_be_noted: self.may_be_noted(),
             done: Done {
-                applied: Applied {
-                    offset,
-                    trim_through: trim_through(offset, &self.prepared),
-                    position: Some(position),
-                },
+                offset,
+                position: self.position.clone(),
+                trim_through: trim_through(offset, &self.prepared),
                 // What is kept by its offset must not get another one.
                 durable: (self.group.xa_changed || self.group.urgent).then_some(offset),
                 commit_micros: self.group.commit_micros,
                 transactions: self.group.transactions,
             },
         }
+    }
+
+    /// Whether the group may be committed before an older one. Of one that changes more than rows, or holds what is noted already, the
+    /// checkpoint speaks.
+    fn may_be_noted(&self) -> bool {
+        !self.group.xa_changed && !self.group.urgent && self.group.after >= self.notes.last()
     }
 
     /// Waits until everything planned so far is committed.

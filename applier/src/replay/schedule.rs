@@ -1,18 +1,20 @@
 //! Which group is executed, committed or undone when, and on which connection. Pure: it asks nobody and waits for nothing.
 //!
 //! A group is executed as soon as no group before it that is still open has anything in common with it (A3), and committed
-//! when it is the oldest one (A2). The oldest group never waits for a younger one: where the server's locks are wider than the
-//! rows, so that it does, the younger ones are undone and executed again after it.
+//! when it is the oldest one (A2), or, in eventual order, when it is executed and the log can't lose it any more. The oldest group never
+//! waits for a younger one: where the server's locks are wider than the rows, so that it does, the younger ones are undone and executed
+//! again after it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use outrigger_storage::Offset;
 
-use super::conflict::History;
+use super::conflict::{After, History};
 use super::divergence::Findings;
-use super::lane::Batch;
+use super::lane::{Batch, Done};
+use crate::config::CommitOrder;
 use crate::statement::RowCounts;
 
 /// How often a group that met a deadlock is executed again before the task starts over from its checkpoint.
@@ -21,23 +23,37 @@ const MAX_CONFLICTS: u32 = 10;
 const CAUTION: u64 = 16;
 /// But no more than these.
 const MAX_CAUTION: u64 = 4096;
+/// So many groups are committed before one that is older, at most: each leaves a note on the target.
+const MAX_AHEAD: usize = 1024;
 
 /// A group that is not committed yet. `L` is a connection.
 #[derive(Debug)]
 pub(super) struct Group<L> {
     number: u64,
-    /// May be executed once this one is committed.
+    /// May be executed once this one is committed, and all before it,
     after: u64,
+    /// and what it has something in common with.
+    common: After,
     /// The newest batch of it.
-    pub(super) batch: Arc<Batch>,
+    batch: Arc<Batch>,
     state: State,
     /// Its connection, while nothing runs there.
     lane: Option<L>,
+    began: Instant,
+    counts: RowCounts,
+    bytes: u64,
+    conflicts: u32,
+    /// What was found in what was executed of it.
+    findings: Findings,
+}
+
+/// A group that is committed, and so is every one before it.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) done: Done,
     pub(super) began: Instant,
     pub(super) counts: RowCounts,
     pub(super) bytes: u64,
-    conflicts: u32,
-    /// What was found in what was executed of it.
     pub(super) findings: Findings,
 }
 
@@ -64,11 +80,20 @@ pub(super) struct Order<L> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     /// Execute the batch, and commit if that may be.
-    Execute { may_commit: bool },
+    Execute { commit: Option<Way> },
     /// Commit what was executed.
-    Commit,
+    Commit(Way),
     /// Roll back what was executed.
     Undo,
+}
+
+/// How a group is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is the oldest one: the checkpoint moves over it, and takes the notes away that stand before it.
+    Checkpoint { clear: bool },
+    /// Before an older one: it leaves a note.
+    Note,
 }
 
 /// What follows from meeting another group's locks.
@@ -94,17 +119,24 @@ pub(super) struct Schedule<L> {
     lanes: usize,
     most: usize,
     history: History,
-    /// The last group entered, and the last one committed.
+    order: CommitOrder,
+    /// The last group entered, and the last one that is committed with all before it.
     entered: u64,
     committed: u64,
+    /// The last one over which the checkpoint moved.
+    marked: u64,
+    /// Those that are committed before an older one.
+    ahead: BTreeMap<u64, Committed>,
+    /// The last transaction that a note on the target speaks of; 0: there is none.
+    noted: Offset,
     /// So many of the next groups run one by one, and how many do when it happens again.
     cautious: u64,
     caution: u64,
 }
 
 impl<L> Schedule<L> {
-    /// With one connection, and at most so many.
-    pub(super) fn new(lane: L, most: usize) -> Self {
+    /// With one connection, and at most so many. On the target are notes up to an offset.
+    pub(super) fn new(lane: L, most: usize, order: CommitOrder, noted: Offset) -> Self {
         Self {
             groups: VecDeque::new(),
             undoing: Vec::new(),
@@ -112,8 +144,12 @@ impl<L> Schedule<L> {
             lanes: 1,
             most,
             history: History::default(),
+            order,
             entered: 0,
             committed: 0,
+            marked: 0,
+            ahead: BTreeMap::new(),
+            noted,
             cautious: 0,
             caution: CAUTION,
         }
@@ -122,6 +158,11 @@ impl<L> Schedule<L> {
     /// True when everything that was entered is committed.
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// True when everything is committed and only notes say so of the last of it: a group without rows would have the checkpoint say it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.groups.is_empty() && self.marked < self.committed
     }
 
     /// Whether a group is open. One that is not any more was given up: its connection goes, and with it what it holds.
@@ -140,7 +181,7 @@ impl<L> Schedule<L> {
             Some(group) if group.state == State::Waiting => false,
             // One that goes on does so where it began.
             Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
-            _ if self.groups.len() >= allowed => false,
+            _ if self.groups.len() >= allowed || self.ahead.len() >= MAX_AHEAD => false,
             _ => !self.idle.is_empty() || self.lanes < self.most,
         }
     }
@@ -152,8 +193,8 @@ impl<L> Schedule<L> {
         if !batch.opens
             && let Some(group) = self.groups.back_mut()
         {
-            let after = self.history.enter(group.number, &batch.footprint, self.committed);
-            group.after = group.after.max(after);
+            let common = self.history.enter(group.number, &batch.footprint, self.committed);
+            group.common.extend(common);
             group.counts.add(batch.counts);
             group.bytes += bytes;
             group.batch = batch;
@@ -161,7 +202,8 @@ impl<L> Schedule<L> {
             return;
         }
         self.entered += 1;
-        let mut after = self.history.enter(self.entered, &batch.footprint, self.committed);
+        let common = self.history.enter(self.entered, &batch.footprint, self.committed);
+        let mut after = 0;
         if self.cautious > 0 {
             self.cautious -= 1;
             after = self.entered - 1;
@@ -169,6 +211,7 @@ impl<L> Schedule<L> {
         self.groups.push_back(Group {
             number: self.entered,
             after,
+            common,
             counts: batch.counts,
             batch,
             state: State::Waiting,
@@ -214,21 +257,19 @@ impl<L> Schedule<L> {
     /// True when the oldest group waits for a connection, and nothing under way will leave one.
     fn starves(&self) -> bool {
         let waits = self.groups.front().is_some_and(|group| {
-            group.state == State::Waiting && group.lane.is_none() && group.after <= self.committed
+            group.state == State::Waiting && group.lane.is_none() && self.may_run(group)
         });
         waits && self.groups.iter().all(|group| group.state != State::Running)
     }
 
     fn next_of(&mut self, at: usize, durable: Offset) -> Option<Order<L>> {
+        let way = self.way(at).filter(|(_, wanted)| *wanted <= durable);
+        let commit = way.map(|(way, _)| way);
+        let may_run = self.groups.get(at).is_some_and(|group| self.may_run(group));
         let group = self.groups.get_mut(at)?;
         let batch = &group.batch;
-        let may_commit = at == 0
-            && batch
-                .commit
-                .as_ref()
-                .is_some_and(|commit| commit.done.durable.is_none_or(|wanted| wanted <= durable));
-        let (lane, what) = match group.state {
-            State::Waiting if group.after <= self.committed => {
+        let (lane, what) = match (group.state, commit) {
+            (State::Waiting, commit) if may_run => {
                 let lane = match group.lane.take() {
                     Some(lane) => Some(lane),
                     // The rest of a group is part of the target transaction that it began, or of none.
@@ -242,9 +283,9 @@ impl<L> Schedule<L> {
                         None => return None,
                     },
                 };
-                (lane, Task::Execute { may_commit })
+                (lane, Task::Execute { commit })
             }
-            State::Executed if may_commit => (Some(group.lane.take()?), Task::Commit),
+            (State::Executed, Some(way)) => (Some(group.lane.take()?), Task::Commit(way)),
             _ => return None,
         };
         group.state = State::Running;
@@ -256,16 +297,30 @@ impl<L> Schedule<L> {
         })
     }
 
-    /// True when the oldest group is executed and what it holds is not durable in the log yet.
+    /// Whether nothing that is open is in a group's way.
+    fn may_run(&self, group: &Group<L>) -> bool {
+        let ahead = |number| self.ahead.contains_key(&number);
+        group.after <= self.committed && group.common.is_met(self.committed, ahead)
+    }
+
+    /// How a group may be committed, and what must be durable in the log before.
+    fn way(&self, at: usize) -> Option<(Way, Offset)> {
+        let commit = self.groups.get(at)?.batch.commit.as_ref()?;
+        if at == 0 {
+            let clear = self.noted > Offset::ZERO;
+            return Some((Way::Checkpoint { clear }, commit.done.durable.unwrap_or_default()));
+        }
+        let ahead = self.order == CommitOrder::Eventual && commit.may_be_noted;
+        ahead.then_some((Way::Note, commit.done.offset))
+    }
+
+    /// True when a group is executed and what it holds is not durable in the log yet.
     pub(super) fn waits_for_the_log(&self) -> bool {
-        self.groups.front().is_some_and(|group| {
-            group.state == State::Executed
-                && group
-                    .batch
-                    .commit
-                    .as_ref()
-                    .is_some_and(|commit| commit.done.durable.is_some())
-        })
+        let executed = |at: &usize| self.groups[*at].state == State::Executed;
+        let mut ways = (0..self.groups.len())
+            .filter(executed)
+            .filter_map(|at| self.way(at));
+        ways.any(|(_, wanted)| wanted > Offset::ZERO)
     }
 
     /// A batch was executed.
@@ -280,17 +335,44 @@ impl<L> Schedule<L> {
         }
     }
 
-    /// A group was committed. It is the oldest one.
-    pub(super) fn committed(&mut self, number: u64, lane: L, findings: Findings) -> Option<Group<L>> {
-        let at = self.find(number)?;
+    /// A group was committed. Returns those of which this is now true of all before them, too, in order.
+    pub(super) fn committed(&mut self, number: u64, lane: L, findings: Findings, way: Way) -> Vec<Committed> {
+        let group = self.find(number).and_then(|at| self.groups.remove(at));
+        let Some((mut group, done)) = group.and_then(|group| {
+            let done = group.batch.commit.as_ref()?.done.clone();
+            Some((group, done))
+        }) else {
+            return Vec::new();
+        };
         self.idle.push(lane);
-        let mut group = self.groups.remove(at)?;
         group.findings.extend(findings);
-        self.committed = number;
+        let offset = done.offset;
+        match way {
+            Way::Note => self.noted = self.noted.max(offset),
+            Way::Checkpoint { .. } => {
+                self.marked = number;
+                if self.noted <= offset {
+                    self.noted = Offset::ZERO;
+                }
+            }
+        }
         if self.cautious == 0 {
             self.caution = self.caution.saturating_sub(1).max(CAUTION);
         }
-        Some(group)
+        let committed = Committed {
+            done,
+            began: group.began,
+            counts: group.counts,
+            bytes: group.bytes,
+            findings: group.findings,
+        };
+        self.ahead.insert(number, committed);
+        let mut all = Vec::new();
+        while let Some(next) = self.ahead.remove(&(self.committed + 1)) {
+            self.committed += 1;
+            all.push(next);
+        }
+        all
     }
 
     /// A group was rolled back: nothing of it is left, any connection will do.

@@ -8,7 +8,7 @@ use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::{Log, Offset};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::{Checkpoint, Held, Metadata, PreparedXa};
+use crate::checkpoint::{Checkpoint, Held, Metadata, Notes, PreparedXa};
 use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::link::{self, Link};
@@ -175,6 +175,7 @@ impl Attempt<'_> {
         let first = Checkpoint {
             log_id: ours,
             offset,
+            notes: Notes::default(),
             position,
             exact_after: None,
             ddl_pending: None,

@@ -3,7 +3,7 @@
 use outrigger_protocol::position::SourcePosition;
 use outrigger_storage::Offset;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Notes};
 use crate::config::Selection;
 use crate::coverage;
 use crate::error::{Error, Side};
@@ -32,11 +32,12 @@ impl Offline {
                 "its copy of task {task} has not finished, and the rows that are missing come from the source: run the task first"
             ));
         };
-        if found.offset > self.through {
+        if found.last_applied() > self.through {
             return refuse(format!(
                 "it has applied task {task} through offset {} already, which is after {}: replay can't go back; restore the \
                  target to an earlier state, or ask for a later end",
-                found.offset, self.through
+                found.last_applied(),
+                self.through
             ));
         }
         if self.through < exact_after {
@@ -75,6 +76,7 @@ impl Offline {
         let first = Checkpoint {
             log_id,
             offset,
+            notes: Notes::default(),
             position,
             exact_after: Some(offset),
             ddl_pending: None,

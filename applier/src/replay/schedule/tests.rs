@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use outrigger_protocol::position::{FilePosition, SourcePosition};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -11,7 +12,6 @@ use super::super::lane::{Careful, Commit, Done};
 use super::*;
 use crate::config::OnDivergence;
 use crate::error::Place;
-use crate::status::Applied;
 
 /// A group to come: the unique values and the other locks of each of its batches.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ struct Planned {
     batches: Vec<(BTreeSet<u64>, BTreeSet<u64>)>,
     /// Its commit waits for the log.
     waits: bool,
+    /// It may be committed before an older one.
+    may_be_noted: bool,
 }
 
 impl Planned {
@@ -39,9 +41,17 @@ impl Planned {
             footprint.value(1, *value);
         }
         let commit = (part + 1 == self.batches.len()).then(|| Commit {
-            checkpoint: Vec::new(),
+            after: Offset(number - 1),
+            rows: None,
+            xa: None,
+            may_be_noted: self.may_be_noted,
             done: Done {
-                applied: Applied::default(),
+                offset: Offset(number),
+                position: SourcePosition {
+                    gtids: None,
+                    file: FilePosition::new("binlog.000001", number),
+                },
+                trim_through: Offset(number),
                 durable: self.waits.then_some(Offset(number)),
                 commit_micros: 0,
                 transactions: 1,
@@ -95,7 +105,13 @@ struct Model {
     durable: Offset,
     /// The next batch to hand over: group and part.
     coming: VecDeque<(u64, usize)>,
+    order: CommitOrder,
+    /// As they were committed, and as the schedule said that all before them are, too.
     committed: Vec<u64>,
+    told: Vec<u64>,
+    /// What the target says: the checkpoint, and the notes.
+    checkpoint: u64,
+    notes: BTreeSet<u64>,
     conflicts: BTreeMap<u64, u32>,
     /// So many connections can't be opened.
     unreachable: usize,
@@ -105,7 +121,13 @@ struct Model {
 }
 
 impl Model {
-    fn new(groups: Vec<Planned>, most: usize, unreachable: usize, choices: Vec<Index>) -> Self {
+    fn new(
+        groups: Vec<Planned>,
+        order: CommitOrder,
+        most: usize,
+        unreachable: usize,
+        choices: Vec<Index>,
+    ) -> Self {
         let first = Lane(0);
         let coming = groups.iter().zip(1..).flat_map(|(group, number)| {
             let parts = 0..group.batches.len();
@@ -114,7 +136,11 @@ impl Model {
         Self {
             coming: coming.collect(),
             groups,
-            schedule: Schedule::new(first, most),
+            schedule: Schedule::new(first, most, order, Offset::ZERO),
+            order,
+            told: Vec::new(),
+            checkpoint: 0,
+            notes: BTreeSet::new(),
             most,
             lanes: BTreeMap::from([(first, Held::default())]),
             next_lane: 1,
@@ -252,43 +278,70 @@ impl Model {
                 *held = Held::default();
                 self.schedule.undone(number, lane);
             }
-            Task::Commit => self.commit(number, lane),
+            Task::Commit(way) => self.commit(number, lane, way),
             Task::Execute { .. } if blocked => return self.conflict(number, lane),
-            Task::Execute { may_commit } => {
+            Task::Execute { commit } => {
                 let part = usize::try_from(order.batch.place.offset % 10).expect("small");
                 held.batches.push(order.batch.place.offset);
                 let (values, wide) = self.group(number).batches[part].clone();
                 let held = self.lanes.entry(lane).or_default();
                 held.locks.extend(values.into_iter().chain(wide));
-                if may_commit && order.batch.commit.is_some() {
-                    self.commit(number, lane);
-                } else {
-                    self.schedule.executed(number, lane, Findings::default());
+                match commit {
+                    Some(way) => self.commit(number, lane, way),
+                    None => self.schedule.executed(number, lane, Findings::default()),
                 }
             }
         }
         None
     }
 
-    fn commit(&mut self, number: u64, lane: Lane) {
+    fn commit(&mut self, number: u64, lane: Lane, way: Way) {
         let held = std::mem::take(self.lanes.entry(lane).or_default());
         let parts = 0..self.group(number).batches.len();
         let all: Vec<u64> = parts
             .map(|part| number * 10 + u64::try_from(part).expect("few"))
             .collect();
         assert_eq!(held.batches, all, "A1: a transaction is not what was committed");
-        self.committed.push(number);
-        assert_eq!(
-            self.committed.last(),
-            Some(&u64::try_from(self.committed.len()).expect("few")),
-            "A2"
-        );
         assert!(
             !self.group(number).waits || self.durable.0 >= number,
             "before the log has it"
         );
-        let group = self.schedule.committed(number, lane, Findings::default());
-        assert!(group.is_some());
+        self.committed.push(number);
+        match way {
+            Way::Checkpoint { clear } => {
+                let before = |other| self.committed.contains(&other);
+                assert!((1..number).all(before), "the checkpoint moves over a gap");
+                self.checkpoint = number;
+                if clear {
+                    self.notes.retain(|noted| *noted > number);
+                }
+                assert!(
+                    self.notes.iter().all(|noted| *noted > number),
+                    "a note is left behind"
+                );
+            }
+            Way::Note => {
+                assert_eq!(self.order, CommitOrder::Eventual, "A2");
+                assert!(
+                    self.group(number).may_be_noted,
+                    "{number} is committed before an older one"
+                );
+                assert!(
+                    self.durable.0 >= number,
+                    "what is noted must not get another offset"
+                );
+                self.notes.insert(number);
+            }
+        }
+        let committed = self.schedule.committed(number, lane, Findings::default(), way);
+        let offset = |group: Committed| group.done.offset.0;
+        self.told.extend(committed.into_iter().map(offset));
+        let prefix = (1..).take_while(|other| self.committed.contains(other));
+        assert_eq!(self.told, prefix.collect::<Vec<_>>());
+        if self.schedule.is_empty() && self.until_end != Some(0) {
+            let last = self.told.last().copied().unwrap_or_default();
+            assert_eq!(self.schedule.is_behind(), self.checkpoint < last);
+        }
     }
 
     fn conflict(&mut self, number: u64, lane: Lane) -> Option<Ended> {
@@ -306,9 +359,8 @@ impl Model {
                 Some(Ended::StartsOver)
             }
             Yielding::ToNobody { conflicts } => {
-                assert_eq!(
-                    u64::try_from(self.committed.len() + 1),
-                    Ok(number),
+                assert!(
+                    (1..number).all(|other| self.committed.contains(&other)),
                     "{conflicts}: not the oldest"
                 );
                 None
@@ -341,7 +393,15 @@ fn planned(parts: usize) -> impl Strategy<Value = Planned> {
     let values = prop::collection::btree_set(0..12_u64, 0..3);
     let wide = prop::collection::btree_set(100..104_u64, 0..2);
     let batches = prop::collection::vec((values, wide), 1..=parts);
-    (batches, any::<bool>()).prop_map(|(batches, waits)| Planned { batches, waits })
+    (batches, any::<bool>(), prop::bool::weighted(0.8)).prop_map(|(batches, waits, may_be_noted)| Planned {
+        batches,
+        waits,
+        may_be_noted,
+    })
+}
+
+fn orders() -> impl Strategy<Value = CommitOrder> {
+    prop_oneof![Just(CommitOrder::Source), Just(CommitOrder::Eventual)]
 }
 
 fn choices() -> impl Strategy<Value = Vec<Index>> {
@@ -354,11 +414,11 @@ proptest! {
     /// A1, A2, A3: whatever the order of answers, all is committed in order, each group as one whole; and nothing stands still.
     #[test]
     fn whole_groups_are_all_committed_in_order(
-        groups in prop::collection::vec(planned(1), 1..30), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
+        groups in prop::collection::vec(planned(1), 1..30), order in orders(), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
     ) {
         // One connection is there.
         let unreachable = unreachable.min(most - 1);
-        let mut model = Model::new(groups, most, unreachable, choices);
+        let mut model = Model::new(groups, order, most, unreachable, choices);
         if model.run() == Ended::AllCommitted {
             prop_assert_eq!(model.committed.len(), model.groups.len());
         }
@@ -367,11 +427,11 @@ proptest! {
     /// The task is stopped, or its planner ends, at any moment: what was begun and can be is brought to its end, in order.
     #[test]
     fn what_was_begun_is_ended(
-        groups in prop::collection::vec(planned(3), 1..20), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
+        groups in prop::collection::vec(planned(3), 1..20), order in orders(), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
         steps in 1..60_usize,
     ) {
         let unreachable = unreachable.min(most - 1);
-        let mut model = Model::new(groups, most, unreachable, choices);
+        let mut model = Model::new(groups, order, most, unreachable, choices);
         model.until_end = Some(steps);
         model.run();
     }
@@ -379,10 +439,10 @@ proptest! {
     /// Groups in parts: one that can't be executed again may make the task start over, but not wait for ever.
     #[test]
     fn groups_in_parts_are_committed_or_the_task_starts_over(
-        groups in prop::collection::vec(planned(3), 1..20), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
+        groups in prop::collection::vec(planned(3), 1..20), order in orders(), most in 1..6_usize, unreachable in 0..5_usize, choices in choices(),
     ) {
         let unreachable = unreachable.min(most - 1);
-        let mut model = Model::new(groups, most, unreachable, choices);
+        let mut model = Model::new(groups, order, most, unreachable, choices);
         if model.run() == Ended::AllCommitted {
             prop_assert_eq!(model.committed.len(), model.groups.len());
         }
@@ -395,11 +455,12 @@ fn the_oldest_group_gets_its_locks() {
     let group = |value| Planned {
         batches: vec![(BTreeSet::from([value]), BTreeSet::from([100]))],
         waits: false,
+        may_be_noted: true,
     };
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     runner
         .run(&choices(), |choices| {
-            let mut model = Model::new((0..40).map(group).collect(), 4, 0, choices);
+            let mut model = Model::new((0..40).map(group).collect(), CommitOrder::Source, 4, 0, choices);
             prop_assert_eq!(model.run(), Ended::AllCommitted);
             Ok(())
         })
