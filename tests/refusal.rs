@@ -404,3 +404,59 @@ async fn stopped(rig: &mut Rig) -> String {
     }
     panic!("the task did not stop:\n{}", rig.sidecar.log_end());
 }
+
+const VISITS: &str = "CREATE TABLE app.visits (id INT PRIMARY KEY, who INT, ts TIMESTAMP NOT NULL, \
+     d DATE AS (DATE(ts)) STORED, UNIQUE KEY (who, d));
+CREATE TABLE app.once (id INT PRIMARY KEY, ts TIMESTAMP NOT NULL, UNIQUE KEY ((CAST(ts AS DATE))));
+CREATE TABLE app.plain (id INT PRIMARY KEY, ts TIMESTAMP NOT NULL, at DATETIME, d DATE AS (DATE(at)) STORED);
+INSERT INTO app.plain (id, ts, at) VALUES (1, '2024-05-04 20:00:00', '2024-05-04 20:00:00');
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_expressions_depend_on_the_time_zone_are_not_computed_anew_in_another_one() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--default-time-zone=+09:00"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(VISITS).await;
+    rig.sidecar.start().unwrap();
+    let said = stopped(&mut rig).await;
+    assert_says(
+        &said,
+        &[
+            "`app`.`once` (ts), `app`.`visits` (ts)",
+            "+09:00",
+            "DATETIME",
+            "exclude",
+        ],
+    );
+    assert!(!said.contains("`app`.`plain`"), "{said}");
+
+    // One session of many has another zone.
+    let mut rig = Rig::with(VISITS).await;
+    rig.on_source("INSERT INTO app.visits (id, who, ts) VALUES (1, 7, '2024-05-04 20:00:00')")
+        .await;
+    rig.start();
+    rig.on_source("INSERT INTO app.visits (id, who, ts) VALUES (2, 7, '2024-05-05 20:00:00');\nINSERT INTO app.once VALUES (1, '2024-05-05 20:00:00')")
+        .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    rig.on_source(
+        "SET time_zone = '+09:00';\nINSERT INTO app.plain (id, ts, at) VALUES (2, '2024-05-04 20:00:00', '2024-05-04 20:00:00')",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    rig.on_source("SET time_zone = '+09:00';\nINSERT INTO app.visits (id, who, ts) VALUES (3, 8, '2024-05-04 20:00:00')")
+        .await;
+    let said = stopped(&mut rig).await;
+    assert_says(&said, &["`app`.`visits`", "(ts)", "+09:00", "UTC"]);
+    let there: Option<u8> = rig
+        .target_conn()
+        .await
+        .query_first("SELECT COUNT(*) FROM app.visits WHERE id = 3")
+        .await
+        .unwrap();
+    assert_eq!(there, Some(0));
+}

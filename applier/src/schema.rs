@@ -6,6 +6,7 @@
 pub(crate) mod create;
 pub(crate) mod engine;
 mod visible;
+pub(crate) mod zone;
 
 use mysql_async::Row;
 use outrigger_protocol::endpoint::Endpoint;

@@ -24,6 +24,7 @@ use super::lane::{Batch, Careful, Commit, Done};
 use super::tables::Tables;
 use crate::checkpoint::{Checkpoint, Metadata, Notes, PreparedXa, trim_through};
 use crate::error::{Error, Place};
+use crate::schema::zone::Zones;
 use crate::snapshot::{Context, CopyOutcome};
 use crate::statement::{Single, Singles, Statements};
 use crate::target::Target;
@@ -62,6 +63,8 @@ pub(super) struct Planner {
     ahead: Option<Ahead>,
     /// What the target has beyond its checkpoint.
     notes: Notes,
+    /// The source's time zones, once they mattered.
+    zones: Option<Zones>,
     /// The last planned transaction.
     planned: Offset,
     /// Planning ends with this transaction; `None`: never.
@@ -163,6 +166,7 @@ impl Planner {
             reader: log.early_reader(after)?,
             ahead: Some(ahead),
             notes: from.notes,
+            zones: None,
             context,
             metadata,
             target,

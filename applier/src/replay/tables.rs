@@ -15,10 +15,10 @@ use super::cascade::Cascades;
 use super::conflict::Identity;
 use super::layout::Layout;
 use crate::config::Selection;
-use crate::definition::{self, TableDef};
+use crate::definition::{self, ColumnKind, TableDef};
 use crate::error::{Error, Place, Side};
 use crate::literal::quote_name;
-use crate::schema::engine;
+use crate::schema::{engine, zone};
 use crate::snapshot::SkipUntil;
 use crate::statement::{Image, Table};
 use crate::target::Target;
@@ -41,6 +41,8 @@ pub(super) struct Planned {
     found_otherwise: Vec<Arc<Table>>,
     /// What changes of its rows do to other tables.
     pub(super) cascades: Arc<Cascades>,
+    /// TIMESTAMP columns that its expressions read, for messages.
+    pub(super) zoned: Option<Arc<str>>,
     /// Which unique values its rows have.
     pub(super) identity: Identity,
     /// How its rows are decoded.
@@ -72,7 +74,15 @@ struct Mapped {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     mapped: HashMap<u64, Mapped>,
-    written: HashMap<(String, String), (Arc<Table>, Arc<Cascades>)>,
+    written: HashMap<(String, String), Written>,
+}
+
+/// What the target says of a table.
+#[derive(Debug, Clone)]
+struct Written {
+    table: Arc<Table>,
+    cascades: Arc<Cascades>,
+    zoned: Option<Arc<str>>,
 }
 
 /// Where rows are read from.
@@ -149,12 +159,10 @@ impl Tables {
         }
         let route = if selection.table(&mapped.map.database, &mapped.map.table) {
             let name = (mapped.map.database.clone(), mapped.map.table.clone());
-            let (table, cascades) = match self.written.get(&name) {
+            let written = match self.written.get(&name) {
                 Some(known) => known.clone(),
                 None => {
-                    let def = load(target, &name, place).await?;
-                    let cascades = Arc::new(Cascades::load(target.conn(), &def, selection).await?);
-                    let known = (Arc::new(Table::new(def)), cascades);
+                    let known = Written::load(target, &name, selection, place).await?;
                     self.written.insert(name, known.clone());
                     known
                 }
@@ -163,13 +171,37 @@ impl Tables {
             let layout = Layout::new(&mapped.map, exact.as_ref().map(|definition| &definition.table));
             Route::Use(Arc::new(Planned {
                 exact: mapped.exact,
-                ..plan(&mapped.map, &layout, table, cascades, place)?
+                ..plan(&mapped.map, &layout, written, place)?
             }))
         } else {
             Route::Skip
         };
         mapped.route = Some(route.clone());
         Ok(route)
+    }
+}
+
+impl Written {
+    async fn load(
+        target: &mut Target,
+        name: &(String, String),
+        selection: &Selection,
+        place: &Place,
+    ) -> Result<Self, Error> {
+        let def = load(target, name, place).await?;
+        let zoned = match def
+            .columns
+            .iter()
+            .any(|column| column.kind == ColumnKind::Timestamp)
+        {
+            true => zone::read_on_target(target.conn(), &name.0, &name.1).await?,
+            false => None,
+        };
+        Ok(Self {
+            cascades: Arc::new(Cascades::load(target.conn(), &def, selection).await?),
+            zoned: zoned.map(Arc::from),
+            table: Arc::new(Table::new(def)),
+        })
     }
 }
 
@@ -206,13 +238,12 @@ impl Origin<'_> {
 }
 
 /// Checks that source and target speak of the same columns, and plans the decoding.
-fn plan(
-    map: &TableMap,
-    layout: &Layout<'_>,
-    table: Arc<Table>,
-    cascades: Arc<Cascades>,
-    place: &Place,
-) -> Result<Planned, Error> {
+fn plan(map: &TableMap, layout: &Layout<'_>, written: Written, place: &Place) -> Result<Planned, Error> {
+    let Written {
+        table,
+        cascades,
+        zoned,
+    } = written;
     if let Some(what) = layout.contradiction(&table.def) {
         return Err(Error::Definition {
             table: table.quoted.clone(),
@@ -229,6 +260,7 @@ fn plan(
         found_otherwise: table.found_otherwise().into_iter().map(Arc::new).collect(),
         table,
         cascades,
+        zoned,
         plan,
         exact: false,
     })

@@ -10,7 +10,7 @@ use crate::ddl::Rules;
 use crate::error::{Error, Side};
 use crate::foreign::{self, Ties};
 use crate::literal::quote_text;
-use crate::schema::{ObjectKey, Source, Space, engine};
+use crate::schema::{ObjectKey, Source, Space, engine, zone};
 use crate::snapshot::fence::fence;
 use crate::snapshot::history::{Change, History};
 use crate::snapshot::progress::{self, ObjectState, State};
@@ -65,6 +65,7 @@ impl Rounds {
         let mut resume = true;
         loop {
             engine::refuse_on_source(self.source.conn(), |key| todo.contains(key)).await?;
+            zone::refuse_on_source(self.source.conn(), |key| todo.contains(key)).await?;
             let ties = self.ties(&mut todo).await?;
             let Visit { jobs, mut failed } = Box::pin(visit(&mut self, &todo, &ties, seen, resume)).await?;
             resume = false;
