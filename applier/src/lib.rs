@@ -7,6 +7,7 @@
 //! The crate reads the log and talks to the target, and to the source for the copy alone; it never captures.
 
 pub mod checkpoint;
+mod computed;
 pub mod config;
 pub mod coverage;
 pub mod error;

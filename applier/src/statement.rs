@@ -135,8 +135,10 @@ impl Form {
     }
 }
 
-/// Under which ENUM's error value (ordinal 0) can be written; everything else is as in [`crate::target::SESSION`].
-const LENIENT: &str = "SET sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
+/// Under which ENUM's error value (ordinal 0) can be written, and a row of which something is computed that does not fit; everything else
+/// is as in [`crate::target::SESSION`].
+pub(crate) const LENIENT: &str =
+    "SET sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
 /// Back to the session's own mode.
 pub(crate) const STRICT: &str =
     "SET sql_mode='STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";

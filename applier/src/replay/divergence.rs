@@ -7,7 +7,7 @@ use super::lane::{Careful, ER_DATA_OUT_OF_RANGE, ER_DUP_ENTRY, has_code};
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
-use crate::statement::{Effect, STRICT, Single, Text};
+use crate::statement::{Effect, LENIENT, STRICT, Single, Text};
 use crate::status::DivergenceKind;
 use crate::target::Target;
 
@@ -104,12 +104,19 @@ pub(super) async fn execute(target: &mut Target, careful: &Careful) -> Result<Fi
         let (sql, count) = write_trip(rest.iter().map(|single| &single.text), trip);
         let (affected, ended) = target.run(&sql).await;
         let sent = rest[..count].iter().map(|single| (single, &single.text));
-        let Some((at, kind)) = judge(sent, &affected, ended)? else {
+        let Some((at, met)) = judge(sent, &affected, ended)? else {
             rest = &rest[count..];
             continue;
         };
         let single = &rest[at];
         rest = &rest[at + 1..];
+        let kind = match met {
+            Met::Rows(kind) => kind,
+            Met::Computed => match leniently(target, single).await? {
+                Some(kind) => kind,
+                None => continue,
+            },
+        };
         fail::fail_point!("divergence", |_| outrigger_storage::failpoint::kill());
         settle(target, single, kind, careful.policy, &mut findings).await?;
     }
@@ -139,12 +146,21 @@ fn write_trip<'a>(texts: impl Iterator<Item = &'a Text>, most: usize) -> (Vec<u8
     (sql, count)
 }
 
-/// Which change did not find what it expects, if one didn't.
+/// What a change met that was not executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Met {
+    /// Other rows than it expects.
+    Rows(DivergenceKind),
+    /// What the target computes of its row does not fit.
+    Computed,
+}
+
+/// Which change was not executed, if one wasn't.
 fn judge<'a>(
     sent: impl Iterator<Item = (&'a Single, &'a Text)>,
     affected: &[u64],
     ended: Result<(), mysql_async::Error>,
-) -> Result<Option<(usize, DivergenceKind)>, Error> {
+) -> Result<Option<(usize, Met)>, Error> {
     let mut answers = affected.iter();
     let mut last = None;
     for (at, (single, text)) in sent.enumerate() {
@@ -153,14 +169,21 @@ fn judge<'a>(
             let counted = expect.table.is_some();
             if answers.next().is_none() {
                 if counted && has_code(&ended, ER_DUP_ENTRY) {
-                    return Ok(Some((at, DivergenceKind::ExtraRow)));
+                    return Ok(Some((at, Met::Rows(DivergenceKind::ExtraRow))));
+                }
+                if counted
+                    && ended
+                        .as_ref()
+                        .is_err_and(|refused| single.table.computes(refused))
+                {
+                    return Ok(Some((at, Met::Computed)));
                 }
                 return Err(failed(single, ended));
             }
             if expect.rows.is_some() && answers.next().is_none() {
                 // The check behind it found another number, which for one row can only be none.
                 if counted && has_code(&ended, ER_DATA_OUT_OF_RANGE) {
-                    return Ok(Some((at, DivergenceKind::MissingRow)));
+                    return Ok(Some((at, Met::Rows(DivergenceKind::MissingRow))));
                 }
                 return Err(failed(single, ended));
             }
@@ -183,6 +206,34 @@ fn failed(single: &Single, ended: Result<(), mysql_async::Error>) -> Error {
             side: Side::Target,
             what: "it answered fewer statements than it was sent".to_owned(),
         },
+    }
+}
+
+/// Executes a change of which the target computes something that does not fit: it is cut, as it was on the source. What is written fits:
+/// it would have been refused first.
+async fn leniently(target: &mut Target, single: &Single) -> Result<Option<DivergenceKind>, Error> {
+    target.execute(LENIENT, "setting the session up").await?;
+    let (sql, _) = write_trip(std::iter::once(&single.text), usize::MAX);
+    let (affected, ended) = target.run(&sql).await;
+    target.execute(STRICT, "setting the session up").await?;
+    rows_met(
+        judge(std::iter::once((single, &single.text)), &affected, ended)?,
+        single,
+    )
+}
+
+/// What rows a change met; anything else is an error by now.
+fn rows_met(met: Option<(usize, Met)>, single: &Single) -> Result<Option<DivergenceKind>, Error> {
+    match met {
+        None => Ok(None),
+        Some((_, Met::Rows(kind))) => Ok(Some(kind)),
+        Some((_, Met::Computed)) => Err(Error::Unsuitable {
+            side: Side::Target,
+            what: format!(
+                "what it computes of a row of {} does not fit its column or index, even where it may be cut",
+                single.table.quoted
+            ),
+        }),
     }
 }
 
@@ -282,11 +333,14 @@ async fn settle(
 async fn change_by_key(target: &mut Target, single: &Single, by_key: &Text) -> Result<DivergenceKind, Error> {
     let (sql, _) = write_trip(std::iter::once(by_key), usize::MAX);
     let (affected, ended) = target.run(&sql).await;
-    let found = judge(std::iter::once((single, by_key)), &affected, ended)?;
+    let found = rows_met(
+        judge(std::iter::once((single, by_key)), &affected, ended)?,
+        single,
+    )?;
     if found.is_some() {
         target.execute(STRICT, "setting the session up").await?;
     }
-    Ok(found.map_or(DivergenceKind::DifferentRow, |(_, kind)| kind))
+    Ok(found.unwrap_or(DivergenceKind::DifferentRow))
 }
 
 /// Deals with a row that had other values than expected and was changed by its key, as it is where nobody looks; says what was done.

@@ -359,6 +359,12 @@ impl Lane {
                     ),
                 })
             }
+            Some(table) if table.computes(&cause) => Err(Error::Mismatch {
+                table: table.quoted.clone(),
+                place: batch.place.clone(),
+                through: batch.through,
+                what: "what the target computes of a row does not fit its column or index".to_owned(),
+            }),
             Some(table) => Err(Error::server(
                 Side::Target,
                 format!("writing rows of {}", table.quoted),

@@ -4,11 +4,13 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::mpsc;
 
 use crate::checkpoint::Metadata;
+use crate::computed;
 use crate::error::{Error, Side};
-use crate::schema::ObjectKey;
 use crate::snapshot::Context;
 use crate::snapshot::chunk::{Chunk, Statement};
+use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress;
+use crate::statement::LENIENT;
 use crate::target::{SESSION, Target};
 
 /// How often a chunk that met a deadlock or a long lock is sent again before the copy gives up.
@@ -18,7 +20,7 @@ const CONFLICT_RETRIES: u32 = 20;
 pub(crate) struct Loader<'a> {
     pub(crate) context: &'a Context,
     pub(crate) metadata: &'a Metadata,
-    pub(crate) object: &'a ObjectKey,
+    pub(crate) plan: &'a TablePlan,
     pub(crate) part: u32,
 }
 
@@ -33,8 +35,8 @@ impl Loader<'_> {
             self.context.throttle.wait(chunk.rows, chunk.bytes).await;
             self.write(target, &chunk).await?;
             self.context.status.table_copied(
-                &self.object.database,
-                &self.object.name,
+                &self.plan.object.database,
+                &self.plan.object.name,
                 chunk.rows,
                 chunk.bytes,
             );
@@ -65,7 +67,7 @@ impl Loader<'_> {
     }
 
     async fn attempt(&self, target: &mut Target, chunk: &Chunk) -> Result<(), Error> {
-        let doing = || format!("writing rows of {}", self.object.quoted());
+        let doing = || format!("writing rows of {}", self.plan.object.quoted());
         let fail = |cause| Error::server(Side::Target, doing(), cause);
         let most = target.capabilities().max_allowed_packet;
         target.conn().query_drop("BEGIN").await.map_err(fail)?;
@@ -73,7 +75,7 @@ impl Loader<'_> {
             if statement.sql.len() >= most {
                 let what = format!(
                     "a row of {} takes a statement of {} bytes and the target's max_allowed_packet is {most}: raise it there",
-                    self.object.quoted(),
+                    self.plan.object.quoted(),
                     statement.sql.len()
                 );
                 return Err(Error::Unsuitable {
@@ -81,10 +83,11 @@ impl Loader<'_> {
                     what,
                 });
             }
-            send(target, statement).await.map_err(fail)?;
+            self.send(target, statement).await.map_err(fail)?;
         }
         // The progress row, and the proof that the task is still ours until the commit.
-        let mut last = progress::advance_part(self.metadata, self.object, self.part, chunk).into_bytes();
+        let mut last =
+            progress::advance_part(self.metadata, &self.plan.object, self.part, chunk).into_bytes();
         last.push(b';');
         self.metadata.hold(&mut last, self.context.epoch);
         let (conn, watch) = target.conn().bare();
@@ -102,15 +105,36 @@ impl Loader<'_> {
         fail::fail_point!("chunk-commit", |_| outrigger_storage::failpoint::kill());
         target.conn().query_drop("COMMIT").await.map_err(fail)
     }
-}
 
-async fn send(target: &mut Target, statement: &Statement) -> Result<(), mysql_async::Error> {
-    let conn = target.conn();
-    if !statement.lenient {
-        return conn.query_drop(statement.sql.as_slice()).await;
+    async fn send(&self, target: &mut Target, statement: &Statement) -> Result<(), mysql_async::Error> {
+        let conn = target.conn();
+        if !statement.lenient {
+            match conn.query_drop(statement.sql.as_slice()).await {
+                Err(mysql_async::Error::Server(error)) if self.is_computed(error.code, &error.message) => {}
+                ended => return ended,
+            }
+        }
+        conn.query_drop(LENIENT).await?;
+        conn.query_drop(statement.sql.as_slice()).await?;
+        if !statement.lenient {
+            // The columns are the source's own, so what is written fits; the server tells of as many values as it likes.
+            let cut: Vec<(String, u16, String)> = conn.query("SHOW WARNINGS").await?;
+            let written = cut
+                .into_iter()
+                .find(|(_, code, message)| computed::is_cut(*code) && !self.is_computed(*code, message));
+            if let Some((_, code, message)) = written {
+                return Err(mysql_async::Error::Server(mysql_async::ServerError {
+                    code,
+                    message,
+                    state: "HY000".to_owned(),
+                }));
+            }
+        }
+        conn.query_drop(SESSION).await
     }
-    conn.query_drop("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'")
-        .await?;
-    conn.query_drop(statement.sql.as_slice()).await?;
-    conn.query_drop(SESSION).await
+
+    /// Whether a message is about what the target computes of the rows, not about what is written.
+    fn is_computed(&self, code: u16, message: &str) -> bool {
+        computed::is_of_it(code, message, self.plan.selected[..self.plan.written].iter())
+    }
 }

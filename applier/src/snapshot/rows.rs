@@ -192,7 +192,7 @@ async fn one(
             let loader = Loader {
                 context,
                 metadata,
-                object,
+                plan,
                 part: part.number,
             };
             let max_packet = target.capabilities().max_allowed_packet;

@@ -67,7 +67,7 @@ async fn rows(
     let loader = Loader {
         context,
         metadata,
-        object,
+        plan,
         part: 0,
     };
     let max_packet = target.capabilities().max_allowed_packet;

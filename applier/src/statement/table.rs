@@ -1,6 +1,7 @@
 //! A table's part of the statements on it: texts that do not depend on rows.
 
 use super::{Image, same, value};
+use crate::computed;
 use crate::definition::{ColumnDef, ColumnKind, TableDef};
 use crate::literal::{quote_name, write_equals, write_literal, write_stored};
 
@@ -103,6 +104,15 @@ impl Table {
             }
             out.push(b')');
         }
+    }
+
+    /// Whether the server refused what it computes of a row, not what is written of it.
+    pub(crate) fn computes(&self, refused: &mysql_async::Error) -> bool {
+        let mysql_async::Error::Server(error) = refused else {
+            return false;
+        };
+        let written = self.written.iter().map(|i| &self.def.columns[*i]);
+        computed::is_of_it(error.code, &error.message, written)
     }
 
     /// The key's columns, for messages.
