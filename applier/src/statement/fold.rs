@@ -7,6 +7,9 @@
 //!
 //! Rows may be tied together by further unique keys (one gives a value up, another takes it). A row whose unique values
 //! changed is deleted and inserted; all deletes come first, and what an update leaves alone nobody else can take.
+//!
+//! One trace of a row that is nothing stays: the server has given its number out. Where it is the highest of a table's AUTO_INCREMENT the
+//! row is inserted and deleted.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,6 +36,16 @@ struct Rows {
     /// From the key's text to its slot.
     index: HashMap<Box<[u8]>, usize>,
     slots: Vec<Slot>,
+    /// The row with the highest number that was given out.
+    highest: Option<Highest>,
+}
+
+#[derive(Debug)]
+struct Highest {
+    number: i128,
+    slot: usize,
+    /// Its text, once it is deleted.
+    gone: Option<Box<[u8]>>,
 }
 
 /// One key's row.
@@ -90,6 +103,7 @@ impl Fold {
                     table: Arc::clone(table),
                     index: HashMap::new(),
                     slots: Vec::new(),
+                    highest: None,
                 });
                 self.tables.len() - 1
             }
@@ -107,12 +121,23 @@ impl Fold {
 
     /// Writes what is left of the changes. Deletes come first: a key may come back in another spelling.
     pub(super) fn write(self, out: &mut Statements) {
-        for Rows { table, slots, .. } in self.tables {
+        for Rows {
+            table,
+            slots,
+            highest,
+            ..
+        } in self.tables
+        {
             let outcome = |slot: &Slot| slot.outcome(&table);
             for slot in slots
                 .iter()
                 .filter(|s| matches!(outcome(s), Outcome::Delete | Outcome::Rewrite))
             {
+                out.text_row(&table, Form::Delete, &slot.key);
+            }
+            let given_out = highest.and_then(|highest| slots.get(highest.slot).zip(highest.gone));
+            if let Some((slot, text)) = given_out.filter(|(slot, _)| outcome(slot) == Outcome::Nothing) {
+                out.text_row(&table, Form::Insert, &text);
                 out.text_row(&table, Form::Delete, &slot.key);
             }
             for (wanted, form) in [
@@ -166,9 +191,21 @@ impl Rows {
         let bytes = text.len();
         let now = Some((hashes(&self.table, after), text.into_boxed_slice()));
         let key = key(&self.table, after);
-        match self.index.get(&key) {
-            Some(at) => self.slots[*at].now = now,
+        let slot = match self.index.get(&key) {
+            Some(at) => {
+                self.slots[*at].now = now;
+                *at
+            }
             None => self.push(key, before.map(|row| hashes(&self.table, row)), now),
+        };
+        if let Some(number) = self.table.counter.and_then(|at| number(after.get(at)?.as_ref()?))
+            && self
+                .highest
+                .as_ref()
+                .is_none_or(|highest| highest.number <= number)
+        {
+            let gone = None;
+            self.highest = Some(Highest { number, slot, gone });
         }
         bytes
     }
@@ -178,15 +215,24 @@ impl Rows {
         let key = key(&self.table, before);
         let bytes = key.len();
         match self.index.get(&key) {
-            Some(at) => self.slots[*at].now = None,
-            None => self.push(key, Some(hashes(&self.table, before)), None),
+            Some(at) => {
+                let gone = self.slots[*at].now.take();
+                if let Some(highest) = self.highest.as_mut().filter(|highest| highest.slot == *at) {
+                    highest.gone = gone.map(|(_, text)| text);
+                }
+            }
+            None => {
+                self.push(key, Some(hashes(&self.table, before)), None);
+            }
         }
         bytes
     }
 
-    fn push(&mut self, key: Box<[u8]>, origin: Option<Hashes>, now: Option<(Hashes, Box<[u8]>)>) {
-        self.index.insert(key.clone(), self.slots.len());
+    fn push(&mut self, key: Box<[u8]>, origin: Option<Hashes>, now: Option<(Hashes, Box<[u8]>)>) -> usize {
+        let at = self.slots.len();
+        self.index.insert(key.clone(), at);
         self.slots.push(Slot { key, origin, now });
+        at
     }
 }
 
@@ -223,6 +269,14 @@ fn hash<'r, 'a: 'r>(values: impl Iterator<Item = &'r Option<Value<'a>>>) -> u64 
         }
     }
     hasher.finish()
+}
+
+fn number(value: &Value<'_>) -> Option<i128> {
+    match value {
+        Value::Int(number) => Some(i128::from(*number)),
+        Value::UInt(number) => Some(i128::from(*number)),
+        _ => None,
+    }
 }
 
 fn size(value: &Value<'_>) -> usize {

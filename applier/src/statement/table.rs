@@ -22,6 +22,8 @@ pub(crate) struct Table {
     pub(super) key_list: String,
     /// `` `a`=VALUES(`a`),… ``: all written columns but the key's.
     pub(super) assign: String,
+    /// The AUTO_INCREMENT column.
+    pub(super) counter: Option<usize>,
     /// Columns whose values tie different rows together: those of the other unique keys. `None`: any column may.
     pub(super) ties: Option<Vec<usize>>,
 }
@@ -70,6 +72,7 @@ impl Table {
             into,
             key_list,
             assign: assign.join(","),
+            counter: def.columns.iter().position(|column| column.auto_increment),
             ties: ties(&def),
             def,
         }

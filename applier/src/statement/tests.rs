@@ -632,3 +632,38 @@ fn a_key_is_kept_or_fails_as_its_type_does() {
         assert_eq!(keep(&|id| id.kind = kind), None);
     }
 }
+
+#[test]
+fn the_highest_number_is_given_out_although_its_row_is_gone() {
+    let mut def = foldable().def.clone();
+    def.columns[0].auto_increment = true;
+    let counts = Arc::new(Table::new(def));
+    let come_and_gone = |t: &Arc<Table>, stays: Option<i64>| {
+        let mut s = Statements::new();
+        for id in 1..=3 {
+            s.change(t, Change::Insert(&row(id, "a")), Mode::Exact);
+        }
+        for id in [3, 1, 2] {
+            s.change(t, Change::Delete(&row(id, "a")), Mode::Exact);
+        }
+        if let Some(id) = stays {
+            s.change(t, Change::Insert(&row(id, "b")), Mode::Exact);
+        }
+        text(s)
+    };
+    let insert = |id: i64, name: &str| {
+        format!("INSERT INTO `d`.`t`(`id`,`name`,`at`)VALUES({id},_utf8mb4'{name}',NULL)")
+    };
+    let delete = "DELETE FROM `d`.`t` WHERE `id` IN(3)".to_owned();
+    assert_eq!(
+        come_and_gone(&counts, None),
+        (vec![insert(3, "a"), delete.clone()], vec![Some(1), Some(1)])
+    );
+    // A higher one says it all, a lower one does not.
+    assert_eq!(come_and_gone(&counts, Some(4)).0, [insert(4, "b")]);
+    assert_eq!(
+        come_and_gone(&counts, Some(2)).0,
+        [insert(3, "a"), delete, insert(2, "b")]
+    );
+    assert_eq!(come_and_gone(&foldable(), None).0, [""]);
+}
