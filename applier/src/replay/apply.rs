@@ -240,7 +240,12 @@ impl Apply {
                 }
                 Ok(())
             }
-            (Err(error), ..) => {
+            (Err(error), what, _) => {
+                if let What::Commit(_) = what {
+                    let mut found = self.schedule.findings(group);
+                    found.extend(findings);
+                    found.doubt(&self.context);
+                }
                 divergence::stopped(&self.context, &error);
                 Err(error)
             }

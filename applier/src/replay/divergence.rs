@@ -61,6 +61,16 @@ impl Findings {
         }
     }
 
+    /// Whether the group is committed is not known, and may never be: shows what was found.
+    pub(super) fn doubt(self, context: &Context) {
+        for ((table, kind), found) in self.tables {
+            let (task, what) = (&context.config.name, kind.name());
+            for Finding { place, key, done } in found.first {
+                tracing::warn!(task, table, kind = what, %place, key, done, "divergence, if its commit took effect before the connection broke");
+            }
+        }
+    }
+
     /// The group is committed: counts and shows what was found.
     pub(super) fn publish(self, context: &Context) {
         for ((table, kind), found) in self.tables {

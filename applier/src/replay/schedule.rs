@@ -375,6 +375,14 @@ impl<L> Schedule<L> {
         all
     }
 
+    /// What was found in a group whose commit has failed.
+    pub(super) fn findings(&mut self, number: u64) -> Findings {
+        let at = self.find(number);
+        at.map_or_else(Findings::default, |at| {
+            std::mem::take(&mut self.groups[at].findings)
+        })
+    }
+
     /// A group was rolled back: nothing of it is left, any connection will do.
     pub(super) fn undone(&mut self, number: u64, lane: L) {
         let Some(at) = self.find(number) else { return };
