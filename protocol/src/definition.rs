@@ -285,6 +285,19 @@ impl ColumnDef {
             .unwrap_or_default()
     }
 
+    /// The numbers in the declared type's parentheses: `decimal(10,2)` has 10 and 2, `datetime(6)` has 6. 0 where there is none.
+    pub fn digits(&self) -> (u16, u16) {
+        let list = self
+            .declared
+            .split_once('(')
+            .and_then(|(_, rest)| rest.split_once(')'));
+        let mut numbers = list
+            .map_or("", |(list, _)| list)
+            .split(',')
+            .map(|text| text.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     /// The declared type without the display width that old servers print: `int(11)` is `int`.
     fn without_width(&self) -> String {
         use ColumnKind::{BigInt, Int, MediumInt, SmallInt, TinyInt, Year};

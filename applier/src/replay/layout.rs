@@ -174,6 +174,10 @@ impl<'a> Told<'a> {
             .map(|(theirs, ours)| differs(theirs, ours))
             .or_else(|| self.members_differ(at, ours))
             .or_else(|| {
+                let (theirs, ours) = self.rounded(ours)?;
+                Some(differs(&format!("{theirs} digits after the point"), ours))
+            })
+            .or_else(|| {
                 let computed = ours.generated && self.exact.is_some_and(|column| !column.generated);
                 computed.then(|| differs("written", "generated"))
             })
@@ -209,6 +213,17 @@ impl<'a> Told<'a> {
             _ => theirs == into,
         };
         (!fine).then_some((theirs, into))
+    }
+
+    /// A value with more digits after the point than the target's column has is rounded there without an error.
+    fn rounded<'t>(&self, ours: &'t ColumnDef) -> Option<(u16, &'t str)> {
+        let (digits, scale) = ours.digits();
+        let (theirs, has) = match (self.event.kind.0, ours.kind) {
+            (17..=19, _) => (self.event.meta, digits),
+            (_, ColumnKind::Decimal) => (self.event.meta & 0xff, scale),
+            _ => return None,
+        };
+        (!ours.generated && theirs > has).then_some((theirs, ours.declared.as_str()))
     }
 
     /// Values are members' numbers: the target may have more of them, behind the source's.

@@ -64,7 +64,10 @@ fn map(def: &TableDef, metadata: Metadata) -> TableMap {
         let members = || column.members().into_iter().map(String::into_bytes).collect();
         binlog::ColumnDef {
             kind,
-            meta: 0,
+            meta: match (column.kind, column.digits()) {
+                (ColumnKind::Decimal, (precision, scale)) => precision * 256 + scale,
+                (_, (digits, _)) => digits,
+            },
             nullable: true,
             unsigned: (minimal && kind.is_numeric()).then_some(column.unsigned),
             collation: told.then_some(collation),
@@ -174,6 +177,21 @@ const WRONG: &[(&str, &str, &str, bool, bool)] = &[
         true,
     ),
     ("a float", "a double", "is FLOAT on the source", true, true),
+    (
+        "a datetime(6)",
+        "a datetime(3)",
+        "is 6 digits after the point on the source, datetime(3)",
+        true,
+        true,
+    ),
+    (
+        "a decimal(10,3)",
+        "a decimal(12,2)",
+        "is 3 digits after the point on the source, decimal(12,2)",
+        true,
+        true,
+    ),
+    ("a time(1)", "a time", "is 1 digits after the point", true, true),
     (
         "a text in utf8mb4",
         "a text in latin1",
