@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use mysql_async::prelude::Queryable;
+
 use crate::support::{Plan, Rig, definitions};
 
 fn run_file(rig: &Rig, database: &str, file: &Path) {
@@ -77,6 +79,42 @@ async fn every_case_ends_equal_where_chunks_are_small() {
         ..Settings::default()
     })
     .await;
+}
+
+/// A view's and a routine's text is kept in the character set of the session that made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn views_and_routines_keep_the_literals_of_their_session() {
+    const ASKED: &str = "SELECT CONCAT_WS(' ', app.latin(), app.four(), HEX(l.a), HEX(l.b), HEX(l.c), HEX(f.a), HEX(f.b), HEX(f.c)) \
+                         FROM app.latin_view AS l, app.four_view AS f";
+    let columns = "'é' AS a, _latin1'é' AS b, _utf8mb4'😀' AS c";
+    let returned = "CONCAT_WS(' ', HEX('é'), HEX(_latin1'é'), HEX(_utf8mb4'😀'))";
+    let objects = |name: &str| {
+        format!(
+            "CREATE VIEW app.{name}_view AS SELECT {columns};\n\
+             CREATE FUNCTION app.{name}() RETURNS VARCHAR(60) DETERMINISTIC RETURN {returned}"
+        )
+    };
+    let mut rig = Rig::new(&Plan {
+        source: &["--log-bin-trust-function-creators=1"],
+        target: &["--log-bin-trust-function-creators=1"],
+        source_grants: "REPLICATION SLAVE, REPLICATION CLIENT, SELECT, SHOW VIEW, LOCK TABLES, SHOW_ROUTINE",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(&format!(
+        "SET NAMES latin1;\n{};\nSET NAMES utf8mb4;\n{}",
+        objects("latin"),
+        objects("four")
+    ))
+    .await;
+    rig.start();
+    let ours: Option<String> = rig.source_conn().await.query_first(ASKED).await.unwrap();
+    let theirs: Option<String> = rig.target_conn().await.query_first(ASKED).await.unwrap();
+    assert!(
+        ours.as_ref().is_some_and(|ours| ours.contains("F09F9880")),
+        "{ours:?}"
+    );
+    assert_eq!(ours, theirs);
 }
 
 /// How the source logs, and how its tables are copied.

@@ -250,17 +250,19 @@ pub(crate) fn seed() -> u64 {
         .unwrap_or_else(rand::random::<u64>)
 }
 
-/// Every table's and view's definition, without what may differ: counters and definers.
+/// Every table's and view's definition by its bytes, without what may differ: counters and definers.
 pub(crate) async fn definitions(conn: &mut Conn, database: &str) -> mysql_async::Result<Vec<String>> {
     let sql = format!(
         "SELECT CONVERT(table_name USING utf8mb4) FROM information_schema.tables WHERE table_schema = '{database}' ORDER BY 1"
     );
     let tables: Vec<String> = conn.query(sql).await?;
+    conn.query_drop("SET character_set_results = NULL").await?;
     let mut definitions = Vec::new();
     for table in tables {
         let sql = format!("SHOW CREATE TABLE {database}.`{}`", table.replace('`', "``"));
         let row: Option<mysql_async::Row> = conn.query_first(sql).await?;
-        let text: String = row.and_then(|row| row.get(1)).unwrap_or_default();
+        let text: Vec<u8> = row.and_then(|row| row.get(1)).unwrap_or_default();
+        let text = text.escape_ascii().to_string();
         let words = text
             .split(' ')
             .filter(|word| !word.starts_with("AUTO_INCREMENT=") && !word.starts_with("DEFINER="));
@@ -269,6 +271,7 @@ pub(crate) async fn definitions(conn: &mut Conn, database: &str) -> mysql_async:
             words.collect::<Vec<_>>().join(" ")
         ));
     }
+    conn.query_drop("SET character_set_results = utf8mb4").await?;
     Ok(definitions)
 }
 

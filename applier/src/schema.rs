@@ -80,20 +80,29 @@ pub(crate) enum Found {
         create: String,
     },
     Table {
-        create: String,
+        create: Vec<u8>,
         definition: TableDef,
         rows_estimated: u64,
         row_bytes: u64,
     },
     View {
-        create: String,
-        collation: String,
+        create: Vec<u8>,
+        made_under: MadeUnder,
     },
     Routine {
-        create: String,
+        create: Vec<u8>,
         sql_mode: String,
-        collation: String,
+        made_under: MadeUnder,
     },
+}
+
+/// The session that made a view or a routine: in its character set the text is kept, and given away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MadeUnder {
+    /// `character_set_client`.
+    pub(crate) charset: String,
+    /// `collation_connection`.
+    pub(crate) collation: String,
 }
 
 /// A session on the source that reads definitions, and rows in the bytes that the source stores.
@@ -103,10 +112,11 @@ pub(crate) struct Source {
     account: String,
 }
 
-/// UTC, plain quoting, no limit on how long a statement may run or the reader may pause.
-const SESSION: &str = "SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, autocommit = 1, \
+/// UTC, plain quoting, no limit on how long a statement may run or the reader may pause, lists of any length. Strings are not converted: in a definition
+/// each literal is in its own character set, and conversion leaves question marks of it.
+const SESSION: &str = "SET NAMES utf8mb4, character_set_results = NULL, time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, autocommit = 1, \
      transaction_isolation = 'REPEATABLE-READ', max_execution_time = 0, lock_wait_timeout = 60, \
-     wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600";
+     wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600, group_concat_max_len = 4294967295";
 
 /// The privileges that a piece of work on the source takes.
 #[derive(Debug, Clone)]
@@ -268,12 +278,17 @@ impl Source {
             Err(cause) => return Err(self.fail(&doing, privilege, &on, cause)),
         };
         let Some(row) = row else { return Ok(Found::Absent) };
-        let column = |name: &str| -> Option<String> {
+        let bytes = |name: &str| -> Option<Vec<u8>> {
             let at = row
                 .columns_ref()
                 .iter()
                 .position(|c| c.name_str().eq_ignore_ascii_case(name))?;
-            row.get_opt::<Option<String>, _>(at)?.ok()?
+            row.get_opt::<Option<Vec<u8>>, _>(at)?.ok()?
+        };
+        let text = |name: &str| String::from_utf8(bytes(name)?).ok();
+        let made_under = || MadeUnder {
+            charset: text("character_set_client").unwrap_or_default(),
+            collation: text("collation_connection").unwrap_or_default(),
         };
         let missing = || Error::Unsuitable {
             side: Side::Source,
@@ -284,7 +299,7 @@ impl Source {
         };
         match key.space {
             Space::Database => Ok(Found::Database {
-                create: column("Create Database").ok_or_else(missing)?,
+                create: text("Create Database").ok_or_else(missing)?,
             }),
             Space::Procedure | Space::Function => {
                 let title = if key.space == Space::Procedure {
@@ -293,25 +308,25 @@ impl Source {
                     "Create Function"
                 };
                 Ok(Found::Routine {
-                    create: column(title).ok_or_else(missing)?,
-                    sql_mode: column("sql_mode").unwrap_or_default(),
-                    collation: column("collation_connection").unwrap_or_default(),
+                    create: bytes(title).ok_or_else(missing)?,
+                    sql_mode: text("sql_mode").unwrap_or_default(),
+                    made_under: made_under(),
                 })
             }
-            Space::Table => match column("Create View") {
+            Space::Table => match bytes("Create View") {
                 Some(create) => Ok(Found::View {
                     create,
-                    collation: column("collation_connection").unwrap_or_default(),
+                    made_under: made_under(),
                 }),
                 None => {
-                    let create = column("Create Table").ok_or_else(missing)?;
+                    let create = bytes("Create Table").ok_or_else(missing)?;
                     self.table(key, create).await
                 }
             },
         }
     }
 
-    async fn table(&mut self, key: &ObjectKey, create: String) -> Result<Found, Error> {
+    async fn table(&mut self, key: &ObjectKey, create: Vec<u8>) -> Result<Found, Error> {
         let Some(definition) =
             definition::load(&mut self.conn, Side::Source, &key.database, &key.name).await?
         else {

@@ -189,9 +189,9 @@ impl Target {
     }
 
     /// One statement without a result; `doing` names it in the error.
-    pub(crate) async fn execute(&mut self, statement: &str, doing: &str) -> Result<u64, Error> {
+    pub(crate) async fn execute(&mut self, statement: impl AsRef<[u8]>, doing: &str) -> Result<u64, Error> {
         let fail = |cause| Error::server(Side::Target, doing, cause);
-        self.conn.query_drop(statement).await.map_err(fail)?;
+        self.conn.query_drop(statement.as_ref()).await.map_err(fail)?;
         Ok(self.conn.affected_rows())
     }
 }

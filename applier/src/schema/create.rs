@@ -1,11 +1,11 @@
 //! Creating an object on the target as the source defines it: under the settings that its text was made for, with the
 //! definer that the target's account may give.
 
-use outrigger_protocol::sql::{SqlMode, ddl};
+use outrigger_protocol::sql::{SqlMode, ddl, lexable};
 
 use crate::error::{Error, Side};
 use crate::literal::{quote_name, quote_text};
-use crate::schema::{Found, ObjectKey, Space};
+use crate::schema::{Found, MadeUnder, ObjectKey, Space};
 use crate::target::{self, Target};
 
 /// The names of a database's tables and views on the target.
@@ -71,20 +71,16 @@ pub(crate) async fn create(target: &mut Target, key: &ObjectKey, found: &Found) 
             }
         }
         Found::Table { create, .. } => in_database(target, key, &[], create, &doing).await,
-        Found::View { create, collation } => {
-            let settings = [format!("collation_connection = {}", quote_text(collation))];
-            with_definer(target, key, &settings, create, &doing).await
+        Found::View { create, made_under } => {
+            with_definer(target, key, made_under, None, create, &doing).await
         }
         Found::Routine {
             create,
             sql_mode,
-            collation,
+            made_under,
         } => {
-            let settings = [
-                format!("collation_connection = {}", quote_text(collation)),
-                format!("sql_mode = {}", quote_text(sql_mode)),
-            ];
-            with_definer(target, key, &settings, create, &doing).await
+            let mode = format!("sql_mode = {}", quote_text(sql_mode));
+            with_definer(target, key, made_under, Some(mode), create, &doing).await
         }
     }
 }
@@ -105,7 +101,7 @@ async fn in_database(
     target: &mut Target,
     key: &ObjectKey,
     settings: &[String],
-    create: &str,
+    create: &[u8],
     doing: &str,
 ) -> Result<(), Error> {
     target
@@ -114,7 +110,7 @@ async fn in_database(
     // Definitions that an older sql_mode allowed are created as they are.
     let mode = "sql_mode = 'NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'".to_owned();
     let all: Vec<String> = std::iter::once(mode).chain(settings.iter().cloned()).collect();
-    target.execute(&format!("SET {}", all.join(", ")), doing).await?;
+    target.execute(format!("SET {}", all.join(", ")), doing).await?;
     let created = target.execute(create, doing).await;
     target.execute(target::SESSION, doing).await?;
     created.map(drop_count)
@@ -123,28 +119,37 @@ async fn in_database(
 async fn with_definer(
     target: &mut Target,
     key: &ObjectKey,
-    settings: &[String],
-    create: &str,
+    made_under: &MadeUnder,
+    sql_mode: Option<String>,
+    create: &[u8],
     doing: &str,
 ) -> Result<(), Error> {
+    let MadeUnder { charset, collation } = made_under;
+    let settings: Vec<String> = [
+        format!("character_set_client = {}", quote_text(charset)),
+        format!("collation_connection = {}", quote_text(collation)),
+    ]
+    .into_iter()
+    .chain(sql_mode)
+    .collect();
     if target.capabilities().set_any_definer {
-        match in_database(target, key, settings, create, doing).await {
+        match in_database(target, key, &settings, create, doing).await {
             // The definer is no account of the target's, and the privilege to name one that doesn't exist is missing.
             Err(error) if matches!(error.code(), Some(1227 | 1449)) => {}
             other => return other,
         }
     }
-    in_database(target, key, settings, &own_definer(create), doing).await
+    in_database(target, key, &settings, &own_definer(create, charset), doing).await
 }
 
-/// The statement with the applying account as its definer.
-fn own_definer(create: &str) -> String {
-    let statement = ddl::classify(create.as_bytes(), SqlMode::empty());
+/// The statement, in the character set `charset`, with the applying account as its definer.
+fn own_definer(create: &[u8], charset: &str) -> Vec<u8> {
+    let statement = ddl::classify(&lexable(create, charset), SqlMode::empty());
     let parts = statement
         .definer
         .and_then(|at| Some((create.get(..at.start)?, create.get(at.end..)?)));
     match parts {
-        Some((before, after)) => format!("{before}DEFINER=CURRENT_USER{after}"),
+        Some((before, after)) => [before, b"DEFINER=CURRENT_USER", after].concat(),
         None => create.to_owned(),
     }
 }
@@ -168,8 +173,16 @@ mod tests {
         let create =
             "CREATE ALGORITHM=UNDEFINED DEFINER=`a``b`@`%` SQL SECURITY DEFINER VIEW `s`.`v` AS select 1";
         assert_eq!(
-            own_definer(create),
-            "CREATE ALGORITHM=UNDEFINED DEFINER=CURRENT_USER SQL SECURITY DEFINER VIEW `s`.`v` AS select 1"
+            own_definer(create.as_bytes(), "utf8mb4"),
+            b"CREATE ALGORITHM=UNDEFINED DEFINER=CURRENT_USER SQL SECURITY DEFINER VIEW `s`.`v` AS select 1"
+        );
+        // A character of SJIS that ends in a backtick's byte.
+        assert_eq!(
+            own_definer(
+                b"CREATE DEFINER=`\x83\x60`@`%` VIEW `v` AS select '\x95\x5c'",
+                "sjis"
+            ),
+            b"CREATE DEFINER=CURRENT_USER VIEW `v` AS select '\x95\x5c'"
         );
     }
 }

@@ -17,16 +17,6 @@ use crate::snapshot::decode::{decode, decode_json};
 use crate::snapshot::plan::TablePlan;
 use crate::snapshot::progress::Part;
 
-/// Makes the session return strings as they are stored, whatever their character set, and lists of any length.
-pub(crate) async fn stored_bytes(source: &mut Source) -> Result<(), Error> {
-    let fail = |cause| Error::server(Side::Source, "setting the session up", cause);
-    source
-        .conn()
-        .query_drop("SET character_set_results = NULL, group_concat_max_len = 4294967295")
-        .await
-        .map_err(fail)
-}
-
 /// Reads the part from where it stands to its end and sends it chunk by chunk, the last one marked. Ends early, without
 /// error, when nobody receives any more. `max_packet` is what the target takes.
 pub(crate) async fn read_part(

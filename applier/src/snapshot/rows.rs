@@ -171,8 +171,7 @@ async fn worker(
 }
 
 async fn connect(context: &Context) -> Result<(Source, Target), Error> {
-    let mut source = Source::connect(&context.config).await?;
-    reader::stored_bytes(&mut source).await?;
+    let source = Source::connect(&context.config).await?;
     let target = context.connect_target().await?;
     Ok((source, target))
 }
