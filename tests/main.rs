@@ -13,6 +13,7 @@ mod clients;
 mod clock;
 mod compression;
 mod crash;
+mod definitions;
 mod disk;
 mod divergence;
 mod eventual;

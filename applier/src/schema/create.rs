@@ -8,6 +8,9 @@ use crate::literal::{quote_name, quote_text};
 use crate::schema::{Found, MadeUnder, ObjectKey, Space};
 use crate::target::{self, Target};
 
+/// Takes back what [`target::SESSION`] does not set.
+const RESET: &str = "SET explicit_defaults_for_timestamp = DEFAULT";
+
 /// The names of a database's tables and views on the target.
 pub(crate) async fn existing_tables(target: &mut Target, database: &str) -> Result<Vec<String>, Error> {
     let query = format!(
@@ -105,15 +108,24 @@ async fn in_database(
     doing: &str,
 ) -> Result<(), Error> {
     target
-        .execute(&format!("USE {}", quote_name(&key.database)), doing)
+        .execute(format!("USE {}", quote_name(&key.database)), doing)
         .await?;
-    // Definitions that an older sql_mode allowed are created as they are.
-    let mode = "sql_mode = 'NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'".to_owned();
-    let all: Vec<String> = std::iter::once(mode).chain(settings.iter().cloned()).collect();
-    target.execute(format!("SET {}", all.join(", ")), doing).await?;
+    target.execute(set_statement(settings), doing).await?;
     let created = target.execute(create, doing).await;
+    target.execute(RESET, doing).await?;
     target.execute(target::SESSION, doing).await?;
     created.map(drop_count)
+}
+
+/// Settings under which a definition means what its text says, and what it needs of its own. Definitions that an older sql_mode
+/// allowed are created as they are.
+fn set_statement(own: &[String]) -> String {
+    const ALL: [&str; 2] = [
+        "sql_mode = 'NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'",
+        "explicit_defaults_for_timestamp = 1",
+    ];
+    let settings: Vec<&str> = ALL.into_iter().chain(own.iter().map(String::as_str)).collect();
+    format!("SET {}", settings.join(", "))
 }
 
 async fn with_definer(
