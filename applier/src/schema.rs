@@ -110,6 +110,8 @@ pub(crate) struct Source {
     conn: Link,
     /// The account as GRANT names it.
     account: String,
+    /// The collation of utf8mb4 that its definitions mean where they name none: servers before 8.0 name no `utf8mb4_general_ci`.
+    utf8mb4: String,
 }
 
 /// UTC, plain quoting, no limit on how long a statement may run or the reader may pause, lists of any length. Strings are not converted: in a definition
@@ -162,7 +164,18 @@ impl Source {
             Some((user, host)) => format!("{}@{}", quote_text(user), quote_text(host)),
             None => quote_text(&account),
         };
-        Ok(Self { conn, account })
+        let utf8mb4: Option<String> = conn
+            .query_first(
+                "SELECT collation_name FROM information_schema.collations \
+                 WHERE character_set_name = 'utf8mb4' AND is_default = 'Yes'",
+            )
+            .await
+            .map_err(fail)?;
+        Ok(Self {
+            conn,
+            account,
+            utf8mb4: utf8mb4.unwrap_or_else(|| "utf8mb4_0900_ai_ci".to_owned()),
+        })
     }
 
     /// The connection itself.
@@ -358,6 +371,11 @@ impl Source {
             .await
             .map_err(|cause| Error::server(Side::Source, "reading the account's privileges", cause))?;
         Ok(Sight::of(&grants))
+    }
+
+    /// The collation of utf8mb4 that its definitions mean where they name none.
+    pub(crate) fn utf8mb4(&self) -> &str {
+        &self.utf8mb4
     }
 
     /// The account as GRANT names it.

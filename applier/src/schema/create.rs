@@ -9,7 +9,22 @@ use crate::schema::{Found, MadeUnder, ObjectKey, Space};
 use crate::target::{self, Target};
 
 /// Takes back what [`target::SESSION`] does not set.
-const RESET: &str = "SET explicit_defaults_for_timestamp = DEFAULT";
+const RESET: &str = "SET explicit_defaults_for_timestamp = DEFAULT, default_collation_for_utf8mb4 = DEFAULT";
+
+/// Words of `sql_mode` that servers before 8.0 print and later ones refuse. They change nothing about a routine.
+const GONE_MODES: [&str; 11] = [
+    "POSTGRESQL",
+    "ORACLE",
+    "MSSQL",
+    "DB2",
+    "MAXDB",
+    "NO_KEY_OPTIONS",
+    "NO_TABLE_OPTIONS",
+    "NO_FIELD_OPTIONS",
+    "MYSQL323",
+    "MYSQL40",
+    "NO_AUTO_CREATE_USER",
+];
 
 /// The names of a database's tables and views on the target.
 pub(crate) async fn existing_tables(target: &mut Target, database: &str) -> Result<Vec<String>, Error> {
@@ -61,31 +76,58 @@ pub(crate) async fn drop(target: &mut Target, key: &ObjectKey) -> Result<(), Err
     Ok(())
 }
 
-/// Creates the object; it must not exist, a database excepted. An absent object is nothing to create.
-pub(crate) async fn create(target: &mut Target, key: &ObjectKey, found: &Found) -> Result<(), Error> {
+/// Creates the object; it must not exist, a database excepted. An absent object is nothing to create. `utf8mb4` is the collation that
+/// the source means where its definitions name no other.
+pub(crate) async fn create(
+    target: &mut Target,
+    key: &ObjectKey,
+    found: &Found,
+    utf8mb4: &str,
+) -> Result<(), Error> {
     let doing = format!("creating {}", key.quoted());
+    let collation = format!("default_collation_for_utf8mb4 = {}", quote_text(utf8mb4));
     match found {
         Found::Absent => Ok(()),
         Found::Database { create } => {
-            target.execute(create, &doing).await?;
-            match alter_database(create, key) {
-                Some(alter) => target.execute(&alter, &doing).await.map(drop_count),
-                None => Ok(()),
-            }
+            let alter = alter_database(create, key);
+            let statements: Vec<&[u8]> = std::iter::once(create)
+                .chain(&alter)
+                .map(String::as_bytes)
+                .collect();
+            under(target, &[collation], &statements, &doing).await
         }
-        Found::Table { create, .. } => in_database(target, key, &[], create, &doing).await,
+        Found::Table { create, .. } => in_database(target, key, &[collation], create, &doing).await,
         Found::View { create, made_under } => {
-            with_definer(target, key, made_under, None, create, &doing).await
+            let settings = [vec![collation], client(made_under)].concat();
+            with_definer(target, key, &settings, (create.as_slice(), made_under), &doing).await
         }
         Found::Routine {
             create,
             sql_mode,
             made_under,
         } => {
-            let mode = format!("sql_mode = {}", quote_text(sql_mode));
-            with_definer(target, key, made_under, Some(mode), create, &doing).await
+            let settings = [vec![collation, mode(sql_mode)], client(made_under)].concat();
+            with_definer(target, key, &settings, (create.as_slice(), made_under), &doing).await
         }
     }
+}
+
+/// The settings of the session that made a view or a routine.
+fn client(made_under: &MadeUnder) -> Vec<String> {
+    let MadeUnder { charset, collation } = made_under;
+    vec![
+        format!("character_set_client = {}", quote_text(charset)),
+        format!("collation_connection = {}", quote_text(collation)),
+    ]
+}
+
+/// A routine's `sql_mode`, as far as servers still know it.
+fn mode(words: &str) -> String {
+    let known: Vec<&str> = words
+        .split(',')
+        .filter(|word| !GONE_MODES.contains(word))
+        .collect();
+    format!("sql_mode = {}", quote_text(&known.join(",")))
 }
 
 fn drop_count(_rows: u64) {}
@@ -110,11 +152,26 @@ async fn in_database(
     target
         .execute(format!("USE {}", quote_name(&key.database)), doing)
         .await?;
+    under(target, settings, &[create], doing).await
+}
+
+/// Runs the statements under these settings, as far as none fails.
+async fn under(
+    target: &mut Target,
+    settings: &[String],
+    statements: &[&[u8]],
+    doing: &str,
+) -> Result<(), Error> {
     target.execute(set_statement(settings), doing).await?;
-    let created = target.execute(create, doing).await;
+    let mut outcome = Ok(0);
+    for statement in statements {
+        if outcome.is_ok() {
+            outcome = target.execute(statement, doing).await;
+        }
+    }
     target.execute(RESET, doing).await?;
     target.execute(target::SESSION, doing).await?;
-    created.map(drop_count)
+    outcome.map(drop_count)
 }
 
 /// Settings under which a definition means what its text says, and what it needs of its own. Definitions that an older sql_mode
@@ -131,27 +188,19 @@ fn set_statement(own: &[String]) -> String {
 async fn with_definer(
     target: &mut Target,
     key: &ObjectKey,
-    made_under: &MadeUnder,
-    sql_mode: Option<String>,
-    create: &[u8],
+    settings: &[String],
+    (create, made_under): (&[u8], &MadeUnder),
     doing: &str,
 ) -> Result<(), Error> {
-    let MadeUnder { charset, collation } = made_under;
-    let settings: Vec<String> = [
-        format!("character_set_client = {}", quote_text(charset)),
-        format!("collation_connection = {}", quote_text(collation)),
-    ]
-    .into_iter()
-    .chain(sql_mode)
-    .collect();
     if target.capabilities().set_any_definer {
-        match in_database(target, key, &settings, create, doing).await {
+        match in_database(target, key, settings, create, doing).await {
             // The definer is no account of the target's, and the privilege to name one that doesn't exist is missing.
             Err(error) if matches!(error.code(), Some(1227 | 1449)) => {}
             other => return other,
         }
     }
-    in_database(target, key, &settings, &own_definer(create, charset), doing).await
+    let create = own_definer(create, &made_under.charset);
+    in_database(target, key, settings, &create, doing).await
 }
 
 /// The statement, in the character set `charset`, with the applying account as its definer.
@@ -178,6 +227,25 @@ mod tests {
             alter_database(create, &ObjectKey::database("s`p")).unwrap(),
             "ALTER DATABASE `s``p` /*!40100 DEFAULT CHARACTER SET latin1 */"
         );
+    }
+
+    #[test]
+    fn a_session_is_the_sources_of_any_version() {
+        let old = ["default_collation_for_utf8mb4 = 'utf8mb4_general_ci'".to_owned()];
+        assert_eq!(
+            set_statement(&old),
+            "SET sql_mode = 'NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', explicit_defaults_for_timestamp = 1, \
+             default_collation_for_utf8mb4 = 'utf8mb4_general_ci'"
+        );
+        assert_eq!(
+            mode("ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION"),
+            "sql_mode = 'ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
+        );
+        assert_eq!(
+            mode("PIPES_AS_CONCAT,ANSI_QUOTES,IGNORE_SPACE,ORACLE,NO_KEY_OPTIONS"),
+            "sql_mode = 'PIPES_AS_CONCAT,ANSI_QUOTES,IGNORE_SPACE'"
+        );
+        assert_eq!(mode(""), "sql_mode = ''");
     }
 
     #[test]

@@ -82,7 +82,8 @@ pub(crate) async fn visit(
             Found::Absent | Found::View { .. } => {}
             _ if v.kept || v.resumes => {}
             found => {
-                if let Err(error) = create::create(&mut rounds.target, &v.key, found).await {
+                let utf8mb4 = rounds.source.utf8mb4();
+                if let Err(error) = create::create(&mut rounds.target, &v.key, found, utf8mb4).await {
                     explain(v, error, &mut failed)?;
                 }
             }
@@ -254,7 +255,8 @@ async fn create_views(
         let mut waiting = Vec::new();
         let mut errors = Vec::new();
         for v in views {
-            match create::create(&mut rounds.target, &v.key, &v.found).await {
+            let utf8mb4 = rounds.source.utf8mb4();
+            match create::create(&mut rounds.target, &v.key, &v.found, utf8mb4).await {
                 Ok(()) => {}
                 // No such table, view, column or routine: yet, perhaps.
                 Err(error) if matches!(error.code(), Some(1146 | 1356 | 1305 | 1054 | 1049)) => {
