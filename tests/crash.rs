@@ -137,6 +137,32 @@ async fn killed_around_ddl() {
     assert_eq!(count, Some(5));
 }
 
+/// The definition is the same before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_ddl_that_passes_columns_names_on() {
+    let mut rig = Rig::with(
+        "CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, a INT, b INT);\nINSERT INTO app.t (a, b) VALUES (1, 2), (3, 4)",
+    )
+    .await;
+    rig.start();
+    rig.sidecar.kill().unwrap();
+    for change in [
+        "CHANGE b a INT AFTER id, CHANGE a b INT AFTER a",
+        "DROP COLUMN a, CHANGE b a INT, ADD COLUMN b INT",
+    ] {
+        rig.sidecar.start_with("ddl-after=return").unwrap();
+        rig.on_source(&format!(
+            "INSERT INTO app.t (a, b) VALUES (5, 6);\nALTER TABLE app.t {change};\nINSERT INTO app.t (a, b) VALUES (7, 8)"
+        ))
+        .await;
+        rig.sidecar.wait_for_exit(PATIENCE).unwrap();
+        rig.start();
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+        rig.sidecar.kill().unwrap();
+    }
+}
+
 /// What a group that was rolled back leaves behind, the table's counter, is no sign that the statement was run.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_ddl_on_a_table_whose_counter_moves() {

@@ -15,6 +15,7 @@
 //! [`Prepared::Run`]'s text as `ddl_pending`; [`Session::run`]; forget what is known about [`Change::objects`]; apply the
 //! rows behind it, if any (`CREATE TABLE … SELECT`), with the checkpoint, which clears `ddl_pending`.
 
+mod columns;
 mod execute;
 mod fingerprint;
 mod judge;

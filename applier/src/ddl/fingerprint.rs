@@ -1,10 +1,10 @@
 //! What a statement is about to change, as one value that differs once it has been changed (A6).
 //!
 //! Existence and `SHOW CREATE` of each object tell almost every statement's effect; what leaves no trace there (`TRUNCATE`,
-//! `ENGINE = InnoDB`, …) gives the same when it runs twice. Two kinds neither leave one nor bear running twice: exchanging a
-//! partition with a table, and renaming tables in a circle. For these the tables' times of creation (kept by a rename)
-//! count too, and where those can't tell, `CHECKSUM TABLE`: if even the rows are the same, swapping them once more is no
-//! change.
+//! `ENGINE = InnoDB`, …) gives the same when it runs twice. Three kinds neither leave one nor bear running twice: exchanging a
+//! partition with a table, renaming tables in a circle, and giving a column the name that another one has had. For the second
+//! the tables' times of creation (kept by a rename) count too, and where those can't tell, as for the others, `CHECKSUM TABLE`: if even the
+//! rows are the same, swapping them once more is no change.
 //!
 //! A table's counter does not count: rows that are rolled back move it, and so does a crash of the server. A statement that sets it
 //! may run twice.
@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::link::Link;
 use crate::literal::{quote_name, quote_text};
 
+use super::columns::Columns;
 use super::read::{Change, Named};
 
 /// Errors that say that an object isn't there, or (1356) that a view's tables are not.
@@ -44,7 +45,11 @@ pub(super) async fn fingerprint(conn: &mut Link, change: &Change) -> Result<Stri
         .iter()
         .filter(|named| named.role == Role::Exchanged);
     let circle = circle.into_iter().filter(|_| same_time);
-    for named in exchanged.chain(circle) {
+    let altered = change
+        .objects
+        .first()
+        .filter(|_| Columns::of(change).passes_names_on());
+    for named in exchanged.chain(circle).chain(altered) {
         let checksum: Option<Row> = conn.query_first(format!("CHECKSUM TABLE {named}")).await?;
         add(&mut hash, &text(checksum));
     }
