@@ -1,5 +1,6 @@
 //! Definitions on the target: copied under settings of its own, changed while they are copied, changed by replay.
 
+use crate::apply::why;
 use crate::support::{Plan, Rig, definitions};
 
 /// Fails unless both sides define the database's tables alike.
@@ -20,4 +21,33 @@ async fn timestamps_are_what_they_are_on_the_source() {
         .await;
     rig.start();
     assert_alike(&rig, "app").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_numbered_only_where_their_order_is_known() {
+    let mut rig = Rig::with(
+        "CREATE TABLE app.ordered (a INT NOT NULL UNIQUE);
+         INSERT INTO app.ordered VALUES (3), (1), (2);
+         CREATE TABLE app.one (a INT);
+         INSERT INTO app.one VALUES (1);
+         CREATE TABLE app.k (a INT, KEY (a));
+         INSERT INTO app.k VALUES (3), (1), (2)",
+    )
+    .await;
+    rig.start();
+    rig.on_source(
+        "ALTER TABLE app.ordered ADD id INT NOT NULL AUTO_INCREMENT PRIMARY KEY;
+         ALTER TABLE app.one ADD (id INT NOT NULL AUTO_INCREMENT, PRIMARY KEY (id));
+         ALTER TABLE app.k AUTO_INCREMENT = 7, ADD b INT",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    rig.on_source("ALTER TABLE app.k ADD COLUMN id INT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST")
+        .await;
+    let why = why(&mut rig);
+    assert!(
+        why.contains("`app`.`k`") && why.contains("numbers its rows"),
+        "{why}"
+    );
 }

@@ -16,6 +16,7 @@
 //! rows behind it, if any (`CREATE TABLE … SELECT`), with the checkpoint, which clears `ddl_pending`.
 
 mod columns;
+mod doubt;
 mod execute;
 mod fingerprint;
 mod judge;

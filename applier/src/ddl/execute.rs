@@ -11,6 +11,7 @@ use crate::error::{Error, Place, Side};
 use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text};
 
+use super::doubt::doubt;
 use super::fingerprint::fingerprint;
 use super::read::Change;
 use super::settings;
@@ -141,6 +142,12 @@ impl Session {
 
     /// Runs the statement under its event's settings. The session ends with it.
     pub(crate) async fn run(mut self, change: &Change, place: &Place) -> Result<(), Refused> {
+        self.refuse_doubtful(change, place)
+            .await
+            .map_err(|error| Refused {
+                error,
+                answered: true,
+            })?;
         self.settle(change).await.map_err(|error| Refused {
             error,
             answered: false,
@@ -172,6 +179,22 @@ impl Session {
         // It is done, and how the session ends does not matter.
         self.conn.disconnect().await.ok();
         Ok(())
+    }
+
+    /// Refuses what would be something else here than on the source.
+    async fn refuse_doubtful(&mut self, change: &Change, place: &Place) -> Result<(), Error> {
+        match doubt(&mut self.conn, change).await {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => Err(Error::Transaction {
+                place: place.clone(),
+                what,
+            }),
+            Err(cause) => Err(Error::server(
+                Side::Target,
+                format!("looking at what `{}` changes", change.head()),
+                cause,
+            )),
+        }
     }
 
     /// Default database and settings of the event (A5).

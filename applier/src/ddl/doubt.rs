@@ -1,0 +1,54 @@
+//! Statements that would do something else on the target than on the source, without a sign: what is looked at on the target
+//! before they run.
+
+use crate::link::Link;
+use crate::literal::{quote_name, quote_text};
+
+use super::columns::{Columns, Numbers};
+use super::read::{Change, Named};
+
+/// "No such table", "unknown column": the statement itself will say so.
+const MISSING: [u16; 2] = [1146, 1054];
+
+/// Why the statement can't be run on the target; `None`: it does what it did on the source.
+pub(super) async fn doubt(conn: &mut Link, change: &Change) -> Result<Option<String>, mysql_async::Error> {
+    let (Some(numbers), Some(table)) = (Columns::of(change).numbers, change.objects.first()) else {
+        return Ok(None);
+    };
+    if is_ordered(conn, table).await? || !are_several(conn, table, &numbers).await? {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "`{}` numbers its rows in the order in which they are stored, which for {table} may be another one on the target, since it has \
+         neither a primary key nor a unique key of columns that are NOT NULL: copy the table anew",
+        change.head()
+    )))
+}
+
+/// Whether the rows' order is the same wherever they are stored: InnoDB keeps them by the primary key, or else by the first unique
+/// key of whole, stored columns that are NOT NULL.
+async fn is_ordered(conn: &mut Link, table: &Named) -> Result<bool, mysql_async::Error> {
+    let query = format!(
+        "SELECT 1 FROM information_schema.statistics AS s LEFT JOIN information_schema.columns AS c \
+         USING (table_schema, table_name, column_name) WHERE s.table_schema = {} AND s.table_name = {} \
+         GROUP BY s.index_name HAVING MAX(s.non_unique) = 0 AND SUM(s.nullable = 'YES' OR s.sub_part IS NOT NULL \
+         OR c.extra IS NULL OR c.extra LIKE '%VIRTUAL GENERATED%') = 0 LIMIT 1",
+        quote_text(&table.database),
+        quote_text(&table.name)
+    );
+    Ok(conn.query_first::<u8>(query).await?.is_some())
+}
+
+/// Whether more than one row gets a number.
+async fn are_several(conn: &mut Link, table: &Named, numbers: &Numbers) -> Result<bool, mysql_async::Error> {
+    let which = match numbers {
+        Numbers::All => "TRUE".to_owned(),
+        Numbers::Missing(column) => format!("COALESCE({}, 0) = 0", quote_name(column)),
+    };
+    let query = format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {which} LIMIT 2) AS numbered");
+    match conn.query_first::<u8>(query).await {
+        Ok(count) => Ok(count > Some(1)),
+        Err(mysql_async::Error::Server(error)) if MISSING.contains(&error.code) => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
