@@ -1,7 +1,7 @@
 //! Definitions on the target: copied under settings of its own, changed while they are copied, changed by replay.
 
 use crate::apply::why;
-use crate::support::{Plan, Rig, definitions};
+use crate::support::{PATIENCE, Plan, Rig, definitions, run};
 
 /// Fails unless both sides define the database's tables alike.
 async fn assert_alike(rig: &Rig, database: &str) {
@@ -50,4 +50,40 @@ async fn rows_are_numbered_only_where_their_order_is_known() {
         why.contains("`app`.`k`") && why.contains("numbers its rows"),
         "{why}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_not_selected_is_named() {
+    let mut rig = Rig::with(
+        "CREATE DATABASE app_other;\nCREATE TABLE app_other.template (id INT PRIMARY KEY, v INT);\n\
+         CREATE TABLE app.own (id INT PRIMARY KEY, v VARCHAR(9))",
+    )
+    .await;
+    run(
+        &mut rig.target_conn().await,
+        "CREATE DATABASE app_other;\nCREATE TABLE app_other.template (other INT PRIMARY KEY)",
+    )
+    .await;
+    rig.start();
+    rig.on_source("CREATE TABLE app.like_own LIKE app.own").await;
+    rig.settle().await;
+    assert_alike(&rig, "app").await;
+    rig.on_source("CREATE TABLE app.t LIKE app_other.template").await;
+    let why = why(&mut rig);
+    assert!(
+        why.contains("`app_other`.`template`") && why.contains("does not belong to the task"),
+        "{why}"
+    );
+    // Made by hand, it goes on.
+    run(
+        &mut rig.target_conn().await,
+        "CREATE TABLE app.t (id INT PRIMARY KEY, v INT)",
+    )
+    .await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.start();
+    rig.on_source("INSERT INTO app.t VALUES (1, 2)").await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    assert_alike(&rig, "app").await;
 }

@@ -10,19 +10,51 @@ use super::read::{Change, Named};
 /// "No such table", "unknown column": the statement itself will say so.
 const MISSING: [u16; 2] = [1146, 1054];
 
-/// Why the statement can't be run on the target; `None`: it does what it did on the source.
-pub(super) async fn doubt(conn: &mut Link, change: &Change) -> Result<Option<String>, mysql_async::Error> {
-    let (Some(numbers), Some(table)) = (Columns::of(change).numbers, change.objects.first()) else {
-        return Ok(None);
+/// What is known of a statement before it runs.
+pub(super) enum Doubt {
+    /// It does what it did on the source.
+    None,
+    /// What it makes was made by hand.
+    Done,
+    /// It would do something else; the sentence says what, and what to do.
+    Refused(String),
+}
+
+/// Looks at what the statement depends on beside its text.
+pub(super) async fn doubt(conn: &mut Link, change: &Change) -> Result<Doubt, mysql_async::Error> {
+    let Some(table) = change.objects.first() else {
+        return Ok(Doubt::None);
+    };
+    if let Some(template) = &change.template {
+        return Ok(match is_there(conn, table).await? {
+            true => Doubt::Done,
+            false => Doubt::Refused(format!(
+                "`{}` makes {table} like {template}, which does not belong to the task, so what that was like is not known here: create {table} \
+                 on the target as it was made on the source (SHOW CREATE TABLE tells, if it was not changed since), then start the task again",
+                change.head()
+            )),
+        });
+    }
+    let Some(numbers) = Columns::of(change).numbers else {
+        return Ok(Doubt::None);
     };
     if is_ordered(conn, table).await? || !are_several(conn, table, &numbers).await? {
-        return Ok(None);
+        return Ok(Doubt::None);
     }
-    Ok(Some(format!(
+    Ok(Doubt::Refused(format!(
         "`{}` numbers its rows in the order in which they are stored, which for {table} may be another one on the target, since it has \
          neither a primary key nor a unique key of columns that are NOT NULL: copy the table anew",
         change.head()
     )))
+}
+
+async fn is_there(conn: &mut Link, table: &Named) -> Result<bool, mysql_async::Error> {
+    let query = format!(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+        quote_text(&table.database),
+        quote_text(&table.name)
+    );
+    Ok(conn.query_first::<u8>(query).await?.is_some())
 }
 
 /// Whether the rows' order is the same wherever they are stored: InnoDB keeps them by the primary key, or else by the first unique

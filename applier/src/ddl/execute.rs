@@ -11,7 +11,7 @@ use crate::error::{Error, Place, Side};
 use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text};
 
-use super::doubt::doubt;
+use super::doubt::{Doubt, doubt};
 use super::fingerprint::fingerprint;
 use super::read::Change;
 use super::settings;
@@ -142,12 +142,14 @@ impl Session {
 
     /// Runs the statement under its event's settings. The session ends with it.
     pub(crate) async fn run(mut self, change: &Change, place: &Place) -> Result<(), Refused> {
-        self.refuse_doubtful(change, place)
-            .await
-            .map_err(|error| Refused {
-                error,
-                answered: true,
-            })?;
+        let doubt = self.doubt(change, place).await.map_err(|error| Refused {
+            error,
+            answered: true,
+        })?;
+        if matches!(doubt, Doubt::Done) {
+            tracing::info!(%place, statement = change.head(), "what a definition statement makes is there already");
+            return Ok(());
+        }
         self.settle(change).await.map_err(|error| Refused {
             error,
             answered: false,
@@ -181,19 +183,18 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses what would be something else here than on the source.
-    async fn refuse_doubtful(&mut self, change: &Change, place: &Place) -> Result<(), Error> {
-        match doubt(&mut self.conn, change).await {
-            Ok(None) => Ok(()),
-            Ok(Some(what)) => Err(Error::Transaction {
+    /// What stands against the statement here; a refusal is an error.
+    async fn doubt(&mut self, change: &Change, place: &Place) -> Result<Doubt, Error> {
+        let doing = || format!("looking at what `{}` changes", change.head());
+        let doubt = doubt(&mut self.conn, change)
+            .await
+            .map_err(|cause| Error::server(Side::Target, doing(), cause))?;
+        match doubt {
+            Doubt::Refused(what) => Err(Error::Transaction {
                 place: place.clone(),
                 what,
             }),
-            Err(cause) => Err(Error::server(
-                Side::Target,
-                format!("looking at what `{}` changes", change.head()),
-                cause,
-            )),
+            other => Ok(other),
         }
     }
 

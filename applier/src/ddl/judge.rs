@@ -132,6 +132,7 @@ impl Rules<'_> {
                 _ => {}
             }
         }
+        change.template = change.template.filter(|template| !self.selects(template));
         Verdict::Apply(Box::new(change))
     }
 

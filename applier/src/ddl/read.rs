@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use outrigger_protocol::binlog::{QueryEvent, SessionVars};
 use outrigger_protocol::sql::SqlMode;
 pub(crate) use outrigger_protocol::sql::ddl::Named;
-use outrigger_protocol::sql::ddl::{Statement, lexable_text, read_query, sql_mode};
+use outrigger_protocol::sql::ddl::{
+    Kind, ObjectKind, Role, Statement, Verb, lexable_text, read_query, sql_mode,
+};
 use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
 use outrigger_protocol::sql::quote_name;
 
@@ -31,6 +33,8 @@ pub(crate) struct Change {
     pub(crate) timestamp: u32,
     /// Error numbers with which it may end: 0, or the one with which it ended on the source.
     pub(crate) tolerated: Vec<u16>,
+    /// The table of `CREATE TABLE … LIKE`; once it is judged, only where that does not belong to the task.
+    pub(crate) template: Option<Named>,
 }
 
 impl Change {
@@ -38,7 +42,9 @@ impl Change {
     pub(crate) fn read(query: &QueryEvent<'_>, timestamp: u32, folds_names: bool) -> Self {
         let (statement, objects) = read_query(query, folds_names);
         let database = String::from_utf8_lossy(query.schema).into_owned();
+        let template = template(&statement, query, folds_names);
         Self {
+            template,
             statement,
             objects,
             database,
@@ -112,6 +118,33 @@ impl Change {
     }
 }
 
+/// What stands behind `CREATE TABLE t LIKE` or `CREATE TABLE t (LIKE`.
+fn template(statement: &Statement, query: &QueryEvent<'_>, folds_names: bool) -> Option<Named> {
+    if statement.kind != Kind::Ddl(Verb::Create, ObjectKind::Table) {
+        return None;
+    }
+    let text = lexable_text(query.statement, &query.session);
+    let behind = text.get(statement.objects.first()?.span.end..)?;
+    let mut tokens = Lexer::new(behind, sql_mode(&query.session))
+        .filter(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Comment));
+    let is_like = tokens.find(|token| !token.is_punct(b'('))?.is("LIKE");
+    let read = statement.reads.first().filter(|_| is_like)?;
+    let default = String::from_utf8_lossy(query.schema);
+    let fold = |name: &str| {
+        if folds_names {
+            name.to_lowercase()
+        } else {
+            name.to_owned()
+        }
+    };
+    Some(Named {
+        kind: ObjectKind::Table,
+        database: fold(read.schema.as_deref().unwrap_or(&default)),
+        name: fold(&read.name),
+        role: Role::Read,
+    })
+}
+
 fn is_literal(token: &Token<'_>) -> bool {
     matches!(
         token.kind,
@@ -121,8 +154,6 @@ fn is_literal(token: &Token<'_>) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use outrigger_protocol::sql::ddl::Kind;
-
     use super::*;
 
     /// A query event of this text.
@@ -175,6 +206,27 @@ pub(super) mod tests {
             Change::read(&event("", b"DROP TABLE x"), 0, false).statement.kind,
             Kind::Unknown
         );
+    }
+
+    #[test]
+    fn a_template_is_found() {
+        let template = |sql: &str| {
+            let change = Change::read(&event("Shop", sql.as_bytes()), 0, true);
+            change.template.map(|named| named.to_string())
+        };
+        for sql in [
+            "CREATE TABLE a LIKE B",
+            "CREATE TABLE IF NOT EXISTS `o`.a /* x */ (LIKE shop.B)",
+        ] {
+            assert_eq!(template(sql).as_deref(), Some("`shop`.`b`"), "{sql}");
+        }
+        for sql in [
+            "CREATE TABLE a (b INT, FOREIGN KEY (b) REFERENCES c (b), CHECK (b LIKE 'x'))",
+            "CREATE VIEW a AS SELECT 1",
+            "DROP TABLE a",
+        ] {
+            assert_eq!(template(sql), None, "{sql}");
+        }
     }
 
     #[test]
