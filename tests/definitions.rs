@@ -1,5 +1,9 @@
 //! Definitions on the target: copied under settings of its own, changed while they are copied, changed by replay.
 
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+
 use crate::apply::why;
 use crate::support::{PATIENCE, Plan, Rig, definitions, run};
 
@@ -21,6 +25,59 @@ async fn timestamps_are_what_they_are_on_the_source() {
         .await;
     rig.start();
     assert_alike(&rig, "app").await;
+}
+
+/// Renames a column that a foreign key of another table refers to in the middle of the copy; that table follows, and nothing in the log
+/// says so.
+async fn renamed_during_the_copy(killed: bool) {
+    let mut rig = Rig::new(&Plan {
+        task: "copy = { chunk_rows = 100 }\nlimits = { rows_per_second = 500 }",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(
+        "CREATE TABLE app.parent (id INT PRIMARY KEY, v INT);
+         CREATE TABLE app.child (id INT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES parent (id));
+         SET SESSION cte_max_recursion_depth = 100000;
+         INSERT INTO app.parent WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 2000) SELECT n, n FROM s;
+         INSERT INTO app.child SELECT id, id FROM app.parent LIMIT 10",
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    let mut target = rig.target_conn().await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let copied: mysql_async::Result<Option<u64>> = target
+            .query_first(
+                "SELECT COUNT(*) FROM app.parent, (SELECT COUNT(*) AS n FROM app.child) AS c WHERE c.n = 10",
+            )
+            .await;
+        if copied.is_ok_and(|rows| rows > Some(0)) {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", rig.sidecar.log_end());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    rig.on_source("ALTER TABLE app.parent RENAME COLUMN id TO pid")
+        .await;
+    if killed {
+        rig.sidecar.kill().unwrap();
+        rig.sidecar.start().unwrap();
+    }
+    rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    assert_alike(&rig, "app").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parents_column_may_be_renamed_during_the_copy() {
+    renamed_during_the_copy(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parents_column_may_be_renamed_before_the_copy_goes_on() {
+    renamed_during_the_copy(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

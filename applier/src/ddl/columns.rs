@@ -30,7 +30,7 @@ pub(super) struct Columns {
     /// Names that columns get: `ADD x`, `CHANGE y x`, `RENAME COLUMN y TO x`.
     given: BTreeSet<String>,
     /// A column has another name afterwards.
-    pub(super) renames: bool,
+    renames: bool,
     /// Which rows get numbers.
     pub(super) numbers: Option<Numbers>,
 }
@@ -42,6 +42,13 @@ pub(super) enum Numbers {
     All,
     /// Those that have none in this column.
     Missing(String),
+}
+
+impl Change {
+    /// Whether columns of its table have other names afterwards.
+    pub(crate) fn renames_columns(&self) -> bool {
+        Columns::of(self).renames
+    }
 }
 
 impl Columns {

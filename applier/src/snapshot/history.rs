@@ -18,7 +18,7 @@ pub(crate) struct Change {
     pub(crate) objects: Vec<ObjectKey>,
     /// The database that it dropped with all that was in it.
     pub(crate) dropped_database: Option<String>,
-    /// It gives tables another name: foreign keys of other tables follow silently.
+    /// It gives tables or columns another name: foreign keys of other tables follow silently.
     pub(crate) renames: bool,
 }
 
@@ -142,7 +142,7 @@ fn touched(statement: &Statement, offset: Offset) -> Option<Change> {
             objects.push(key);
         }
     }
-    let renames = statement.objects.iter().any(|o| o.role == Role::NewName);
+    let renames = statement.objects.iter().any(|o| o.role == Role::NewName) || statement.renames_columns();
     (!objects.is_empty()).then_some(Change {
         offset,
         objects,
@@ -193,6 +193,14 @@ mod tests {
         let names: Vec<_> = change.objects.iter().map(ObjectKey::quoted).collect();
         assert_eq!(names, ["`shop`.`a`", "`shop`.`b`", "`shop`.`c`", "`shop`.`D`"]);
         assert!(change.renames);
+    }
+
+    #[test]
+    fn a_renamed_column_is_a_rename() {
+        let renames = |sql: &str| change(sql, false).unwrap().renames;
+        assert!(renames("ALTER TABLE a RENAME COLUMN id TO pid"));
+        assert!(renames("ALTER TABLE a ADD b INT, CHANGE id pid BIGINT"));
+        assert!(!renames("ALTER TABLE a ADD b INT, CHANGE id id BIGINT"));
     }
 
     #[test]

@@ -177,7 +177,8 @@ impl Rounds {
         Ok(Ties { units, untied })
     }
 
-    /// Adds tables whose foreign keys name a table that was renamed: their definitions changed with it, unlogged.
+    /// Adds tables whose foreign keys name a table that was renamed, or a column of it that was: their definitions changed with it,
+    /// unlogged.
     async fn add_children(&mut self, stale: &mut BTreeSet<ObjectKey>) -> Result<(), Error> {
         for change in self.history.changes().iter().filter(|c| c.renames) {
             for parent in change.objects.iter().filter(|o| o.space == Space::Table) {

@@ -218,7 +218,8 @@ async fn one(
 }
 
 /// True for errors of either side that a definition change under the copy's feet explains: no such table, column, key or
-/// database, the definition changed, a column that refuses what the other side stores.
+/// database, the definition changed, a column that refuses what the other side stores, a foreign key to a column that has another
+/// name or type.
 pub(crate) fn ended_by_change(error: &Error) -> bool {
     let known = matches!(
         error.code(),
@@ -239,5 +240,5 @@ pub(crate) fn ended_by_change(error: &Error) -> bool {
                 | 1412
         )
     );
-    known || matches!(error.code(), Some(1048 | 1062 | 3140 | 3105))
+    known || matches!(error.code(), Some(1048 | 1062 | 3140 | 3105 | 3734 | 3780))
 }
