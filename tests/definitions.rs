@@ -27,6 +27,28 @@ async fn timestamps_are_what_they_are_on_the_source() {
     assert_alike(&rig, "app").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_the_source_made_by_itself_are_copied() {
+    let mut rig = Rig::new(&Plan {
+        source: &[
+            "--sql-generate-invisible-primary-key=ON",
+            "--show-gipk-in-create-table-and-information-schema=OFF",
+        ],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (v INT);\nINSERT INTO app.t VALUES (1), (2)")
+        .await;
+    rig.start();
+    rig.on_source("INSERT INTO app.t VALUES (3);\nDELETE FROM app.t WHERE v = 1")
+        .await;
+    rig.settle().await;
+    rig.on_source("SET GLOBAL show_gipk_in_create_table_and_information_schema = ON")
+        .await;
+    rig.assert_equal(&["app"]).await;
+    assert_alike(&rig, "app").await;
+}
+
 /// Renames a column that a foreign key of another table refers to in the middle of the copy; that table follows, and nothing in the log
 /// says so.
 async fn renamed_during_the_copy(killed: bool) {

@@ -114,11 +114,15 @@ pub(crate) struct Source {
     utf8mb4: String,
 }
 
-/// UTC, plain quoting, no limit on how long a statement may run or the reader may pause, lists of any length. Strings are not converted: in a definition
-/// each literal is in its own character set, and conversion leaves question marks of it.
-const SESSION: &str = "SET NAMES utf8mb4, character_set_results = NULL, time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, autocommit = 1, \
+/// UTC, plain quoting, dates as they are stored, lists of any length, no limit on how long a statement may run or the reader may pause.
+/// Strings are not converted: in a definition each literal is in its own character set, and conversion leaves question marks of it.
+const SESSION: &str = "SET NAMES utf8mb4, character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', \
+     sql_quote_show_create = 1, autocommit = 1, \
      transaction_isolation = 'REPEATABLE-READ', max_execution_time = 0, lock_wait_timeout = 60, \
      wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600, group_concat_max_len = 4294967295";
+
+/// Shows keys that the server made by itself: they are in its row events.
+const INVISIBLE_KEYS: &str = "SET show_gipk_in_create_table_and_information_schema = ON";
 
 /// The privileges that a piece of work on the source takes.
 #[derive(Debug, Clone)]
@@ -158,19 +162,23 @@ impl Source {
         let mut conn = link::connect(endpoint, Side::Source, timeout).await?;
         let fail = |cause| Error::server(Side::Source, "setting the session up", cause);
         conn.query_drop(SESSION).await.map_err(fail)?;
-        let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.map_err(fail)?;
-        let account = account.unwrap_or_default();
+        // Servers before 8.0.30 don't know it, nor such keys.
+        match conn.query_drop(INVISIBLE_KEYS).await {
+            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+            Err(cause) => return Err(fail(cause)),
+        }
+        let (account, utf8mb4): (String, Option<String>) = conn
+            .query_first(
+                "SELECT CURRENT_USER(), (SELECT collation_name FROM information_schema.collations \
+                 WHERE character_set_name = 'utf8mb4' AND is_default = 'Yes')",
+            )
+            .await
+            .map_err(fail)?
+            .unwrap_or_default();
         let account = match account.rsplit_once('@') {
             Some((user, host)) => format!("{}@{}", quote_text(user), quote_text(host)),
             None => quote_text(&account),
         };
-        let utf8mb4: Option<String> = conn
-            .query_first(
-                "SELECT collation_name FROM information_schema.collations \
-                 WHERE character_set_name = 'utf8mb4' AND is_default = 'Yes'",
-            )
-            .await
-            .map_err(fail)?;
         Ok(Self {
             conn,
             account,
