@@ -1,6 +1,6 @@
 //! Whether source and targets can be used, asked before anything is started. Each answer is a sentence.
 
-use outrigger_applier::checkpoint;
+use outrigger_applier::{absent, checkpoint};
 
 use crate::config::Config;
 
@@ -41,7 +41,8 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         outcome,
         doubtful: false,
     }];
-    if config.proxy.is_some() && findings.iter().all(|finding| finding.outcome.is_ok()) {
+    let source_answers = findings.iter().all(|finding| finding.outcome.is_ok());
+    if config.proxy.is_some() && source_answers {
         findings.push(accounts(&config.capture).await);
     }
     let certificate = config.proxy.as_ref().map(|proxy| proxy.tls.check());
@@ -67,8 +68,28 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             outcome,
             doubtful: false,
         });
+        if source_answers {
+            findings.extend(selected(task).await);
+        }
     }
     findings
+}
+
+/// Names that the task selects and the source does not have, if any: a mistake in writing, or what is still to come.
+async fn selected(task: &outrigger_applier::Config) -> Option<Finding> {
+    let found = match absent(task).await {
+        Ok(absent) if absent.is_empty() => return None,
+        Ok(absent) => format!(
+            "the source has nothing of these names in `include`, or hides it from the account: {}",
+            absent.join(", ")
+        ),
+        Err(error) => format!("whether what it selects is there can't be told: {error}"),
+    };
+    Some(Finding {
+        subject: format!("task {}, source {}", task.name, task.source.address),
+        outcome: Ok(found),
+        doubtful: true,
+    })
 }
 
 /// No more accounts than this are named.

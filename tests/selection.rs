@@ -197,3 +197,96 @@ async fn a_task_that_was_away_while_less_was_kept_stops() {
         "{why}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_folds_names_is_selected_from_in_any_case() {
+    let mut rig = Rig::new(&Plan {
+        include: &["APP", "App_2.T*"],
+        source: &["--lower-case-table-names=1"],
+        target: &["--lower-case-table-names=1"],
+        task: "exclude = [\"App.Left\"]",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(
+        "CREATE DATABASE App_2;
+         CREATE TABLE APP.T (id INT PRIMARY KEY, v INT);
+         CREATE TABLE App.LEFT_OUT (id INT PRIMARY KEY);
+         CREATE TABLE App.`left` (id INT PRIMARY KEY);
+         CREATE TABLE app_2.t1 (id INT PRIMARY KEY);
+         CREATE TABLE app_2.other (id INT PRIMARY KEY);
+         INSERT INTO app.t VALUES (1, 1)",
+    )
+    .await;
+    rig.start();
+    rig.on_source(
+        "INSERT INTO APP.T VALUES (2, 2);
+         ALTER TABLE App.T ADD w INT;
+         INSERT INTO App.T VALUES (3, 3, 3);
+         INSERT INTO App_2.T1 VALUES (1);
+         CREATE TABLE App_2.T2 (id INT PRIMARY KEY)",
+    )
+    .await;
+    rig.settle().await;
+    let tables: Vec<String> = rig
+        .target_conn()
+        .await
+        .query(
+            "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_schema LIKE 'app%' ORDER BY 1",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        tables,
+        ["app.left_out", "app.settle", "app.t", "app_2.t1", "app_2.t2"]
+    );
+    let rows: Vec<(u8, u8, Option<u8>)> = rig
+        .target_conn()
+        .await
+        .query("SELECT * FROM app.t ORDER BY id")
+        .await
+        .unwrap();
+    assert_eq!(rows, [(1, 1, None), (2, 2, None), (3, 3, Some(3))]);
+    rig.sidecar.stop(PATIENCE).unwrap();
+    run(
+        &mut rig.target_conn().await,
+        "CREATE TRIGGER app.mine BEFORE INSERT ON app.t FOR EACH ROW SET NEW.v = 1",
+    )
+    .await;
+    rig.sidecar.start().unwrap();
+    assert!(stopped(&mut rig).await.contains("`app`.`mine`"));
+}
+
+/// A mistake in writing, or a database that is still to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_not_there_is_warned_of() {
+    let mut rig = Rig::new(&Plan {
+        include: &["app", "ap", "app.tt", "app_*"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source("CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    let file = rig.path("sidecar/outrigger.toml");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["check", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    let line = text
+        .lines()
+        .find(|line| line.contains("ap, app.tt"))
+        .unwrap_or_default();
+    assert!(line.starts_with("warn  task test"), "{text}");
+    rig.start();
+    let log = std::fs::read_to_string(rig.sidecar.log()).unwrap();
+    assert!(log.contains("ap, app.tt"), "{log}");
+    // It may come.
+    rig.on_source(
+        "CREATE DATABASE app_3;\nCREATE TABLE app.tt (id INT PRIMARY KEY);\nINSERT INTO app.tt VALUES (1)",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}

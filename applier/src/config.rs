@@ -67,6 +67,16 @@ impl Selection {
                 .any(|p| p.table.is_none() && glob(&p.database, database))
     }
 
+    /// The same for a source that keeps names in lower case: its patterns in lower case.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        let fold = |patterns: &[Pattern]| patterns.iter().map(Pattern::folded).collect();
+        Self {
+            include: fold(&self.include),
+            exclude: fold(&self.exclude),
+        }
+    }
+
     /// True when the whole database belongs to the task, its own definition included.
     pub fn whole_database(&self, database: &str) -> bool {
         self.database(database)
@@ -109,6 +119,21 @@ impl Pattern {
         match table {
             Some(None) => None,
             table => Some((name(&self.database)?, table.flatten())),
+        }
+    }
+
+    fn folded(&self) -> Self {
+        let fold = |glob: &[Glob]| -> Vec<Glob> {
+            glob.iter()
+                .flat_map(|g| match g {
+                    Glob::Any => vec![Glob::Any],
+                    Glob::Char(c) => c.to_lowercase().map(Glob::Char).collect(),
+                })
+                .collect()
+        };
+        Self {
+            database: fold(&self.database),
+            table: self.table.as_deref().map(fold),
         }
     }
 
@@ -353,6 +378,12 @@ pub(crate) mod tests {
         assert!(s.table("log", "2024") && !s.table("log", "1999"));
         assert!(s.database("log") && !s.whole_database("log") && s.whole_database("shop"));
         assert!(!selection(&["*"], &[]).table("mysql", "user"));
+    }
+
+    #[test]
+    fn patterns_are_folded() {
+        let s = selection(&["SHOP", "Log.`A.É`*"], &["Shop.TMP_*"]).folded();
+        assert_eq!(s, selection(&["shop", "log.`a.é`*"], &["shop.tmp_*"]));
     }
 
     #[test]

@@ -36,5 +36,6 @@ pub use config::{
 };
 pub use error::{Error, Side};
 pub use metrics::Metrics;
+pub use schema::absent;
 pub use status::{DivergenceKind, Divergences, TaskSnapshot, TaskState, TaskStatus};
 pub use task::{Offline, Task};

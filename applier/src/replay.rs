@@ -45,6 +45,7 @@ pub(crate) async fn run(
     through: Option<Offset>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
+    let context = context.folded(from.folds_names);
     let planning = context.connect_target().await?;
     // One step in flight: the planner is never more than one group ahead of what was asked for.
     let (steps, incoming) = mpsc::channel(1);

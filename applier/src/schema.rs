@@ -5,7 +5,7 @@
 
 pub(crate) mod create;
 pub(crate) mod engine;
-mod visible;
+pub(crate) mod visible;
 pub(crate) mod zone;
 
 use mysql_async::Row;
@@ -112,6 +112,20 @@ pub(crate) struct Source {
     account: String,
     /// The collation of utf8mb4 that its definitions mean where they name none: servers before 8.0 name no `utf8mb4_general_ci`.
     utf8mb4: String,
+}
+
+/// The patterns of `include` that name nothing on the source now; those with a wildcard only where nothing is selected at all.
+///
+/// # Errors
+/// When the source can't be asked.
+pub async fn absent(config: &Config) -> Result<Vec<String>, Error> {
+    let mut source = Source::connect(config).await?;
+    let mut config = config.clone();
+    if source.folds_names().await? {
+        config.selection = config.selection.folded();
+    }
+    let listed = source.list(&config).await?;
+    Ok(visible::absent(&config.selection, &listed))
 }
 
 /// UTC, plain quoting, dates as they are stored, lists of any length, no limit on how long a statement may run or the reader may pause.
@@ -272,6 +286,16 @@ impl Source {
         objects.retain(|object| object.is_selected(selection));
         objects.sort();
         Ok(objects)
+    }
+
+    /// Whether it takes names that differ by case alone for one.
+    async fn folds_names(&mut self) -> Result<bool, Error> {
+        let setting: Option<u8> = self
+            .conn
+            .query_first("SELECT @@lower_case_table_names")
+            .await
+            .map_err(|cause| Error::server(Side::Source, "reading its settings", cause))?;
+        Ok(setting.unwrap_or_default() != 0)
     }
 
     /// Reads one object's definition. Waits for a change of it that is under way (its metadata lock).

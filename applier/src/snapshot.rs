@@ -60,6 +60,16 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The same for a source that takes names which differ by case alone for one, if it does: it keeps them in lower case.
+    pub(crate) fn folded(&self, folds_names: bool) -> Self {
+        let mut context = self.clone();
+        if folds_names {
+            let config = Arc::make_mut(&mut context.config);
+            config.selection = config.selection.folded();
+        }
+        context
+    }
+
     /// One more session on the target.
     pub(crate) async fn connect_target(&self) -> Result<Target, Error> {
         self.sessions

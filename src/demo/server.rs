@@ -110,7 +110,7 @@ impl Server {
         fs::create_dir_all(folder)?;
         let data = folder.join("data");
         if !data.exists() {
-            let template = template(installation)?;
+            let template = template(installation, options)?;
             copy_folder(&template, &data)?;
             fs::remove_file(data.join("auto.cnf")).context("a new data directory without auto.cnf")?;
         }
@@ -276,8 +276,11 @@ fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
     text
 }
 
+/// An option that holds from a data directory's beginning on.
+const FROM_THE_BEGINNING: &str = "--lower-case-table-names=";
+
 /// A data directory initialised once per machine and version (five seconds) and copied for each server (a fraction of one).
-fn template(installation: &Installation) -> Result<PathBuf> {
+fn template(installation: &Installation, options: &[&str]) -> Result<PathBuf> {
     let output = installation
         .command("mysqld")
         .arg("--version")
@@ -290,7 +293,10 @@ fn template(installation: &Installation) -> Result<PathBuf> {
         .and_then(|rest| rest.split_whitespace().next());
     let version = version.ok_or_else(|| anyhow!("mysqld --version printed {text:?}"))?;
     let cache = cache_folder()?;
-    let folder = cache.join(format!("data-{version}"));
+    let folds = options
+        .iter()
+        .find(|option| option.starts_with(FROM_THE_BEGINNING));
+    let folder = cache.join(format!("data-{version}{}", folds.unwrap_or(&"")));
     if folder.exists() {
         return Ok(folder);
     }
@@ -299,6 +305,7 @@ fn template(installation: &Installation) -> Result<PathBuf> {
     // mysqld insists on an empty directory, and holds its files to the directory's owner.
     let mut arguments = installation.mysqld(fresh.path());
     arguments.push("--initialize-insecure".into());
+    arguments.extend(folds.map(OsString::from));
     let (program, rest) = arguments.split_first().ok_or_else(|| anyhow!("no program"))?;
     let output = Command::new(program)
         .args(rest)

@@ -1,7 +1,7 @@
 //! What an account can't see can't be copied, and the server doesn't say what it hides: databases, tables and routines
 //! without a grant are simply missing from every list. So the grants are held against the selection.
 
-use crate::config::Selection;
+use crate::config::{Pattern, Selection};
 use crate::literal::quote_name;
 use crate::schema::{ObjectKey, Space};
 
@@ -50,15 +50,9 @@ impl Sight {
         if self.everything {
             return None;
         }
-        let lists = |key: &ObjectKey| listed.contains(key);
-        for (database, table) in selection.include.iter().filter_map(|pattern| pattern.literal()) {
-            let seen = match &table {
-                Some(table) => lists(&ObjectKey::table(database.as_str(), table.as_str())),
-                None => lists(&ObjectKey::database(database.as_str())),
-            };
-            if !seen {
-                return Some(format!("{}.*", quote_name(&database)));
-            }
+        let mut literals = selection.include.iter().filter_map(Pattern::literal);
+        if let Some((database, _)) = literals.find(|literal| !is_listed(literal, listed)) {
+            return Some(format!("{}.*", quote_name(&database)));
         }
         let mut databases = listed.iter().filter(|key| key.space == Space::Database);
         if databases.clone().next().is_none() {
@@ -72,6 +66,24 @@ impl Sight {
     fn reads(&self, database: &str) -> bool {
         self.roles || self.databases.iter().any(|granted| like(granted, database))
     }
+}
+
+/// The patterns of `include` that name nothing of what is listed; one with a wildcard, for what is to come, counts only where nothing is
+/// listed at all.
+pub(crate) fn absent(selection: &Selection, listed: &[ObjectKey]) -> Vec<String> {
+    let names_nothing = |pattern: &&Pattern| match pattern.literal() {
+        Some(literal) => !is_listed(&literal, listed),
+        None => listed.is_empty(),
+    };
+    let absent = selection.include.iter().filter(names_nothing);
+    absent.map(ToString::to_string).collect()
+}
+
+fn is_listed((database, table): &(String, Option<String>), listed: &[ObjectKey]) -> bool {
+    listed.contains(&match table {
+        Some(table) => ObjectKey::table(database, table),
+        None => ObjectKey::database(database),
+    })
 }
 
 /// A granted database name: `%` and `_` are wildcards unless a backslash stands before them.
@@ -101,7 +113,7 @@ fn like(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Pattern;
+    use crate::config::tests::selection;
 
     fn hidden(grants: &[&str], include: &[&str], listed: &[ObjectKey]) -> Option<String> {
         let grants: Vec<String> = grants.iter().map(|g| (*g).to_owned()).collect();
@@ -143,6 +155,14 @@ mod tests {
             hidden(&[usage, one_table, "GRANT `r`@`%` TO `u`@`%`"], &["shop"], &shop),
             None
         );
+    }
+
+    #[test]
+    fn patterns_that_name_nothing_are_told() {
+        let listed = [ObjectKey::database("shop"), ObjectKey::table("shop", "a")];
+        let include = ["shop", "shop.a", "shop.*", "shop.b", "shops", "log*"];
+        assert_eq!(absent(&selection(&include, &[]), &listed), ["shop.b", "shops"]);
+        assert_eq!(absent(&selection(&["shop", "l*"], &[]), &[]), ["shop", "l*"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::ddl::Rules;
 use crate::error::{Error, Side};
 use crate::foreign::{self, Ties};
 use crate::literal::quote_text;
-use crate::schema::{ObjectKey, Source, Space, engine, zone};
+use crate::schema::{ObjectKey, Source, Space, engine, visible, zone};
 use crate::snapshot::fence::fence;
 use crate::snapshot::history::{Change, History};
 use crate::snapshot::progress::{self, ObjectState, State};
@@ -46,7 +46,7 @@ impl Rounds {
         })?;
         let history = History::new(begin.offset);
         Ok(Self {
-            context,
+            context: context.folded(begin.folds_names),
             metadata,
             source,
             target,
@@ -132,6 +132,13 @@ impl Rounds {
                 side: Side::Source,
                 what,
             });
+        }
+        let absent = visible::absent(&self.context.config.selection, &listed);
+        if !absent.is_empty() {
+            tracing::warn!(
+                include = absent.join(", "),
+                "the source has nothing of these names: what is created there later is taken up"
+            );
         }
         if !sight.routines {
             let account = self.source.account();

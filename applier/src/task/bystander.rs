@@ -9,10 +9,20 @@ use crate::target::Target;
 /// Names in an error at most.
 const MOST: usize = 10;
 
-/// Refuses a target on which triggers of selected tables, or enabled events of selected databases, would act.
+/// Refuses a target on which triggers of selected tables, or enabled events of selected databases, would act. One that keeps names in
+/// lower case has what is selected by other names in lower case.
 pub(super) async fn refuse(target: &mut Target, selection: &Selection) -> Result<(), Error> {
     let doing = "looking for triggers and events";
     let fail = |cause| Error::server(Side::Target, doing, cause);
+    let folds: Option<u8> = target
+        .conn()
+        .query_first("SELECT @@lower_case_table_names")
+        .await
+        .map_err(fail)?;
+    let selection = match folds {
+        None | Some(0) => selection.clone(),
+        Some(_) => selection.folded(),
+    };
     let triggers: Vec<(String, String, String)> = target
         .conn()
         .query(
