@@ -275,7 +275,8 @@ struct Answered {
     client: Wire<Stream>,
     /// As the source may get it: compression is the proxy's.
     response: Payload,
-    capabilities: Capabilities,
+    /// What it wishes for.
+    wanted: Capabilities,
     /// The account's name, as the source knows it.
     user: Vec<u8>,
     /// Once authentication is over.
@@ -350,7 +351,7 @@ async fn greet(
     Ok(Answered {
         client,
         user: parsed.map_or(Vec::new(), |response| greeting::user(&response)),
-        capabilities: response_capabilities(&response).unwrap_or(Capabilities::empty()),
+        wanted: response_capabilities(&response).unwrap_or(Capabilities::empty()),
         response,
         compression,
     })
@@ -383,10 +384,12 @@ async fn authenticate(
     let Answered {
         mut client,
         response,
-        capabilities,
+        wanted,
         user,
         compression,
     } = answered;
+    // Clients also set what was not offered, and don't use it.
+    let capabilities = wanted & greeted.capabilities;
     let upstream_link = match greeted.tls {
         true => Link::Tls,
         false => greeted.wire.stream().link(),

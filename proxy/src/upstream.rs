@@ -31,6 +31,8 @@ pub(crate) struct Greeted {
     /// Its first payload: a greeting as the client gets it, or an error as it came.
     pub(crate) payload: Payload,
     pub(crate) nonce: Vec<u8>,
+    /// What it offers: a client may wish for more.
+    pub(crate) capabilities: Capabilities,
     /// The source's number for the session; 0 where it did not greet.
     pub(crate) connection_id: u32,
     /// The session is to go over to TLS.
@@ -90,6 +92,7 @@ impl Upstream {
                 wire,
                 payload,
                 nonce: Vec::new(),
+                capabilities: Capabilities::empty(),
                 connection_id: 0,
                 tls: false,
             });
@@ -108,6 +111,7 @@ impl Upstream {
             wire,
             payload,
             nonce: greeted.auth_data,
+            capabilities: greeted.capabilities,
             connection_id: greeted.connection_id,
             tls,
         })

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::compression::Algorithm;
 use crate::config::{Listen, ListenAddress, SslMode, TlsConfig};
-use crate::guard::{Command, Session, Verdict};
+use crate::guard::{self, Command, Policy, Session, Verdict, Watched};
 use crate::roster::{Activity, Seen};
 
 const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE_CONNECTION);
@@ -147,17 +147,26 @@ fn endpoint(path: PathBuf) -> Endpoint {
     }
 }
 
-async fn play_source(mut stream: UnixStream) {
+async fn play_source(stream: UnixStream) {
+    play_source_that_offers(stream, Capabilities::all()).await;
+}
+
+/// A source's greeting.
+fn greeting(capabilities: Capabilities) -> Vec<u8> {
     let greeting = Greeting {
         server_version: b"9.7.4".to_vec(),
         connection_id: 7,
-        capabilities: Capabilities::all(),
+        capabilities,
         collation: 255,
         status: StatusFlags::AUTOCOMMIT,
         auth_data: vec![b'n'; 20],
         auth_plugin: b"caching_sha2_password".to_vec(),
     };
-    send(&mut stream, &greeting.encode(), 0).await;
+    greeting.encode()
+}
+
+async fn play_source_that_offers(mut stream: UnixStream, capabilities: Capabilities) {
+    send(&mut stream, &greeting(capabilities), 0).await;
     loop {
         let mut header = [0; 4];
         if stream.read_exact(&mut header).await.is_err() {
@@ -252,6 +261,51 @@ async fn greetings_are_masked_and_wishes_checked() {
         "{counted}"
     );
     rig.stop().await;
+}
+
+/// Nothing of the source is selected.
+struct Nothing;
+
+impl Watched for Nothing {
+    fn table(&self, _database: &str, _table: &str) -> bool {
+        false
+    }
+
+    fn database(&self, _database: &str) -> bool {
+        false
+    }
+
+    fn may_purge(&self, _before: Option<&str>) -> bool {
+        true
+    }
+}
+
+/// MySQL's clients say that they know attributes of queries to every server, and send them to those that offered that.
+#[tokio::test]
+async fn what_the_source_did_not_offer_does_not_hold() {
+    for offered in [
+        Capabilities::all(),
+        Capabilities::all() - Capabilities::QUERY_ATTRIBUTES,
+    ] {
+        let policy = Policy::new(&guard::Config::default(), Arc::new(Nothing));
+        let play = move |stream| play_source_that_offers(stream, offered);
+        let rig = Rig::guarded(|_| {}, play, Arc::new(policy)).await;
+        let mut client = rig.connect().await;
+        receive(&mut client).await;
+        respond(&mut client, PLAIN | Capabilities::QUERY_ATTRIBUTES).await;
+        assert_eq!(receive(&mut client).await.1[0], 0);
+        let attributes: &[u8] = match offered.contains(Capabilities::QUERY_ATTRIBUTES) {
+            true => b"\0\x01",
+            false => b"",
+        };
+        let command = [b"\x03", attributes, b"SET sql_log_bin=0"].concat();
+        send(&mut client, &command, 0).await;
+        let (seq, payload) = receive(&mut client).await;
+        let error = ErrPacket::parse(&payload).expect("an error");
+        assert_eq!((seq, error.code), (1, 1235), "{offered:?}");
+        drop(client);
+        rig.stop().await;
+    }
 }
 
 /// A packet in a compressed packet that does not compress it.
