@@ -57,8 +57,8 @@ pub(crate) enum FromServer {
 enum Outstanding {
     /// The source owes a reply, of which this much is still to come.
     Reply(Reply),
-    /// The proxy owes an error for a command that the source never saw.
-    Refused(ErrPacket<'static>),
+    /// The proxy owes an error, under this number, for a command that the source never saw.
+    Refused(ErrPacket<'static>, u8),
 }
 
 /// Why the machine let go.
@@ -231,22 +231,22 @@ impl Phase {
         true
     }
 
-    /// The command that just began does not go to the source: the client is owed this error, after the replies before it.
-    pub(crate) fn refused(&mut self, error: ErrPacket<'static>) {
-        self.outstanding.push_back(Outstanding::Refused(error));
+    /// The command that just ended does not go to the source: the client is owed this error, under this number, after the replies before it.
+    pub(crate) fn refused(&mut self, error: ErrPacket<'static>, number: u8) {
+        self.outstanding.push_back(Outstanding::Refused(error, number));
     }
 
     /// True when the next thing the client must hear is an error of ours.
     pub(crate) fn owes_error(&self) -> bool {
-        matches!(self.outstanding.front(), Some(Outstanding::Refused(_)))
+        matches!(self.outstanding.front(), Some(Outstanding::Refused(..)))
     }
 
-    /// Takes the error that the client must hear next.
-    pub(crate) fn take_error(&mut self) -> Option<ErrPacket<'static>> {
+    /// Takes the error that the client must hear next, and its number.
+    pub(crate) fn take_error(&mut self) -> Option<(ErrPacket<'static>, u8)> {
         match self.outstanding.pop_front() {
-            Some(Outstanding::Refused(error)) => {
+            Some(Outstanding::Refused(error, number)) => {
                 self.answered = (self.answered.0 + 1, true);
-                Some(error)
+                Some((error, number))
             }
             Some(other) => {
                 self.outstanding.push_front(other);

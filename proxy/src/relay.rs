@@ -69,6 +69,9 @@ pub(crate) struct Relay {
     up: Pipe,
     up_follower: Follower,
     custody: Custody,
+    /// What the client gets for the command that is being dropped, once all of it has come: only then it listens, and expects the number after
+    /// that of the command's last packet.
+    refusal: Option<ErrPacket<'static>>,
     /// Held bytes that the follower has passed.
     ahead: usize,
     client_closed: bool,
@@ -114,6 +117,7 @@ impl Relay {
             up: Pipe::with(b""),
             up_follower: Follower::new(),
             custody: Custody::Undecided,
+            refusal: None,
             ahead: 0,
             client_closed: false,
             upstream_deaf: false,
@@ -402,6 +406,10 @@ impl Relay {
                     }
                     self.settle();
                     self.custody = Custody::Undecided;
+                    if let Some(error) = self.refusal.take() {
+                        let number = self.up_follower.seq().wrapping_add(1);
+                        self.phase.refused(error, number);
+                    }
                 }
             }
         }
@@ -485,7 +493,7 @@ impl Relay {
                 self.custody = Custody::Passing;
             }
             Verdict::Refuse(error) => {
-                self.phase.refused(error);
+                self.refusal = Some(error);
                 self.account.refused(kind);
                 self.session.refused();
                 self.custody = Custody::Dropping;
@@ -505,10 +513,10 @@ impl Relay {
                 // It goes out when all before it has, in packets numbered as a reply's.
                 if self.own.is_empty()
                     && self.down.sendable().is_empty()
-                    && let Some(error) = self.phase.take_error()
+                    && let Some((error, number)) = self.phase.take_error()
                 {
                     self.account_for(Origin::Proxy, Some(error.code));
-                    put(&mut self.own, &error.encode(), 1);
+                    put(&mut self.own, &error.encode(), number);
                 }
                 return;
             }

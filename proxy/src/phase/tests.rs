@@ -269,11 +269,11 @@ fn refusals_wait_their_turn() {
     let mut talk = Talk::new(NEW);
     talk.ask(CommandByte::Query);
     let error = ErrPacket::new(1235, "42000", "no");
-    talk.0.refused(error.clone());
+    talk.0.refused(error.clone(), 2);
     assert!(!talk.0.owes_error() && talk.0.take_error().is_none());
     talk.answer(&[ok(IDLE)]);
     assert!(talk.0.owes_error() && !talk.quiet());
-    assert_eq!(talk.0.take_error(), Some(error));
+    assert_eq!(talk.0.take_error(), Some((error, 2)));
     assert!(talk.quiet());
 }
 

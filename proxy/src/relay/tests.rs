@@ -166,6 +166,32 @@ async fn a_command_larger_than_the_buffer_is_judged_on_what_fits() {
     .await;
 }
 
+/// The client counts the packets of its command, and the number of the reply goes on from there.
+#[tokio::test]
+async fn a_command_of_several_packets_is_refused_once_it_has_come() {
+    let (mut client, mut relay, _server) = relay(Arc::new(NoDrop));
+    let refused = query(&("DROP".to_owned() + &"x".repeat(17 << 20)));
+    let (last, begun) = refused.split_last().expect("bytes");
+    let error = ErrPacket::new(1235, "42000", "not while it is being copied").encode();
+    beside(&mut relay, async {
+        client.write_all(begun).await.expect("written");
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            client.try_read(&mut [0; 1]).is_err(),
+            "it has not been asked whole"
+        );
+        client.write_all(&[*last]).await.expect("written");
+        let mut heard = vec![0; 4 + error.len()];
+        client.read_exact(&mut heard).await.expect("read");
+        assert_eq!(heard, packets(&[&error], 2));
+    })
+    .await;
+    assert!(relay.is_quiet());
+    assert_eq!(relay.into_parts().2, Some(1));
+}
+
 #[tokio::test]
 async fn an_open_transaction_is_waited_for() {
     let (mut client, mut relay, mut server) = relay(Arc::new(PassAll));
