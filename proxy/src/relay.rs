@@ -338,7 +338,8 @@ impl Relay {
 
     /// True when the source has all that the client sent.
     fn is_delivered(&self) -> bool {
-        let waits = self.phase.is_full() || self.account.is_held();
+        // A command that is here waits for its verdict, or to be led, unless nothing is judged any more.
+        let waits = matches!(self.custody, Custody::Awaiting(_) | Custody::Leading) && !self.phase.is_lost();
         self.up.sendable().is_empty() && !self.up_unflushed && !waits
     }
 

@@ -517,6 +517,32 @@ async fn who_is_held_may_say_no_more_and_is_served_in_its_turn() {
     .await;
 }
 
+/// A command that waits for the end of the one before it, to be held or not, is still owed to the source.
+#[tokio::test]
+async fn who_says_no_more_while_a_command_is_under_way_is_served_to_the_end() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let (open, idle) = (StatusFlags::IN_TRANS, StatusFlags::AUTOCOMMIT);
+    client.write_all(&query("BEGIN")).await.expect("written");
+    beside(&mut relay, gets(&mut server, "BEGIN")).await;
+    let _hold = gate.hold(LONG).expect("held");
+    client.write_all(&query("COMMIT")).await.expect("written");
+    client.shutdown().await.expect("shut down");
+    beside(&mut relay, async {
+        gets_nothing(&server).await;
+        answers(&mut server, &mut client, open).await;
+        let mut arrived = Vec::new();
+        server.read_to_end(&mut arrived).await.expect("read");
+        assert_eq!(arrived, query("COMMIT"));
+        server
+            .write_all(&packets(&[&status(idle)], 1))
+            .await
+            .expect("written");
+    })
+    .await;
+    assert_eq!(relay.flow(false).await, End::Client);
+    client.read_exact(&mut [0; 11]).await.expect("read");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
