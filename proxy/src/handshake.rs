@@ -46,7 +46,7 @@ pub(crate) enum Outcome {
     Over(Option<StatusFlags>),
     ClientGone,
     UpstreamGone,
-    /// The source has let the client in and the proxy has not; the client knows.
+    /// The source has let the client in, and it ends here: the proxy has not, or the client is gone. It is owed nothing more.
     Told,
     /// The client is owed this error.
     Refused(ErrPacket<'static>),
@@ -553,10 +553,9 @@ where
             && let Err(refusal) = guest.seat.is_of(user, shared.config.max_connections_per_user)
         {
             shared.note(&refusal);
-            return match client.send(&refusal.error().encode()).await {
-                Ok(()) => Outcome::Told,
-                Err(_gone) => Outcome::ClientGone,
-            };
+            // Heard or not.
+            client.send(&refusal.error().encode()).await.ok();
+            return Outcome::Told;
         }
         let sent = match &act {
             Act::ToUpstream(payload) => upstream
@@ -574,6 +573,8 @@ where
             shared.metrics.error(Origin::Source, error.code);
         }
         match (sent, act) {
+            // Its session has begun, and there is nothing more that the source waits for.
+            (Err(_gone), Act::Over(_, Some(_))) => return Outcome::Told,
             (Err(gone), _) => return gone,
             (Ok(()), Act::Over(_, status)) => return Outcome::Over(status),
             (Ok(()), Act::Refuse(error)) => return Outcome::Refused(error),

@@ -9,6 +9,7 @@ use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
 use outrigger_protocol::handshake::{Capabilities, Greeting, StatusFlags};
 use outrigger_protocol::packet::{join, put};
 use outrigger_protocol::reply::{ERR, ErrPacket, OkPacket};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -304,6 +305,36 @@ async fn what_the_source_did_not_offer_does_not_hold() {
         let error = ErrPacket::parse(&payload).expect("an error");
         assert_eq!((seq, error.code), (1, 1235), "{offered:?}");
         drop(client);
+        rig.stop().await;
+    }
+}
+
+/// Who is let in and can't be told so has a session at the source that is ended at once, also where the proxy refuses it.
+#[tokio::test]
+async fn who_breaks_off_as_it_is_let_in_is_logged_out() {
+    for most in [0, 1] {
+        let (heard, mut hears) = tokio::sync::mpsc::channel(2);
+        let play = move |mut stream: UnixStream| {
+            let heard = heard.clone();
+            async move {
+                send(&mut stream, &greeting(Capabilities::all()), 0).await;
+                receive(&mut stream).await;
+                send(&mut stream, &OkPacket::default().encode(PLAIN), 2).await;
+                heard.send(try_receive(&mut stream).await).await.ok();
+            }
+        };
+        let rig = Rig::before(|config| config.max_connections_per_user = most, play).await;
+        let _first = match most {
+            0 => None,
+            _ => Some(rig.enter().await),
+        };
+        let mut client = rig.connect().await;
+        receive(&mut client).await;
+        let reads_no_more = SockRef::from(&client).shutdown(std::net::Shutdown::Read);
+        reads_no_more.expect("shut down");
+        respond(&mut client, PLAIN).await;
+        let said = tokio::time::timeout(Duration::from_secs(60), hears.recv()).await;
+        assert_eq!(said.expect("soon"), Some(Some((0, b"\x01".to_vec()))), "{most}");
         rig.stop().await;
     }
 }
