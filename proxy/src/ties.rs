@@ -309,10 +309,13 @@ mod tests {
                 "{undoing} failed"
             );
         }
-        assert_eq!(
-            reasons(&["FLUSH TABLES WITH READ LOCK", "BEGIN"]),
-            Reasons::LOCKED_TABLES
-        );
+        for locking in [
+            "FLUSH TABLES WITH READ LOCK",
+            "FLUSH LOCAL TABLES WITH READ LOCK",
+            "FLUSH NO_WRITE_TO_BINLOG TABLES WITH READ LOCK",
+        ] {
+            assert_eq!(reasons(&[locking, "BEGIN"]), Reasons::LOCKED_TABLES, "{locking}");
+        }
         assert_eq!(
             reasons(&[
                 "SELECT GET_LOCK('a', 1)",

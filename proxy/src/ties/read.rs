@@ -176,6 +176,7 @@ impl Scene {
         } else if first.is("UNLOCK") && (reader.eat("TABLES") || reader.eat("TABLE")) {
             self.add(Effect::UnlocksTables);
         } else if first.is("FLUSH") {
+            let _unlogged = reader.eat("LOCAL") || reader.eat("NO_WRITE_TO_BINLOG");
             // With names of tables it locks those.
             let named = !(reader.eat("TABLES") || reader.eat("TABLE"))
                 || !reader.peek().is_some_and(|token| token.is("WITH"));
