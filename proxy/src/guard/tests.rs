@@ -157,6 +157,7 @@ const CASES: &[(&str, &str)] = &[
     ("sql-log-bin", "SET x=1, LOCAL sql_log_bin=FALSE"),
     ("sql-log-bin", "SET sql_log_bin = 1 - 1"),
     ("sql-log-bin", "SET sql_log_bin = @before"),
+    ("sql-log-bin", "SET @a = (SELECT 1, 2), sql_log_bin = 0"),
     ("sql-log-bin", "/*!50000 SET sql_log_bin=0 */"),
     ("sql-log-bin", "SELECT 1; SELECT ';'; set sql_log_bin=0;"),
     ("sql-log-bin", "PREPARE s FROM 'SET sql_log_bin=\\'OFF\\''"),
@@ -170,6 +171,11 @@ const CASES: &[(&str, &str)] = &[
     ("", "SET @sql_log_bin = 0"),
     ("", "SET @a = 'x', @b = \"; SET sql_log_bin=0\""),
     ("", "SELECT @@sql_log_bin = 0"),
+    ("", "SET @fmt = CONCAT_WS(',', @@version, @@binlog_format)"),
+    (
+        "",
+        "SET @fmt = (SELECT CONCAT(1, @@gtid_mode)), @b = ((2), @@gtid_purged)",
+    ),
     ("", "/*!100100 SET sql_log_bin=0 */"),
     ("", "CREATE PROCEDURE p() SET sql_log_bin=0"),
     (

@@ -35,9 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
         } else {
             None
         };
-        while reader.peek().is_some_and(|token| !token.is_punct(b',')) {
-            reader.next();
-        }
+        pass_expression(reader);
         if let Some(variable) = &variable {
             let is = |name: &str| variable.eq_ignore_ascii_case(name);
             if let Some((name, rule, _)) = SETTINGS.iter().find(|(name, _, harmless)| {
@@ -82,14 +80,29 @@ fn variable(reader: &mut Reader<'_>) -> Option<String> {
     Some(name)
 }
 
-/// A value that is one word, string or number, in capitals; `None` for an expression.
+/// Goes to the comma before the next assignment, which is none in parentheses.
+fn pass_expression(reader: &mut Reader<'_>) {
+    let mut depth = 0_usize;
+    while let Some(token) = reader.peek() {
+        match token.kind {
+            TokenKind::Punct(b'(') => depth += 1,
+            TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
+            TokenKind::Punct(b',') if depth == 0 => return,
+            _ => {}
+        }
+        reader.next();
+    }
+}
+
+/// A value that is one word, string or number, in capitals; `None` for an expression, of which no more than such a beginning is read.
 fn value(reader: &mut Reader<'_>, scene: &Scene<'_>) -> Option<String> {
-    let token = reader.next()?;
+    let token = reader.peek()?;
     let bytes = match token.kind {
         TokenKind::Word | TokenKind::Number => token.text.to_vec(),
         TokenKind::String => content(token, scene.mode)?,
         _ => return None,
     };
+    reader.next();
     let alone = reader.peek().is_none_or(|next| next.is_punct(b','));
     let value = String::from_utf8(bytes).ok().filter(|_| alone)?;
     Some(value.to_ascii_uppercase())
