@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use self::lexer::WIDE_SPACE;
+
 pub mod ddl;
 pub mod digest;
 pub mod lexer;
@@ -30,19 +32,21 @@ bitflags::bitflags! {
 ///
 /// In UTF-8, ASCII and binary, and where `charset` is empty, it is the text itself. In any other character set each byte of a character
 /// beyond ASCII becomes 0x80, also those second bytes that look like a backslash or a quote (SJIS, GBK, Big5, GB 18030): strings and
-/// comments then end where they end, and a name with such characters is not UTF-8, so not known, instead of wrong.
+/// comments then end where they end, and a name with such characters is not UTF-8, so not known, instead of wrong. What is a space there
+/// becomes one that the lexer knows and that is not UTF-8 either.
 pub fn lexable<'a>(text: &'a [u8], charset: &str) -> Cow<'a, [u8]> {
     if text.is_ascii() || matches!(charset, "" | "utf8" | "utf8mb3" | "utf8mb4" | "ascii" | "binary") {
         return Cow::Borrowed(text);
     }
+    let space = wide_space(charset);
     let mut out = text.to_vec();
     let mut at = 0;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let length = wide(rest, charset);
         if let Some(character) = out.get_mut(at..at + length.max(1))
-            && rest.first().is_some_and(|byte| !byte.is_ascii())
+            && let Some(byte) = rest.first().filter(|byte| !byte.is_ascii())
         {
-            character.fill(0x80);
+            character.fill(if Some(*byte) == space { WIDE_SPACE } else { 0x80 });
         }
         at += length.max(1);
     }
@@ -50,13 +54,13 @@ pub fn lexable<'a>(text: &'a [u8], charset: &str) -> Cow<'a, [u8]> {
 }
 
 /// The ways in which `text` may have to be read: [`lexable`] where its character set is known. Where it is not (`charset` is empty), one for
-/// each way in which characters of any set that a client may use end; first as UTF-8, and no two that come to the same.
+/// each way in which characters of any set that a client may use end, or are spaces; first as UTF-8, and no two that come to the same.
 pub fn readings<'a>(text: &'a [u8], charset: &str) -> Vec<Cow<'a, [u8]>> {
     if !charset.is_empty() || text.is_ascii() {
         return vec![lexable(text, charset)];
     }
-    let mut readings = vec![lexable(text, "latin1")];
-    for charset in ["big5", "euckr", "gb18030", "gbk", "sjis"] {
+    let mut readings = vec![lexable(text, "cp1251")];
+    for charset in ["latin1", "cp852", "big5", "euckr", "gb18030", "gbk", "sjis"] {
         let reading = lexable(text, charset);
         if !readings.contains(&reading) {
             readings.push(reading);
@@ -66,6 +70,16 @@ pub fn readings<'a>(text: &'a [u8], charset: &str) -> Vec<Cow<'a, [u8]>> {
         *first = Cow::Borrowed(text);
     }
     readings
+}
+
+/// The byte beyond ASCII that is a space to the server's lexer, where there is one (bit 3 of `ctype` in its `charsets/*.xml`).
+fn wide_space(charset: &str) -> Option<u8> {
+    match charset {
+        "armscii8" | "cp1250" | "dec8" | "geostd8" | "greek" | "hebrew" | "latin1" | "latin2" | "latin5"
+        | "latin7" => Some(0xa0),
+        "cp852" | "cp866" | "keybcs2" => Some(0xff),
+        _ => None,
+    }
 }
 
 /// Bytes of the character at the front where its last ones may look like ASCII (`ismbchar` of the server's `strings/ctype-*.cc`, by which
@@ -109,6 +123,39 @@ mod tests {
             [0x80, 0x80, 0x80, 0x80, b'`']
         );
         assert_eq!(&*lexable(&[b'a', 0x81], "gbk"), [b'a', 0x80]);
+    }
+
+    #[test]
+    fn spaces_of_other_character_sets_are_spaces() {
+        use super::lexer::{Lexer, TokenKind};
+        let kinds = |text: &[u8], charset| {
+            let text = lexable(text, charset);
+            let tokens = Lexer::new(&text, super::SqlMode::empty());
+            tokens.map(|token| token.kind).collect::<Vec<_>>()
+        };
+        let (spaced, name) = (
+            [TokenKind::Word, TokenKind::Space, TokenKind::Word],
+            [TokenKind::Word],
+        );
+        for (charset, early, late) in [
+            ("latin1", &spaced[..], &name[..]),
+            ("hebrew", &spaced, &name),
+            ("cp866", &name, &spaced),
+            ("cp1251", &name, &name),
+            ("gbk", &name, &name),
+        ] {
+            assert_eq!(kinds(b"SET\xa0\xa0x", charset), early, "{charset}");
+            assert_eq!(kinds(b"SET\xff\xffx", charset), late, "{charset}");
+        }
+        // In a name it is no space, and does not become one.
+        let quoted = lexable(b"`a\xa0b`", "latin1");
+        assert!(std::str::from_utf8(&quoted).is_err());
+        assert_eq!(kinds(b"`a\xa0b`", "latin1"), [TokenKind::QuotedName]);
+        assert_eq!(
+            kinds(b"--\xa0'\n1", "latin1"),
+            [TokenKind::Comment, TokenKind::Space, TokenKind::Number]
+        );
+        assert_eq!(readings(b"\xa0\xff", "").len(), 3);
     }
 
     /// A quote, a digit or the end behind the first byte of a character is none of it.

@@ -5,8 +5,8 @@
 //! strings under `NO_BACKSLASH_ESCAPES` and `ANSI_QUOTES`, `N'…'`, `x'…'`, `b'…'`, numbers such as `1e3`, names that begin with a
 //! digit, account names (`u@host.example`) and dollar-quoted bodies. Introducers (`_utf8mb4'…'`) are a word and a string.
 //!
-//! Text is expected in a character set in which bytes below 0x80 mean ASCII wherever they stand (UTF-8, latin1; not SJIS or
-//! GBK: convert those before).
+//! Text is expected in a character set in which bytes below 0x80 mean ASCII wherever they stand (UTF-8, not SJIS or GBK) and those above
+//! belong to names (not latin1, which has a space among them): [`lexable`](super::lexable) converts the others.
 
 use std::borrow::Cow;
 
@@ -89,6 +89,9 @@ impl<'a> Token<'a> {
     }
 }
 
+/// A space beyond ASCII. It stands for one in [`lexable`](super::lexable) text: in UTF-8 it is no part of any character.
+pub(super) const WIDE_SPACE: u8 = 0xff;
+
 /// An iterator over the tokens of a text, spaces and comments included.
 #[derive(Clone, Copy, Debug)]
 pub struct Lexer<'a> {
@@ -153,9 +156,11 @@ impl<'a> Lexer<'a> {
             return (TokenKind::Word, run(rest, is_name_byte));
         }
         match first {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => (TokenKind::Space, run(rest, is_space)),
+            _ if is_space(first) => (TokenKind::Space, run(rest, is_space)),
             b'#' => (TokenKind::Comment, line(rest)),
-            b'-' if second == Some(b'-') && rest.get(2).is_none_or(|&b| b <= b' ' || b == 0x7f) => {
+            b'-' if second == Some(b'-')
+                && rest.get(2).is_none_or(|&b| b <= b' ' || b == 0x7f || is_space(b)) =>
+            {
                 (TokenKind::Comment, line(rest))
             }
             b'/' if second == Some(b'*') => self.comment(rest),
@@ -338,12 +343,12 @@ impl<'a> Iterator for Lexer<'a> {
 }
 
 fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | WIDE_SPACE)
 }
 
-/// Bytes of unquoted names; all of 0x80 and above, as in every character set that MySQL's lexer takes.
+/// Bytes of unquoted names; all of 0x80 and above but the space among them.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || (byte >= 0x80 && byte != WIDE_SPACE)
 }
 
 fn is_host_byte(byte: u8) -> bool {

@@ -512,6 +512,43 @@ fn strings_end_where_the_sessions_character_set_has_them_end() {
     assert_eq!(judged("", harmless.as_bytes()), "");
 }
 
+/// What is a letter in one character set is a space in another.
+#[test]
+fn spaces_are_those_of_the_sessions_character_set() {
+    let judged = |charset, sql: &[u8]| {
+        let mut session = in_database("app");
+        session.speaks(charset);
+        rule_of(&judge(&strict(), &mut session, sql, SqlMode::empty()))
+    };
+    let (early, late) = (b"SET\xa0sql_log_bin=0", b"SET\xffsql_log_bin=0");
+    for (charset, by_early, by_late) in [
+        ("latin1", "sql-log-bin", ""),
+        ("greek", "sql-log-bin", ""),
+        ("cp852", "", "sql-log-bin"),
+        ("cp1251", "", ""),
+        ("", "sql-log-bin", "sql-log-bin"),
+    ] {
+        assert_eq!(
+            (judged(charset, early), judged(charset, late)),
+            (by_early, by_late),
+            "{charset}"
+        );
+    }
+    let among = b"SELECT 'caf\xe9'; \xa0PREPARE s FROM 'SET\xa0sql_log_bin\xa0=\xa00'";
+    assert_eq!(judged("latin1", among), "sql-log-bin");
+    // A comment begins behind a space of any kind; a name keeps it.
+    assert_eq!(
+        judged("latin1", b"SELECT 1 --\xa0'\n; SET sql_log_bin=0; -- '"),
+        "sql-log-bin"
+    );
+    assert_eq!(
+        judged("latin1", b"CREATE TABLE `t\xa0gho` (id INT PRIMARY KEY)"),
+        ""
+    );
+    assert_eq!(judged("utf8mb4", early), "");
+    assert_eq!(judged("", "SELECT 'à la carte', 'ÿ'; SELECT 2".as_bytes()), "");
+}
+
 #[test]
 fn bulk_is_not_held_back() {
     let large = [b"\x03INSERT INTO t VALUES (".as_slice(), &[b'1'; 9000]].concat();
