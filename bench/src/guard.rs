@@ -104,7 +104,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             size: payload.len(),
             more: false,
             capabilities: Capabilities::PROTOCOL_41,
-            sql_mode: SqlMode::empty(),
+            sql_mode: Some(SqlMode::empty()),
         };
         ensure!(
             policy.judge(&command, &mut session) == Verdict::Pass,

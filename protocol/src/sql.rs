@@ -72,6 +72,21 @@ pub fn readings<'a>(text: &'a [u8], charset: &str) -> Vec<Cow<'a, [u8]>> {
     readings
 }
 
+/// The modes in which `text` may have to be read: `mode` where it is known. Where it is not, one for each way in which what is quoted may
+/// end; first the usual one, and no two that come to the same.
+pub fn modes(text: &[u8], mode: Option<SqlMode>) -> Vec<SqlMode> {
+    match mode {
+        Some(mode) => vec![mode],
+        None if !text.contains(&b'\\') => vec![SqlMode::empty()],
+        // In names a backslash is none that escapes.
+        None => vec![
+            SqlMode::empty(),
+            SqlMode::NO_BACKSLASH_ESCAPES,
+            SqlMode::ANSI_QUOTES,
+        ],
+    }
+}
+
 /// The byte beyond ASCII that is a space to the server's lexer, where there is one (bit 3 of `ctype` in its `charsets/*.xml`).
 fn wide_space(charset: &str) -> Option<u8> {
     match charset {

@@ -56,6 +56,8 @@ pub(crate) struct Account {
     ties: Ties,
     /// Commands under way after which the client's text may be in another character set.
     unsettled: usize,
+    /// Those after which the session may be in another mode.
+    unsettled_mode: usize,
     /// What the record says of them.
     reasons: Reasons,
     /// How many variables the record has.
@@ -79,6 +81,8 @@ struct Underway {
     does: Read,
     /// The client's text may be in another character set afterwards.
     unsettles: bool,
+    /// The session may be in another mode afterwards.
+    unsettles_mode: bool,
 }
 
 /// What the source says of the session's state at the end of a reply.
@@ -135,6 +139,7 @@ impl Account {
             digests: 0,
             ties: Ties::default(),
             unsettled: 0,
+            unsettled_mode: 0,
             reasons: Reasons::empty(),
             shown: 0,
         }
@@ -166,6 +171,11 @@ impl Account {
             0 => self.ties.charset(),
             _ => "",
         }
+    }
+
+    /// True where the last reply tells in which mode the client's next command is read; no other one to come does.
+    pub(crate) fn knows_mode(&self) -> bool {
+        self.unsettled_mode == 0
     }
 
     /// The head of a command came.
@@ -205,13 +215,16 @@ impl Account {
             }
             let anew = kind == Some(CommandByte::ResetConnection);
             let unsettles = anew || does.may_change_charset();
+            let unsettles_mode = anew || does.may_change_mode();
             self.unsettled += usize::from(unsettles);
+            self.unsettled_mode += usize::from(unsettles_mode);
             self.underway.push_back(Underway {
                 kind,
                 began: self.head_at,
                 subject,
                 does,
                 unsettles,
+                unsettles_mode,
             });
         } else {
             if self.underway.is_empty() {
@@ -228,12 +241,13 @@ impl Account {
                 let text = command.text().unwrap_or_default();
                 let mut kept = std::mem::take(&mut self.spare);
                 let more = command.payload.len() < command.size;
-                // Some of several statements may be in one character set, some in another.
+                // Some of several statements may be in one character set or mode, some in another.
                 let charset = match does.may_change_charset() && !does.alone {
                     true => "",
                     false => session.charset(),
                 };
-                kept.keep(text, more, command.sql_mode, charset);
+                let mode = command.sql_mode.filter(|_| does.alone || !does.may_change_mode());
+                kept.keep(text, more, mode, charset);
                 Subject::Text(kept)
             }
             Some(CommandByte::StmtExecute | CommandByte::StmtFetch) => {
@@ -295,6 +309,7 @@ impl Account {
             return;
         };
         self.unsettled -= usize::from(command.unsettles);
+        self.unsettled_mode -= usize::from(command.unsettles_mode);
         let now = Instant::now();
         let took = now.duration_since(command.began);
         if let Some(kind) = command.kind {

@@ -37,8 +37,9 @@ pub struct Command<'a> {
     pub more: bool,
     /// What client and source agreed on: it decides the payload's form.
     pub capabilities: Capabilities,
-    /// The session's `sql_mode`, as far as the source's replies tell: [`SqlMode::NO_BACKSLASH_ESCAPES`] or nothing.
-    pub sql_mode: SqlMode,
+    /// The session's `sql_mode`, as far as the source's replies tell: [`SqlMode::NO_BACKSLASH_ESCAPES`] or nothing. `None` where it hangs on one
+    /// that is still to come.
+    pub sql_mode: Option<SqlMode>,
 }
 
 impl Command<'_> {

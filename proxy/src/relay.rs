@@ -467,10 +467,10 @@ impl Relay {
             size: self.up_follower.size(),
             more,
             capabilities: self.phase.capabilities(),
-            sql_mode: match self.phase.escapes() {
+            sql_mode: self.account.knows_mode().then(|| match self.phase.escapes() {
                 true => SqlMode::empty(),
                 false => SqlMode::NO_BACKSLASH_ESCAPES,
-            },
+            }),
         };
         self.session.speaks(self.account.charset());
         let verdict = match is_malformed(&command) {

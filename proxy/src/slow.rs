@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrigger_protocol::sql::digest::digest;
-use outrigger_protocol::sql::{SqlMode, readings};
+use outrigger_protocol::sql::{SqlMode, modes, readings};
 
 /// Of a statement's text, this much is looked at.
 const KEPT: usize = 4096;
@@ -22,13 +22,14 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Text {
     bytes: Vec<u8>,
     cut: bool,
-    mode: SqlMode,
+    /// Absent where it is not known.
+    mode: Option<SqlMode>,
     charset: &'static str,
 }
 
 impl Text {
     /// Keeps another text, of which `text` has come; there is `more` of it or not.
-    pub(crate) fn keep(&mut self, text: &[u8], more: bool, mode: SqlMode, charset: &'static str) {
+    pub(crate) fn keep(&mut self, text: &[u8], more: bool, mode: Option<SqlMode>, charset: &'static str) {
         let kept = text.get(..KEPT).unwrap_or(text);
         self.bytes.clear();
         self.bytes.extend_from_slice(kept);
@@ -38,9 +39,10 @@ impl Text {
 
     pub(crate) fn digest(&self) -> String {
         let readings = readings(&self.bytes, self.charset);
-        let mut digests = readings
-            .iter()
-            .map(|text| digest(text, self.mode, self.cut, LONGEST));
+        let mut digests = readings.iter().flat_map(|text| {
+            let modes = modes(text, self.mode).into_iter();
+            modes.map(|mode| digest(text, mode, self.cut, LONGEST))
+        });
         let first = digests.next().unwrap_or_default();
         digests.fold(first, |all, next| common(all, &next))
     }
@@ -106,16 +108,16 @@ mod tests {
     #[test]
     fn a_text_is_kept_as_far_as_it_is_looked_at() {
         let mut text = Text::default();
-        text.keep(b"SELECT 'secret'", false, SqlMode::empty(), "utf8mb4");
+        text.keep(b"SELECT 'secret'", false, Some(SqlMode::empty()), "utf8mb4");
         assert_eq!(text.digest(), "SELECT ?");
-        text.keep(b"SELECT 'secr", true, SqlMode::empty(), "utf8mb4");
+        text.keep(b"SELECT 'secr", true, Some(SqlMode::empty()), "utf8mb4");
         assert_eq!(text.digest(), "SELECT ...");
         let long = format!("SELECT '{}'", "secret".repeat(1000));
-        text.keep(long.as_bytes(), false, SqlMode::empty(), "utf8mb4");
+        text.keep(long.as_bytes(), false, Some(SqlMode::empty()), "utf8mb4");
         assert_eq!(text.digest(), "SELECT ...");
         // In SJIS the second byte of 表 is a backslash.
         let sjis = [b"SELECT '".as_slice(), &[0x95, 0x5c], b"', 'secret'"].concat();
-        text.keep(&sjis, false, SqlMode::empty(), "sjis");
+        text.keep(&sjis, false, Some(SqlMode::empty()), "sjis");
         assert_eq!(text.digest(), "SELECT ?, ...");
     }
 
@@ -138,8 +140,22 @@ mod tests {
             (&utf8, "", "SELECT a, ?..."),
             (&"SELECT 'größe', 'x'".as_bytes().to_vec(), "", "SELECT ?, ..."),
         ] {
-            text.keep(bytes, false, SqlMode::empty(), charset);
+            text.keep(bytes, false, Some(SqlMode::empty()), charset);
             assert_eq!(text.digest(), expected, "{charset}");
+        }
+    }
+
+    /// Nor where the mode is not.
+    #[test]
+    fn no_value_is_shown_in_whatever_mode() {
+        let mut text = Text::default();
+        for (sql, expected) in [
+            (r"SELECT a, '\', secret, '\' FROM t", "SELECT a, ?..."),
+            (r"SELECT 'it\'s', ' secret '", "SELECT ?..."),
+            ("SELECT 'a', \"b\"", "SELECT ?, ..."),
+        ] {
+            text.keep(sql.as_bytes(), false, None, "utf8mb4");
+            assert_eq!(text.digest(), expected, "{sql}");
         }
     }
 

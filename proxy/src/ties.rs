@@ -229,6 +229,16 @@ impl Effect {
         }
     }
 
+    /// True where the session's `sql_mode` may be another one afterwards.
+    pub(crate) fn may_change_mode(&self) -> bool {
+        match self {
+            Self::Sets(name) => name == "sql_mode",
+            Self::Executes(_) => true,
+            Self::Ties(reasons) => reasons.contains(Reasons::UNSEEN),
+            _ => false,
+        }
+    }
+
     /// True where it ties the session and an error does not mean that it did not happen.
     fn may_be_left_by_a_failure(&self, alone: bool) -> bool {
         match self {
@@ -258,7 +268,7 @@ mod tests {
     fn after(texts: &[(&str, bool)]) -> Ties {
         let mut ties = Ties::default();
         for (sql, failed) in texts {
-            let mode = outrigger_protocol::sql::SqlMode::empty();
+            let mode = Some(outrigger_protocol::sql::SqlMode::empty());
             let read = read::text(sql.as_bytes(), mode, "utf8mb4", Some(b"shop"));
             ties.apply(&read.effects, *failed, read.alone);
         }
@@ -410,7 +420,7 @@ mod tests {
             format!("PREPARE {} FROM 'SELECT 1'", "x".repeat(30_000)),
             format!("PREPARE p FROM 'SET {}'", many("@a = 1")),
         ] {
-            let mode = outrigger_protocol::sql::SqlMode::empty();
+            let mode = Some(outrigger_protocol::sql::SqlMode::empty());
             let read = read::text(text.as_bytes(), mode, "utf8mb4", None);
             assert!(format!("{:?}", read.effects).len() < 1000, "{}", &text[..40]);
             let mut ties = Ties::default();

@@ -125,8 +125,8 @@ impl Policy {
             return Verdict::Pass;
         }
         let cut = command.payload.len() < command.size;
-        let mut scene = Scene::new(session, &*self.watched, command.sql_mode, cut);
-        read::text(text, &mut scene);
+        let mut scene = Scene::new(session, &*self.watched, cut);
+        read::text(text, command.sql_mode, &mut scene);
         let findings = scene.findings;
         self.decide(&findings)
     }

@@ -2,12 +2,13 @@
 //!
 //! Every statement of the text is read, and the text that SQL's PREPARE is given. Comments and quoting are the lexer's
 //! business; a literal is never read as a statement. Bodies of routines, triggers and events are passed over: they are not executed
-//! now. Where `ANSI_QUOTES` would make a name of a string, a string is taken for a name: in the other mode that is no statement.
+//! now. Behind a statement that may set the text's character set or mode the rest is read in each that it may be in.
+//! Where `ANSI_QUOTES` would make a name of a string, a string is taken for a name: in the other mode that is no statement.
 
 use std::borrow::Cow;
 
 use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
-use outrigger_protocol::sql::{SqlMode, lexable, readings};
+use outrigger_protocol::sql::{SqlMode, lexable, modes, readings};
 
 use super::session::Database;
 use super::{Rule, Session, Watched, tools};
@@ -17,6 +18,9 @@ mod table;
 
 /// No MySQL has this version; what only MariaDB reads (`/*!100100 … */`) is comment.
 const NEWEST: u32 = 99_999;
+
+/// Statements of one text behind which it is read anew, in every way.
+const MOST_TURNS: usize = 8;
 
 /// What a rule is about, and the sign by which it was seen: names at most, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,7 @@ pub(super) struct Finding {
 pub(super) struct Scene<'a> {
     pub(super) session: &'a mut Session,
     pub(super) watched: &'a dyn Watched,
+    /// In which the text is being read.
     pub(super) mode: SqlMode,
     /// The text is longer than what has come.
     pub(super) cut: bool,
@@ -37,28 +42,53 @@ pub(super) struct Scene<'a> {
     pub(super) findings: Vec<Finding>,
     /// Reading what PREPARE was given.
     prepared: bool,
-    /// A statement sets the character set of what comes after it.
-    sets_charset: bool,
+    /// The statement that is being read may set the character set or the mode of what comes after it.
+    turns: bool,
+    /// The ends of such statements.
+    turned: Vec<Turn>,
+}
+
+/// A place from which on a text may be in another character set, or another mode.
+#[derive(Debug, Clone)]
+struct Turn {
+    at: usize,
+    /// The default database there.
+    database: Database,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(session: &'a mut Session, watched: &'a dyn Watched, mode: SqlMode, cut: bool) -> Self {
+    pub(super) fn new(session: &'a mut Session, watched: &'a dyn Watched, cut: bool) -> Self {
         let database = session.database();
         Self {
             session,
             watched,
-            mode,
+            mode: SqlMode::empty(),
             cut,
             database,
             findings: Vec::new(),
             prepared: false,
-            sets_charset: false,
+            turns: false,
+            turned: Vec::new(),
         }
     }
 
     fn found(&mut self, rule: Rule, seen: impl Into<String>) {
         let seen = seen.into();
-        self.findings.push(Finding { rule, seen });
+        let finding = Finding { rule, seen };
+        // However often the text is read.
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Notes that the text may have to be read in other ways from here on.
+    fn turn(&mut self, at: usize) {
+        if self.turned.len() < MOST_TURNS && self.turned.iter().all(|turn| turn.at != at) {
+            self.turned.push(Turn {
+                at,
+                database: self.database.clone(),
+            });
+        }
     }
 
     /// True when some table of the default database may be selected. What is not known may be.
@@ -135,25 +165,45 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
     }
 }
 
-/// Reads a text whole; in every way that it may be meant, where its character set is not known or changes on the way.
-pub(super) fn text(text: &[u8], scene: &mut Scene<'_>) {
+/// Reads a text whole; in every way that it may be meant, from where on its character set or its mode is not known.
+pub(super) fn text(text: &[u8], mode: Option<SqlMode>, scene: &mut Scene<'_>) {
     let charset = scene.session.charset();
-    let before = scene.database.clone();
-    let first = statements(&lexable(text, charset), scene);
+    let begin = Turn {
+        at: 0,
+        database: scene.database.clone(),
+    };
+    scene.mode = mode.unwrap_or_default();
+    let first = statements(&lexable(text, charset), 0, scene);
     if let (Some(database), Database::Known(Some(name))) = (&first.used, &scene.database) {
         debug_assert_eq!(database, name);
         let alone = first.count == 1;
         scene.session.asks_for(database, alone);
     }
-    let in_doubt = charset.is_empty() || first.count > 1 && scene.sets_charset;
-    if !in_doubt || text.is_ascii() {
+    if charset.is_empty() || mode.is_none() {
+        in_every_way(text, &begin, (charset, mode), scene);
+    }
+    let mut next = 0;
+    while let Some(turn) = scene.turned.get(next).cloned() {
+        in_every_way(text, &turn, ("", None), scene);
+        next += 1;
+    }
+}
+
+/// Reads a text from a turn on; not where that can only come to what was read already.
+fn in_every_way(text: &[u8], from: &Turn, (charset, mode): (&str, Option<SqlMode>), scene: &mut Scene<'_>) {
+    let tail = text.get(from.at..).unwrap_or_default();
+    let mut ways = Vec::new();
+    for reading in readings(tail, charset) {
+        let modes = modes(&reading, mode);
+        ways.extend(modes.into_iter().map(|mode| (reading.clone(), mode)));
+    }
+    if ways.len() < 2 {
         return;
     }
-    for reading in readings(text, "") {
-        if scene.findings.is_empty() {
-            scene.database = before.clone();
-            statements(&reading, scene);
-        }
+    for (reading, mode) in ways {
+        scene.mode = mode;
+        scene.database = from.database.clone();
+        statements(&reading, from.at, scene);
     }
 }
 
@@ -164,7 +214,8 @@ struct Read {
     used: Option<Vec<u8>>,
 }
 
-fn statements(text: &[u8], scene: &mut Scene<'_>) -> Read {
+/// Reads statements that begin so far behind the text's beginning.
+fn statements(text: &[u8], offset: usize, scene: &mut Scene<'_>) -> Read {
     let mut reader = Reader::new(text, scene.mode);
     let mut read = Read::default();
     while reader.begin_statement() {
@@ -174,6 +225,10 @@ fn statements(text: &[u8], scene: &mut Scene<'_>) -> Read {
             read.used = Some(used);
         }
         reader.finish_statement();
+        // What is prepared is no place of the text; the PREPARE's own end is one.
+        if !scene.prepared && std::mem::take(&mut scene.turns) && reader.peeked.is_some() {
+            scene.turn(offset + reader.at());
+        }
         if let Some((rule, mark)) = reader.comment.take()
             && scene.is_at_home()
         {
@@ -200,6 +255,9 @@ fn statement(reader: &mut Reader<'_>, scene: &mut Scene<'_>) -> Option<Vec<u8>> 
         purge(reader, scene);
     } else if first.is("PREPARE") {
         prepare(reader, scene);
+    } else if first.is("EXECUTE") || first.is("CALL") {
+        // What that does was said elsewhere.
+        scene.turns = true;
     }
     None
 }
@@ -257,7 +315,7 @@ fn prepare(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
         scene.prepared = true;
         // What is prepared cannot be USE, and a database that it would make the default is not.
         let before = scene.database.clone();
-        statements(&text, scene);
+        statements(&text, 0, scene);
         scene.database = before;
         scene.prepared = false;
     }
@@ -336,6 +394,11 @@ impl<'a> Reader<'a> {
             self.advance();
         }
         self.peeked.is_some()
+    }
+
+    /// Where the next token begins; the text's end where there is none.
+    fn at(&self) -> usize {
+        self.peeked.map_or(self.text.len(), |token| token.start)
     }
 
     fn finish_statement(&mut self) {

@@ -54,7 +54,7 @@ fn command(payload: &[u8], sql_mode: SqlMode) -> Command<'_> {
         size: payload.len(),
         more: false,
         capabilities: Capabilities::PROTOCOL_41,
-        sql_mode,
+        sql_mode: Some(sql_mode),
     }
 }
 
@@ -454,6 +454,53 @@ fn the_sessions_mode_decides_where_a_string_ends() {
     assert_eq!(judged(SqlMode::NO_BACKSLASH_ESCAPES), "sql-log-bin");
     // ANSI_QUOTES is not told by replies: a string where a name belongs is taken for one.
     assert_eq!(caught("CREATE TABLE \"app\".\"_t_gho\" LIKE \"t\""), "gh-ost");
+}
+
+/// What comes after a statement that may set the mode is read in each that matters.
+#[test]
+fn a_mode_that_a_text_sets_holds_for_what_comes_after_it() {
+    let judged = |sql: &str| {
+        rule_of(&judge(
+            &strict(),
+            &mut in_database("app"),
+            sql.as_bytes(),
+            SqlMode::empty(),
+        ))
+    };
+    let (backslash, name) = (
+        r"SELECT '\'; SET sql_log_bin=0; -- '",
+        r#"SELECT "\"; SET sql_log_bin=0; -- ""#,
+    );
+    for setting in [
+        "SET SESSION sql_mode='NO_BACKSLASH_ESCAPES'",
+        "SET a = 1, @@session.SQL_MODE := CONCAT(@@sql_mode, ',ANSI,NO_BACKSLASH_ESCAPES')",
+        "PREPARE s FROM 'SET sql_mode=\"ANSI_QUOTES\"'; EXECUTE s",
+        "EXECUTE s",
+    ] {
+        for hiding in [backslash, name] {
+            assert_eq!(
+                judged(&format!("{setting}; {hiding}")),
+                "sql-log-bin",
+                "{setting} {hiding}"
+            );
+            // What comes before it is not read so, and does not lead what comes after astray.
+            assert_eq!(judged(&format!("{hiding}; {setting}")), "", "{setting} {hiding}");
+            let between = format!(r"SELECT '\''; {setting}; {hiding}");
+            assert_eq!(judged(&between), "sql-log-bin", "{between}");
+        }
+    }
+    // A warning on the way does not end the search.
+    let policy = policy(&[]);
+    let warned = format!("CREATE TABLE a (id INT); SET sql_mode=''; {backslash}");
+    let verdict = judge(
+        &policy,
+        &mut in_database("app"),
+        warned.as_bytes(),
+        SqlMode::empty(),
+    );
+    assert_eq!(rule_of(&verdict), "sql-log-bin");
+    let harmless = r#"SET sql_mode=''; SELECT 'it\'s', "SET binlog_format = 1"; SET binlog_format = `ROW`"#;
+    assert_eq!(judged(harmless), "");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::account::Books;
-use crate::guard::PassAll;
+use crate::guard::{self, PassAll, Policy, Watched};
 use crate::hold::Gate;
 use crate::metrics::Metrics;
 use crate::roster::{Entry, Roster};
@@ -353,6 +353,65 @@ async fn the_clients_character_set_is_what_its_replies_have_made_it() {
     .await;
     let judged = charsets.0.lock().expect("whole").clone();
     assert_eq!(judged, ["", "", "gbk", "gbk", "", "gbk", "", ""]);
+}
+
+/// Nothing of the source is selected.
+struct Nothing;
+
+impl Watched for Nothing {
+    fn table(&self, _database: &str, _table: &str) -> bool {
+        false
+    }
+
+    fn database(&self, _database: &str) -> bool {
+        false
+    }
+
+    fn may_purge(&self, _before: Option<&str>) -> bool {
+        true
+    }
+}
+
+/// What is sent ahead is read in each mode in which it may be executed, until it is known in which.
+#[tokio::test]
+async fn the_sessions_mode_is_what_its_replies_have_made_it() {
+    let policy = Policy::new(&guard::Config::default(), Arc::new(Nothing));
+    let (mut client, mut relay, mut server) = relay(Arc::new(policy));
+    let doubtful = query(r"SELECT '\'; SET sql_log_bin=0; -- '");
+    let playing = beside(&mut relay, async {
+        let mut play = async |commands: &[&[u8]], replies: &[&[u8]], refused: bool| {
+            client.write_all(&commands.concat()).await.expect("written");
+            let passed = &commands[..replies.len()];
+            server
+                .read_exact(&mut vec![0; passed.concat().len()])
+                .await
+                .expect("read");
+            for reply in replies {
+                server.write_all(&packets(&[reply], 1)).await.expect("written");
+                client
+                    .read_exact(&mut vec![0; 4 + reply.len()])
+                    .await
+                    .expect("read");
+            }
+            if refused {
+                let mut header = [0; 5];
+                client.read_exact(&mut header).await.expect("read");
+                assert_eq!(header[4], outrigger_protocol::reply::ERR);
+                let size = usize::from(u16::from_le_bytes([header[0], header[1]]));
+                client.read_exact(&mut vec![0; size - 1]).await.expect("read");
+            }
+        };
+        let setting = query("SET sql_mode = @@global.sql_mode");
+        let (ok, bare) = (ok(), status(StatusFlags::NO_BACKSLASH_ESCAPES));
+        play(&[&doubtful], &[&ok], false).await;
+        play(&[&setting, &doubtful], &[&ok], true).await;
+        play(&[&packets(&[b"\x1f"], 0), &doubtful], &[&ok], true).await;
+        play(&[&doubtful], &[&ok], false).await;
+        play(&[&setting], &[&bare], false).await;
+        play(&[&doubtful], &[], true).await;
+    });
+    let played = tokio::time::timeout(std::time::Duration::from_secs(60), playing).await;
+    played.expect("what is in doubt is refused");
 }
 
 /// The same, where commands may be held back.

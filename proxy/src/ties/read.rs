@@ -2,7 +2,7 @@
 
 use outrigger_protocol::charset;
 use outrigger_protocol::sql::lexer::{Token, TokenKind};
-use outrigger_protocol::sql::{SqlMode, lexable};
+use outrigger_protocol::sql::{SqlMode, lexable, modes};
 
 use super::{Effect, Reasons};
 use crate::guard::read::{Name, Reader, content};
@@ -25,6 +25,11 @@ impl Read {
     /// True where the character set of the client's text may be another one afterwards.
     pub(crate) fn may_change_charset(&self) -> bool {
         self.effects.iter().any(Effect::may_change_charset)
+    }
+
+    /// True where the session's `sql_mode` may be another one afterwards.
+    pub(crate) fn may_change_mode(&self) -> bool {
+        self.effects.iter().any(Effect::may_change_mode)
     }
 }
 
@@ -75,16 +80,31 @@ fn has_lock(text: &[u8]) -> bool {
     false
 }
 
-/// Reads a text whole. `database` is the default one, if it is known.
-pub(crate) fn text(text: &[u8], mode: SqlMode, charset: &str, database: Option<&[u8]>) -> Read {
+/// Reads a text whole. `mode` and `database`, the default one, are there if they are known. Where the mode is not, or changes on the way, and
+/// what is done hangs on it, the session is tied.
+pub(crate) fn text(text: &[u8], mode: Option<SqlMode>, charset: &str, database: Option<&[u8]>) -> Read {
     let text = lexable(text, charset);
+    let mut read = in_mode(&text, mode.unwrap_or_default(), database);
+    let in_doubt = mode.is_none() || !read.alone && read.may_change_mode();
+    if in_doubt
+        && modes(&text, None)
+            .into_iter()
+            .any(|mode| in_mode(&text, mode, database) != read)
+    {
+        read.effects.push(Effect::Ties(Reasons::UNSEEN));
+        read.alone = false;
+    }
+    read
+}
+
+fn in_mode(text: &[u8], mode: SqlMode, database: Option<&[u8]>) -> Read {
     let mut scene = Scene {
         mode,
         database: database.map(|name| String::from_utf8_lossy(name).into_owned()),
         effects: Vec::new(),
         prepared: false,
     };
-    let count = scene.statements(&text);
+    let count = scene.statements(text);
     Read {
         effects: scene.effects,
         alone: count == 1,
@@ -458,7 +478,7 @@ mod tests {
     use super::*;
 
     fn of(sql: &str) -> Vec<Effect> {
-        let read = text(sql.as_bytes(), SqlMode::empty(), "utf8mb4", Some(b"shop"));
+        let read = text(sql.as_bytes(), Some(SqlMode::empty()), "utf8mb4", Some(b"shop"));
         assert!(
             read.effects.is_empty() || is_of_interest(sql.as_bytes(), true),
             "{sql}"
@@ -591,7 +611,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes: Vec<u8>, bits: u64) {
-            text(&bytes, SqlMode::from_bits_retain(bits), "utf8mb4", None);
+            text(&bytes, Some(SqlMode::from_bits_retain(bits)), "utf8mb4", None);
+            text(&bytes, None, "utf8mb4", None);
         }
 
         /// What the quick look lets pass would not have shown anything.
@@ -601,7 +622,7 @@ mod tests {
             "BEGIN", ",", "=", "CALL", "DROP", "PREPARE", "EXECUTE", "DEALLOCATE", "FLUSH", "HANDLER", "LOAD", "'@'",
         ]), 0..8)) {
             let sql = words.join(" ");
-            let read = text(sql.as_bytes(), SqlMode::empty(), "utf8mb4", None);
+            let read = text(sql.as_bytes(), Some(SqlMode::empty()), "utf8mb4", None);
             prop_assert!(read.effects.is_empty() || is_of_interest(sql.as_bytes(), true), "{sql}: {read:?}");
         }
     }

@@ -46,9 +46,16 @@ pub(super) fn read(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
             }) {
                 scene.found(*rule, format!("a SET of {name}"));
             }
-            scene.sets_charset |= ["NAMES", "CHARSET", "CHARACTER", "CHAR", "character_set_client"]
-                .into_iter()
-                .any(is);
+            scene.turns |= [
+                "NAMES",
+                "CHARSET",
+                "CHARACTER",
+                "CHAR",
+                "character_set_client",
+                "sql_mode",
+            ]
+            .into_iter()
+            .any(is);
             // In one statement, in this order.
             quotes |= is("SQL_QUOTE_SHOW_CREATE");
             if quotes && is("SQL_MODE") {
@@ -100,6 +107,7 @@ fn value(reader: &mut Reader<'_>, scene: &Scene<'_>) -> Option<String> {
     let bytes = match token.kind {
         TokenKind::Word | TokenKind::Number => token.text.to_vec(),
         TokenKind::String => content(token, scene.mode)?,
+        TokenKind::QuotedName => token.name()?.into_owned(),
         _ => return None,
     };
     reader.next();
