@@ -99,6 +99,8 @@ pub struct Lexer<'a> {
     mode: SqlMode,
     at: usize,
     version: u32,
+    /// `$tag$` may begin a string.
+    dollar_quotes: bool,
     in_version_comment: bool,
     after: After,
 }
@@ -124,6 +126,7 @@ impl<'a> Lexer<'a> {
             mode,
             at: 0,
             version: u32::MAX,
+            dollar_quotes: true,
             in_version_comment: false,
             after: After::Anything,
         }
@@ -132,6 +135,12 @@ impl<'a> Lexer<'a> {
     /// Reads as the server of this version (90700 for 9.7.0): content of comments for later versions is comment.
     pub fn for_version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Reads as servers before MySQL 9, to which `$tag$` is a name.
+    pub fn without_dollar_quotes(mut self) -> Self {
+        self.dollar_quotes = false;
         self
     }
 
@@ -317,11 +326,15 @@ impl<'a> Lexer<'a> {
         let tag = 1 + run(rest.get(1..).unwrap_or_default(), |b| {
             is_name_byte(b) && b != b'$'
         });
-        if rest.get(tag) == Some(&b'$')
+        if self.dollar_quotes
+            && rest.get(tag) == Some(&b'$')
             && let Some(delimiter) = rest.get(..=tag)
-            && let Some(end) = find(rest, tag + 1, delimiter)
         {
-            return (TokenKind::String, end);
+            match find(rest, tag + 1, delimiter) {
+                Some(end) => return (TokenKind::String, end),
+                // A server that knows such quotes takes no text in which one is never closed.
+                None => self.dollar_quotes = false,
+            }
         }
         self.after = After::Name;
         (TokenKind::Word, run(rest, is_name_byte))

@@ -121,6 +121,25 @@ fn dollar_quotes_hold_javascript() {
     assert_eq!(plain("$a b$c $d$ e"), "$a|b$c|$d$|e");
 }
 
+/// MySQL 9 takes no text with a tag that is never closed, and those before quote nothing with dollar signs.
+#[test]
+fn behind_a_dollar_quote_that_is_never_closed_there_is_none() {
+    assert_eq!(plain("$a$ $b$ ' $b$ '"), "$a$|$b$|' $b$ '");
+    // Looked for once, not from each of them on.
+    let many: String = (0..300_000).map(|tag| format!("$t{tag}$ ")).collect();
+    assert_eq!(kinds(many.as_bytes()), vec![TokenKind::Word; 300_000]);
+}
+
+#[test]
+fn dollar_signs_quote_nothing_where_the_server_knows_no_such_quotes() {
+    let kinds: Vec<_> = Lexer::new(b"$a$ ' $a$ '", SqlMode::empty())
+        .without_dollar_quotes()
+        .map(|token| token.kind)
+        .collect();
+    use TokenKind::{Space, String, Word};
+    assert_eq!(kinds, [Word, Space, String]);
+}
+
 #[test]
 fn bytes_beyond_ascii_belong_to_names() {
     assert_eq!(kinds(b"\xfd\xfe\xff`\xff`\xff'\xff' \x00"), {
