@@ -35,6 +35,8 @@ pub(super) struct Scene<'a> {
     pub(super) watched: &'a dyn Watched,
     /// In which the text is being read.
     pub(super) mode: SqlMode,
+    /// `$tag$` is read as the beginning of a string, not as a name.
+    dollar_quotes: bool,
     /// The text is longer than what has come.
     pub(super) cut: bool,
     /// The default database at the statement that is being read.
@@ -63,6 +65,7 @@ impl<'a> Scene<'a> {
             session,
             watched,
             mode: SqlMode::empty(),
+            dollar_quotes: true,
             cut,
             database,
             findings: Vec::new(),
@@ -179,7 +182,7 @@ pub(super) fn text(text: &[u8], mode: Option<SqlMode>, scene: &mut Scene<'_>) {
         let alone = first.count == 1;
         scene.session.asks_for(database, alone);
     }
-    if charset.is_empty() || mode.is_none() {
+    if charset.is_empty() || mode.is_none() || may_quote_by_dollars(text) {
         in_every_way(text, &begin, (charset, mode), scene);
     }
     let mut next = 0;
@@ -192,19 +195,29 @@ pub(super) fn text(text: &[u8], mode: Option<SqlMode>, scene: &mut Scene<'_>) {
 /// Reads a text from a turn on; not where that can only come to what was read already.
 fn in_every_way(text: &[u8], from: &Turn, (charset, mode): (&str, Option<SqlMode>), scene: &mut Scene<'_>) {
     let tail = text.get(from.at..).unwrap_or_default();
+    let by_dollars = match may_quote_by_dollars(tail) {
+        true => &[true, false][..],
+        false => &[true],
+    };
     let mut ways = Vec::new();
     for reading in readings(tail, charset) {
-        let modes = modes(&reading, mode);
-        ways.extend(modes.into_iter().map(|mode| (reading.clone(), mode)));
+        for mode in modes(&reading, mode) {
+            ways.extend(by_dollars.iter().map(|quotes| (reading.clone(), mode, *quotes)));
+        }
     }
     if ways.len() < 2 {
         return;
     }
-    for (reading, mode) in ways {
-        scene.mode = mode;
+    for (reading, mode, dollar_quotes) in ways {
+        (scene.mode, scene.dollar_quotes) = (mode, dollar_quotes);
         scene.database = from.database.clone();
         statements(&reading, from.at, scene);
     }
+}
+
+/// True where there are signs enough for a string in dollar quotes. Only MySQL 9 has them; to those before each is a name.
+fn may_quote_by_dollars(text: &[u8]) -> bool {
+    text.iter().filter(|byte| **byte == b'$').count() >= 4
 }
 
 #[derive(Debug, Default)]
@@ -216,7 +229,11 @@ struct Read {
 
 /// Reads statements that begin so far behind the text's beginning.
 fn statements(text: &[u8], offset: usize, scene: &mut Scene<'_>) -> Read {
-    let mut reader = Reader::new(text, scene.mode);
+    let mut lexer = Lexer::new(text, scene.mode);
+    if !scene.dollar_quotes {
+        lexer = lexer.without_dollar_quotes();
+    }
+    let mut reader = Reader::over(text, lexer);
     let mut read = Read::default();
     while reader.begin_statement() {
         read.count += 1;
@@ -364,9 +381,13 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a [u8], mode: SqlMode) -> Self {
+        Self::over(text, Lexer::new(text, mode))
+    }
+
+    fn over(text: &'a [u8], lexer: Lexer<'a>) -> Self {
         let mut reader = Self {
             text,
-            lexer: Lexer::new(text, mode).for_version(NEWEST),
+            lexer: lexer.for_version(NEWEST),
             peeked: None,
             comment: None,
         };

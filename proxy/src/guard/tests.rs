@@ -503,6 +503,28 @@ fn a_mode_that_a_text_sets_holds_for_what_comes_after_it() {
     assert_eq!(judged(harmless), "");
 }
 
+/// A body to MySQL 9, names to those before.
+#[test]
+fn what_dollar_signs_quote_is_read_too() {
+    for (sql, rule) in [
+        ("SELECT $a$; SET sql_log_bin=0; SELECT $a$", "sql-log-bin"),
+        (
+            "CREATE FUNCTION f() RETURNS INT LANGUAGE JAVASCRIPT AS $js$ return '$js$; SET sql_log_bin=0; -- '",
+            "sql-log-bin",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS INT LANGUAGE JAVASCRIPT AS $$ let a = 'it'; return a.length; $$; SELECT f()",
+            "",
+        ),
+        (
+            "SELECT a->'$.b', '; SET sql_log_bin=0;', a->'$.c', '$$'; SELECT 2",
+            "",
+        ),
+    ] {
+        assert_eq!(caught(sql), rule, "{sql}");
+    }
+}
+
 #[test]
 fn attributes_before_the_statement_are_passed_over() {
     let capabilities = Capabilities::PROTOCOL_41 | Capabilities::QUERY_ATTRIBUTES;
