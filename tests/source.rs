@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use outrigger::demo::server::Server;
 use outrigger::demo::sidecar;
-use outrigger_storage::View;
+use outrigger_storage::{Offset, View};
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Plan, Rig, connect, free_port, run};
@@ -135,6 +135,90 @@ async fn a_commit_waits_until_the_log_is_synced() {
         found.filter(|count| *count == 1)
     })
     .await;
+}
+
+/// A statement that changes a table holds its metadata lock until it is acknowledged: nobody may look at the table first.
+#[tokio::test(flavor = "multi_thread")]
+async fn definition_statements_are_acknowledged_before_their_tables_are_looked_at() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--plugin-load-add=semisync_source.so"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLE).await;
+    // A look that waits does so for half of it, longer than the source waits for an acknowledgement.
+    configure(
+        &rig,
+        "[source]\n",
+        "[source]\nsemi_sync = true\nconnect_timeout = \"60s\"\n",
+    );
+    rig.start();
+    let mut source = rig.source_conn().await;
+    run(&mut source, "SET GLOBAL rpl_semi_sync_source_enabled = ON").await;
+    for round in 0..5 {
+        run(
+            &mut source,
+            &format!(
+                "ALTER TABLE app.t ADD c{round} INT;\nCREATE TABLE app.n{round} (x{round} INT);\n\
+                 INSERT INTO app.n{round} VALUES (1);\nALTER TABLE app.n{round} ADD y INT, ALGORITHM = COPY;\n\
+                 RENAME TABLE app.n{round} TO app.m{round};\nINSERT INTO app.t (c{round}) VALUES ({round})"
+            ),
+        )
+        .await;
+    }
+    assert_eq!(global_status(&mut source, "Rpl_semi_sync_source_no_tx").await, 0);
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    for (table, column) in [("t", "c4"), ("m4", "y")] {
+        until("the last definition is known exactly", async || {
+            let view = View::open(&rig.path("sidecar/log")).unwrap();
+            let version = view.schema("app", table, Offset(u64::MAX)).unwrap()?;
+            let last = version.exact()?.table.columns.last()?.name.clone();
+            (last == column).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A crash may leave a transaction in the log of which the source was not told: it waits for that, and does not show the transaction
+/// to anybody meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_acknowledged_before_a_crash_is_acknowledged_after_it() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--plugin-load-add=semisync_source.so"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLE).await;
+    configure(&rig, "[source]\n", "[source]\nsemi_sync = true\n");
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.sidecar.start_with("log-sync=20*off->return").unwrap();
+    rig.sidecar.wait_until_synchronizing(PATIENCE).unwrap();
+    let mut source = rig.source_conn().await;
+    run(
+        &mut source,
+        "SET GLOBAL rpl_semi_sync_source_timeout = 3600000;\nSET GLOBAL rpl_semi_sync_source_enabled = ON",
+    )
+    .await;
+    let writing = tokio::spawn(async move {
+        for _ in 0..30 {
+            run(&mut source, "INSERT INTO app.t (v) VALUES ('x')").await;
+        }
+    });
+    rig.sidecar.wait_for_exit(PATIENCE).unwrap();
+    assert!(!writing.is_finished());
+    let mut source = rig.source_conn().await;
+    let before = global_status(&mut source, "Rpl_semi_sync_source_yes_tx").await;
+    rig.sidecar.start().unwrap();
+    until("acknowledged", async || {
+        (global_status(&mut source, "Rpl_semi_sync_source_yes_tx").await > before).then_some(())
+    })
+    .await;
+    tokio::time::timeout(PATIENCE, writing).await.unwrap().unwrap();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
 }
 
 /// A relay on one port whose other end can be changed.

@@ -123,7 +123,6 @@ impl Capturer {
             uuid: self.log.id().to_string(),
             host: host_name(),
             heartbeat: self.config.heartbeat,
-            semi_sync: self.config.semi_sync,
         };
         let case = connection
             .scalar("SELECT @@lower_case_table_names", "reading its variables")
@@ -132,7 +131,8 @@ impl Capturer {
             server: info.server_uuid.clone(),
             folded: case != "0",
         };
-        let schema = Recorder::open(&mut self.looker, &self.log, appender, &position, names).await?;
+        let awaited = self.config.semi_sync && connection.announce_acknowledgements().await?;
+        let schema = Recorder::open(&mut self.looker, &self.log, appender, &position, names, awaited).await?;
         let gtids = position.gtids.as_ref().filter(|_| info.gtids);
         let checksum = connection.dump(&replica, gtids, &position.file).await?;
         info!(source = %self.config.source.address, version = info.version, %position, "streaming the source's binlog");
@@ -165,7 +165,7 @@ impl Capturer {
             events: 0,
             passed: None,
             batch: Batch::default(),
-            awaited: acknowledger.is_some(),
+            awaited,
             arriving: arrives.then(|| info.server_uuid.clone()),
         };
         tokio::select! {

@@ -51,8 +51,6 @@ pub(crate) struct Replica {
     pub(crate) host: String,
     /// How often an idle source says that it lives.
     pub(crate) heartbeat: Duration,
-    /// Acknowledge what is durable, where the source has a use for it.
-    pub(crate) semi_sync: bool,
 }
 
 /// A row of a text result; `None` is NULL.
@@ -183,9 +181,6 @@ impl Connection {
     ) -> Result<ChecksumAlg, Error> {
         const DOING: &str = "preparing for its binlog";
         let checksum = self.prepare(replica).await?;
-        if replica.semi_sync {
-            self.announce_acknowledgements().await?;
-        }
         self.command(CommandByte::RegisterReplica, &registration(replica), DOING)
             .await?;
         let patience = self.patience;
@@ -248,8 +243,8 @@ impl Connection {
     }
 
     /// Tells a source that has semi-synchronous replication that this replica acknowledges. One that has not is read all the
-    /// same: its commits don't wait.
-    async fn announce_acknowledgements(&mut self) -> Result<(), Error> {
+    /// same: its commits don't wait. True if they do; before [`Connection::dump`].
+    pub(crate) async fn announce_acknowledgements(&mut self) -> Result<bool, Error> {
         const DOING: &str = "asking for semi-synchronous replication";
         let rows = self
             .query("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%_enabled'", DOING)
@@ -276,7 +271,7 @@ impl Connection {
                 self.wire.expect_semi_sync();
             }
         }
-        Ok(())
+        Ok(self.wire.expects_semi_sync())
     }
 
     /// The way back to a source that waits for acknowledgements; `None` if it doesn't. Once, after [`Connection::dump`].

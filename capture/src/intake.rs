@@ -94,7 +94,7 @@ impl Intake<'_> {
             if pauses || self.events.is_multiple_of(EVENTS_PER_REPORT) {
                 self.report();
             }
-            self.connection.event(self.patience).await?;
+            self.next_event().await?;
             let step = match self.large().await? {
                 Some(step) => step,
                 None => self.event().await?,
@@ -130,6 +130,23 @@ impl Intake<'_> {
                     self.reached(place);
                 }
             }
+        }
+    }
+
+    /// Receives the next event, and what looks at tables say meanwhile.
+    async fn next_event(&mut self) -> Result<(), Error> {
+        if !self.schema.is_looking() {
+            return self.connection.event(self.patience).await;
+        }
+        let mut coming = pin!(self.connection.event(self.patience));
+        loop {
+            let answer = tokio::select! {
+                outcome = &mut coming => return outcome,
+                // It goes on where it was when it is asked for again.
+                answer = self.schema.answer() => answer,
+            };
+            let place = self.assembler.place();
+            self.schema.answered(answer, place, self.appender).await?;
         }
     }
 

@@ -24,8 +24,13 @@
 //! connection breaks, the attempt ends like any outage, and the statement comes again; capture goes on without the
 //! definition when that happens three times in a row, because a stream that waits loses its binlogs in the end.
 //!
+//! Where the source's commits wait for what is durable (semi-synchronous replication), the statement holds the metadata lock until it
+//! is acknowledged. There it is appended as late, and the looks go on beside the stream: what was read is taken for a statement's
+//! version if no other statement on the table has come since it was asked for, and proven as above.
+//!
 //! Servers write definition statements uncompressed: there is nothing to look for in a transaction's payload.
 
+mod beside;
 mod looker;
 mod recorder;
 mod statement;
@@ -151,6 +156,12 @@ impl History {
     /// Tables that were not read.
     pub(crate) fn unread(&self) -> Vec<Name> {
         self.unread.iter().cloned().collect()
+    }
+
+    /// The offset of a table's newest version, if that was not read.
+    fn unread_since(&self, name: &Name) -> Option<Offset> {
+        let offset = self.tables.get(name).copied();
+        offset.filter(|_| self.unread.contains(name))
     }
 
     /// Whether a look could find anything.

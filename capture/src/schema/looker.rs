@@ -27,7 +27,7 @@ const ATTEMPTS: u32 = 3;
 const IDLE: u32 = 31_536_000;
 
 /// A look's answer for one table.
-type Found = (Name, Option<Arc<Reading>>);
+pub(super) type Found = (Name, Option<Arc<Reading>>);
 
 /// The second connection, made when it is needed.
 #[derive(Debug)]
@@ -59,6 +59,18 @@ impl Looker {
     pub(crate) fn connected(&mut self, server: &str) {
         self.connection = None;
         server.clone_into(&mut self.server);
+    }
+
+    /// One that looks at the same server, for the time being in place of this one, which gives its connection away.
+    pub(super) fn lend(&mut self) -> Self {
+        Self {
+            endpoint: self.endpoint.clone(),
+            patience: self.patience,
+            selection: self.selection.clone(),
+            connection: self.connection.take(),
+            server: self.server.clone(),
+            failures: self.failures,
+        }
     }
 
     /// True for tables whose definitions are kept.

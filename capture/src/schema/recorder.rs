@@ -6,6 +6,7 @@ use outrigger_protocol::binlog::{Body, ChecksumAlg, Event};
 use outrigger_protocol::position::{FilePosition, SourcePosition};
 use outrigger_storage::{Appender, Log, Offset, Piece, SchemaVersion};
 
+use super::beside::{Answer, Beside};
 use super::{Change, History, Looker, Name, changes};
 use crate::Error;
 
@@ -25,26 +26,30 @@ pub(crate) struct Names {
 }
 
 /// One stream's part in keeping definitions.
-#[derive(Debug)]
 pub(crate) struct Recorder<'a> {
     looker: &'a mut Looker,
+    /// Looks that the stream does not wait for, where the source's commits wait for the stream.
+    beside: Option<Beside>,
     history: History,
     /// What the transaction that is being read does to tables.
     changes: Vec<Change>,
     folds_names: bool,
     /// Where the stream began. Until the source shows all of it, tables are not looked at outside of their statements.
     begin: Option<SourcePosition>,
-    looked: Instant,
+    /// When tables are looked at next that could not be read.
+    next_look: Instant,
 }
 
 impl<'a> Recorder<'a> {
-    /// Takes up what the log knows, and looks at tables of which it knows nothing yet. The stream goes on from `position`.
+    /// Takes up what the log knows, and looks at tables of which it knows nothing yet. The stream goes on from `position`;
+    /// `awaited`: the source's commits wait for what is durable.
     pub(crate) async fn open(
         looker: &'a mut Looker,
         log: &Log,
         appender: &mut Appender,
         position: &SourcePosition,
         names: Names,
+        awaited: bool,
     ) -> Result<Self, Error> {
         looker.connected(&names.server);
         let (log, server) = (log.clone(), names.server);
@@ -68,13 +73,16 @@ impl<'a> Recorder<'a> {
         appender.put_schemas(unfollowed).await?;
         let mut recorder = Self {
             looker,
+            beside: awaited.then(Beside::default),
             history,
             changes: Vec::new(),
             folds_names: names.folded,
             begin: Some(position.clone()),
-            looked: Instant::now(),
+            next_look: Instant::now(),
         };
-        recorder.look_at_unread(appender).await?;
+        if !awaited {
+            recorder.look_at_unread(appender).await?;
+        }
         Ok(recorder)
     }
 
@@ -83,11 +91,12 @@ impl<'a> Recorder<'a> {
     pub(crate) fn idle(looker: &'a mut Looker) -> Self {
         Self {
             looker,
+            beside: None,
             history: History::load([], ""),
             changes: Vec::new(),
             folds_names: false,
             begin: None,
-            looked: Instant::now(),
+            next_look: Instant::now(),
         }
     }
 
@@ -139,8 +148,13 @@ impl<'a> Recorder<'a> {
         let known = |(database, table): &Name| log.schema(database, table, offset).ok().flatten();
         let turn = self.history.turn(&changes, offset, place, known);
         let mut found = Vec::new();
-        for chunk in turn.look.chunks(CHUNK) {
-            found.extend(self.looker.look(chunk).await?);
+        if let Some(beside) = &mut self.beside {
+            beside.add(turn.look.iter().cloned());
+            found.extend(turn.look.iter().map(|name| (name.clone(), None)));
+        } else {
+            for chunk in turn.look.chunks(CHUNK) {
+                found.extend(self.looker.look(chunk).await?);
+            }
         }
         end.schemas = self.history.finish(turn, found, place);
         Ok(())
@@ -161,15 +175,76 @@ impl<'a> Recorder<'a> {
         if !proven.is_empty() {
             appender.put_schemas(proven).await?;
         }
-        let due = self.begin.is_some() || self.history.has_unread();
-        if due && self.changes.is_empty() && self.looked.elapsed() >= RETRY_INTERVAL {
-            self.look_at_unread(appender).await?;
+        if self.changes.is_empty() {
+            let unread = self.begin.is_some() || self.history.has_unread();
+            let due = unread && self.next_look <= Instant::now();
+            if self.beside.is_some() {
+                self.look_beside(due);
+            } else if due {
+                self.look_at_unread(appender).await?;
+            }
         }
         Ok(())
     }
 
+    /// Whether a look goes on beside the stream.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.beside.as_ref().is_some_and(Beside::is_busy)
+    }
+
+    /// Waits for what a look beside the stream says, for ever if there is none. Dropping this loses nothing.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        match &mut self.beside {
+            Some(beside) if self.changes.is_empty() => {
+                let (looker, answer) = beside.answer(&self.history).await;
+                *self.looker = looker;
+                answer
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// A look beside the stream has come to its end; the binlog has been read up to `place`.
+    pub(crate) async fn answered(
+        &mut self,
+        answer: Answer,
+        place: &FilePosition,
+        appender: &mut Appender,
+    ) -> Result<(), Error> {
+        match answer {
+            Answer::Listed(None) => {}
+            Answer::Listed(Some(listed)) => {
+                self.begin = None;
+                let unread = self.history.unknown(listed, last(appender));
+                self.beside
+                    .iter_mut()
+                    .for_each(|beside| beside.add(unread.clone()));
+            }
+            Answer::Found(found) => {
+                let versions = self.history.read(found);
+                appender.put_schemas(versions).await?;
+            }
+        }
+        self.passed(place, appender).await
+    }
+
+    /// Begins the next look beside the stream, if none goes on; `due`: at what could not be read, too.
+    fn look_beside(&mut self, due: bool) {
+        let Some(beside) = self.beside.as_mut().filter(|beside| !beside.is_busy()) else {
+            return;
+        };
+        if due {
+            self.next_look = Instant::now() + RETRY_INTERVAL;
+            match &self.begin {
+                Some(position) => return beside.list(self.looker.lend(), position.gtids.clone()),
+                None => beside.add(self.history.unread()),
+            }
+        }
+        beside.look(self.looker, &self.history, CHUNK);
+    }
+
     async fn look_at_unread(&mut self, appender: &mut Appender) -> Result<(), Error> {
-        self.looked = Instant::now();
+        self.next_look = Instant::now() + RETRY_INTERVAL;
         let unread = match &self.begin {
             None => self.history.unread(),
             Some(position) => {
@@ -185,7 +260,7 @@ impl<'a> Recorder<'a> {
             let versions = self.history.read(found);
             appender.put_schemas(versions).await?;
         }
-        self.looked = Instant::now();
+        self.next_look = Instant::now() + RETRY_INTERVAL;
         Ok(())
     }
 }
