@@ -176,7 +176,7 @@ impl Assembler {
         bytes: &[u8],
         meaning: Meaning<'_>,
     ) -> Result<Step, Fault> {
-        let stands = stands(&header);
+        let stands = self.stands(&header);
         if stands && !matches!(meaning, Meaning::Rotate(_) | Meaning::Heartbeat(_)) {
             self.advance(&header)?;
         }
@@ -222,6 +222,17 @@ impl Assembler {
             Meaning::Ignorable if self.open.is_some() => self.inner(header.kind, bytes),
             Meaning::Ignorable => Ok(self.reached(stands)),
         }
+    }
+
+    /// False for what was made up by the dump: it stands in no file. Where an event must stand in one, 0 is a place like others: a multiple of
+    /// 4 GiB.
+    fn stands(&self, header: &EventHeader) -> bool {
+        let begins = matches!(
+            header.kind,
+            EventKind::GTID | EventKind::ANONYMOUS_GTID | EventKind::GTID_TAGGED
+        );
+        let must = begins || self.open.is_some();
+        (header.log_pos != 0 || must) && !header.is_artificial()
     }
 
     /// An event of the file ends, at its own place.
@@ -429,11 +440,6 @@ impl Assembler {
         }
         events
     }
-}
-
-/// False for what was made up by the dump, or is inside a payload: it stands in no file.
-fn stands(header: &EventHeader) -> bool {
-    header.log_pos != 0 && !header.is_artificial()
 }
 
 fn stray(what: &str) -> Fault {

@@ -236,7 +236,15 @@ fn judged(payload: &[u8], part: usize) -> (Option<usize>, usize) {
     };
     let mut machine = Assembler::new(start, true, ChecksumAlg::Crc32).filtered(Some(filter(&["app.mine"])));
     let gtid = event(EventKind::ANONYMOUS_GTID, &[0; 25]);
-    let header = |bytes: &[u8]| EventHeader::parse(bytes).expect("a header");
+    let mut place = 4;
+    let mut header = |bytes: &[u8]| {
+        let header = EventHeader::parse(bytes).expect("a header");
+        place += header.size;
+        EventHeader {
+            log_pos: place,
+            ..header
+        }
+    };
     let head = Meaning::Gtid(GtidEvent {
         gtid: None,
         rows_only: true,

@@ -6,7 +6,7 @@
 use outrigger_protocol::binlog::{EventHeader, EventKind, HEADER_LEN};
 use outrigger_storage::Piece;
 
-use super::{Assembler, Fault, PIECE_BYTES, Step, stands, stray};
+use super::{Assembler, Fault, PIECE_BYTES, Step, stray};
 use crate::filter::Fate;
 
 /// A compressed transaction in which nothing wanted was found in so many bytes is kept, rather than held on.
@@ -55,7 +55,7 @@ impl Assembler {
         let Some(Large { header, fate }) = self.large.take() else {
             return Err(stray("the end of a large event"));
         };
-        if stands(&header) {
+        if self.stands(&header) {
             self.advance(&header)?;
         }
         if header.kind != EventKind::TRANSACTION_PAYLOAD {

@@ -330,6 +330,45 @@ fn artificial_events_move_nothing() {
     );
 }
 
+/// Its field has 32 bits: an event that ends where they begin anew says 0, like one that stands in no file.
+#[test]
+fn an_event_may_end_at_a_multiple_of_4_gib() {
+    const BORDER: u64 = 1 << 32;
+    let sizes = [79, 60, 40, 31];
+    for on_border in 0..sizes.len() {
+        for in_parts in [false, true] {
+            let before: u64 = sizes.iter().take(on_border + 1).sum();
+            let (mut machine, mut source) = (assembler(Some("")), Source::new(BORDER - before));
+            machine.place.offset = source.offset;
+            let events = [
+                EventKind::GTID,
+                EventKind::QUERY,
+                EventKind::WRITE_ROWS,
+                EventKind::XID,
+            ]
+            .into_iter()
+            .zip(sizes)
+            .map(|(kind, size)| source.event(kind, usize::try_from(size).expect("small")));
+            let events: Vec<_> = events.collect();
+            assert_eq!(events[on_border].0.log_pos, 0);
+            let gtid = head(Some(source.gtid()));
+            push(&mut machine, &events[0], gtid).expect("a head");
+            push(&mut machine, &events[1], Meaning::Statement(b"BEGIN")).expect("a begin");
+            if in_parts {
+                let (header, bytes) = &events[2];
+                machine.open_event(*header, bytes).expect("rows");
+                machine.close_event().expect("rows");
+            } else {
+                push(&mut machine, &events[2], Meaning::Inner).expect("rows");
+            }
+            let (piece, place) = whole(push(&mut machine, &events[3], Meaning::Last));
+            assert_eq!(place.offset, source.offset, "{on_border}");
+            let begin = piece.begin.expect("whole");
+            assert_eq!(begin.start.offset, BORDER - before, "{on_border}");
+        }
+    }
+}
+
 #[test]
 fn a_stream_that_starts_too_early_is_passed_over() {
     let (mut machine, mut source) = (assembler(None), Source::new(4));
