@@ -61,9 +61,9 @@ enum Known {
 /// The tables' newest versions, and those among them that are not proven. Pure: asks nobody, stores nothing.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// Every table that has a version, and the newest one's offset.
+    /// Every table that has a version, and the newest one's offset; those that are gone until the source's were listed.
     tables: BTreeMap<Name, Offset>,
-    /// Those that are gone.
+    /// Those among them that are gone.
     absent: BTreeSet<Name>,
     /// Read and not proven yet.
     waiting: HashMap<Name, Arc<Reading>>,
@@ -71,6 +71,8 @@ pub(crate) struct History {
     next: Option<FilePosition>,
     /// Not read.
     unread: BTreeSet<Name>,
+    /// The source's tables were listed: of those that are gone from then on nothing is kept but what the log has.
+    listed: bool,
 }
 
 /// What becomes of a table by one transaction.
@@ -142,15 +144,29 @@ impl History {
         versions
     }
 
-    /// Tables of `listed` that the log knows nothing of, which are known from `from` on, and those that were not read.
-    pub(crate) fn unknown(&mut self, listed: Vec<Name>, from: Offset) -> Vec<Name> {
+    /// The source's tables were listed for the first time. Those of which the log knows nothing are known from `from` on; they, and
+    /// those that were not read.
+    pub(crate) fn listed(&mut self, listed: Vec<Name>, from: Offset) -> Vec<Name> {
         for name in listed {
             if !self.tables.contains_key(&name) {
                 self.tables.insert(name.clone(), from);
                 self.unread.insert(name);
             }
         }
+        self.listed = true;
+        for name in std::mem::take(&mut self.absent) {
+            self.gone(name);
+        }
         self.unread()
+    }
+
+    /// The log has the version that says so. A list may be older than that, and must not bring the table back.
+    fn gone(&mut self, name: Name) {
+        if self.listed {
+            self.tables.remove(&name);
+        } else {
+            self.absent.insert(name);
+        }
     }
 
     /// Tables that were not read.
@@ -193,18 +209,19 @@ impl History {
         if self.next.as_ref().is_none_or(|next| place < next) {
             return Vec::new();
         }
-        let mut versions = Vec::new();
+        let (mut versions, mut gone) = (Vec::new(), Vec::new());
         let tables = &self.tables;
         self.waiting.retain(|name, reading| {
             let proven = reading.until <= *place;
             if let (true, Some(offset)) = (proven, tables.get(name)) {
                 if reading.found.is_none() {
-                    self.absent.insert(name.clone());
+                    gone.push(name.clone());
                 }
                 versions.push(version(name.clone(), *offset, proof(reading)));
             }
             !proven
         });
+        gone.into_iter().for_each(|name| self.gone(name));
         self.find_next();
         versions
     }
@@ -241,7 +258,7 @@ impl History {
             self.tables.insert(name.clone(), offset);
             match outcome {
                 Outcome::Absent => {
-                    self.absent.insert(name.clone());
+                    self.gone(name.clone());
                     turn.versions.push(version(name, offset, Schema::Absent));
                 }
                 Outcome::Known(definition) => {
@@ -274,7 +291,7 @@ impl History {
             let schema = match reading {
                 Some(reading) if reading.until <= *place => {
                     if reading.found.is_none() {
-                        self.absent.insert(name.clone());
+                        self.gone(name.clone());
                     }
                     proof(&reading)
                 }

@@ -215,7 +215,7 @@ impl<'a> Recorder<'a> {
             Answer::Listed(None) => {}
             Answer::Listed(Some(listed)) => {
                 self.begin = None;
-                let unread = self.history.unknown(listed, last(appender));
+                let unread = self.history.listed(listed, last(appender));
                 self.beside
                     .iter_mut()
                     .for_each(|beside| beside.add(unread.clone()));
@@ -252,7 +252,7 @@ impl<'a> Recorder<'a> {
                     return Ok(());
                 };
                 self.begin = None;
-                self.history.unknown(listed, last(appender))
+                self.history.listed(listed, last(appender))
             }
         };
         for chunk in unread.chunks(CHUNK) {

@@ -227,7 +227,7 @@ fn what_was_not_proven_is_taken_up_again_on_the_same_server_only() {
     let mut other = History::load([late("x")], "two");
     assert_eq!(other.passed(&place(200)), []);
     assert_eq!(
-        other.unknown(vec![name("a"), name("b")], Offset(9)),
+        other.listed(vec![name("a"), name("b")], Offset(9)),
         [name("a"), name("b")]
     );
     let stored = other.read(vec![
@@ -266,7 +266,7 @@ fn a_table_that_was_not_followed_for_a_while_is_read_anew() {
     // Selected again, and altered or made anew meanwhile.
     let mut history = restarted(&log);
     let listed = ["a", "b", "gone"].map(name).to_vec();
-    assert_eq!(history.unknown(listed, Offset(9)), [name("a"), name("gone")]);
+    assert_eq!(history.listed(listed, Offset(9)), [name("a"), name("gone")]);
     let found = [("a", "new"), ("gone", "back")];
     let found =
         found.map(|(table, column)| (name(table), reading(Some(definition(table, column)), 900, 900)));
@@ -282,6 +282,58 @@ fn a_table_that_was_not_followed_for_a_while_is_read_anew() {
             ("late".to_owned(), "gone back".to_owned())
         ]
     );
+}
+
+#[test]
+fn tables_that_came_and_went_take_no_memory() {
+    let mut log = Log::default();
+    log.history.listed(Vec::new(), Offset(0));
+    for n in 0..1000 {
+        let (offset, table) = (2 * n + 1, format!("a{n}"));
+        log.run(offset, offset, &format!("CREATE TABLE {table} (x INT)"), |_| {
+            reading(Some(definition(&table, "x")), offset, offset)
+        });
+        log.run(offset + 1, offset + 1, &format!("DROP TABLE {table}"), nothing);
+    }
+    assert_eq!((log.history.tables.len(), log.history.absent.len()), (0, 0));
+    assert_eq!(
+        (log.is("a5", 11), log.is("a5", 12)),
+        ("a5 x".into(), "absent".into())
+    );
+    // Found to be gone: at once, and later.
+    log.run(3001, 3001, "CREATE TABLE b (x INT)", |_| {
+        reading(None, 3001, 3001)
+    });
+    log.run(3002, 3002, "CREATE TABLE c (x INT)", |_| {
+        reading(None, 3003, 3004)
+    });
+    assert_eq!(log.is("c", 3002), "late");
+    log.passed(3004);
+    assert_eq!(
+        (log.is("b", 3002), log.is("c", 3002)),
+        ("absent".into(), "absent".into())
+    );
+    assert_eq!((log.history.tables.len(), log.history.absent.len()), (0, 0));
+    // Made again.
+    log.run(3005, 3005, "CREATE TABLE a5 (y INT)", |_| {
+        reading(Some(definition("a5", "y")), 3005, 3005)
+    });
+    assert_eq!(
+        (log.is("a5", 3004), log.is("a5", 3005)),
+        ("absent".into(), "a5 y".into())
+    );
+    assert_eq!(log.history.tables.len(), 1);
+}
+
+/// A list of the source's tables may be older than the statement that dropped one of them.
+#[test]
+fn gone_tables_are_remembered_until_the_first_list() {
+    let mut log = Log::default();
+    log.run(3, 100, "DROP TABLE a", nothing);
+    assert_eq!(log.history.tables.len(), 1);
+    let listed = vec![name("a"), name("b")];
+    assert_eq!(log.history.listed(listed, Offset(3)), [name("b")]);
+    assert_eq!((log.history.tables.len(), log.history.absent.len()), (1, 0));
 }
 
 #[test]
