@@ -7,6 +7,14 @@ use outrigger_protocol::endpoint::Address;
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::FilePosition;
 
+/// Error numbers of servers that may say something else a moment later: too many connections, server shutdown, query interrupted, lock
+/// wait timeout, deadlock, out of resources, host blocked until somebody lets it in, aborted connections, killed session, offline mode,
+/// broken packets, idle for too long, a table's file not there yet after a crash in the middle of a definition statement.
+const PASSING: [u16; 20] = [
+    1040, 1041, 1053, 1129, 1135, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1205, 1213, 1226, 1317, 1812,
+    1927, 3032, 4031,
+];
+
 /// A capture's errors. [`Error::is_transient`] says whether trying again can help.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,7 +106,7 @@ pub enum Error {
         privilege: &'static str,
     },
     /// Any other error of the server.
-    #[error("source {address}: error {code} ({state}) while {doing}: {message}")]
+    #[error("source {address}: error {code} ({state}) while {doing}: {message}{}", hint(*code))]
     Server {
         /// Where.
         address: Address,
@@ -272,16 +280,19 @@ impl Error {
             Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::OtherServer { .. } => {
                 true
             }
-            Self::Server { code, .. } => matches!(
-                code,
-                // too many connections, server shutdown, query interrupted, lock wait timeout, deadlock, out of
-                // resources, host blocked for a while, killed session, offline mode, broken packets, idle for too long, a table's
-                // file not there yet after a crash in the middle of a definition statement
-                1040 | 1053 | 1317 | 1812 | 1205 | 1213 | 1041 | 1135 | 1203 | 1226 | 1927 | 3032 | 1158
-                    ..=1161 | 4031
-            ),
+            Self::Server { code, .. } => PASSING.contains(code),
             _ => false,
         }
+    }
+}
+
+/// What to do about an error of which the server's words don't say it.
+fn hint(code: u16) -> &'static str {
+    match code {
+        1129 => {
+            "; let this host in again on the source: TRUNCATE TABLE performance_schema.host_cache (before 8.0: FLUSH HOSTS)"
+        }
+        _ => "",
     }
 }
 
@@ -296,5 +307,47 @@ pub(crate) fn gtids_in_words(gtids: &GtidSet) -> String {
             text.len()
         ),
         None => format!("the transactions {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::server_error;
+
+    fn address() -> Address {
+        Address::Tcp {
+            host: "db".to_owned(),
+            port: 3306,
+        }
+    }
+
+    fn server(code: u16) -> Error {
+        let mut packet = vec![0xff];
+        packet.extend_from_slice(&code.to_le_bytes());
+        packet.extend_from_slice(b"#HY000its words");
+        server_error(&address(), "logging in", &packet)
+    }
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        // Too many connections, blocked for failed ones, a connection that aborted.
+        for code in [1040, 1129, 1152, 1159, 1184, 1205] {
+            assert!(server(code).is_transient(), "{code}");
+        }
+        // A syntax error, no such table, access denied.
+        for code in [1064, 1146, 1045] {
+            assert!(!server(code).is_transient(), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_blocked_host_is_told_how_to_get_in() {
+        let text = server(1129).to_string();
+        assert!(
+            text.contains("its words") && text.contains("TRUNCATE TABLE performance_schema.host_cache"),
+            "{text}"
+        );
+        assert!(!server(1040).to_string().contains("host_cache"));
     }
 }
