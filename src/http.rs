@@ -183,6 +183,7 @@ mod tests {
                 quota: 1,
                 paused: false,
                 overdue: false,
+                held: None,
                 found: Vec::new(),
                 phase: Phase::plain("open"),
             },

@@ -3,6 +3,7 @@
 
 mod document;
 mod ending;
+mod held;
 mod log;
 mod observer;
 mod rate;
@@ -14,6 +15,7 @@ pub use document::{
     ProxyPart, SourcePart, TablePart, TaskPart, TrafficPart,
 };
 pub use ending::Ending;
+pub use held::Held;
 pub use log::ObservedLog;
 pub use observer::{ObservedProxy, ObservedTask, Observer};
 pub use rate::Window;

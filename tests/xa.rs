@@ -199,3 +199,64 @@ async fn what_the_log_did_not_keep_of_a_prepared_transaction_is_not_missed() {
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }
+
+/// Rows of a prepared transaction are read again at its end. Nothing behind them can be trimmed, so the log fills although everything
+/// is applied; once it is full, that end can't come any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_prepared_transaction_holds_says_so() {
+    let mut rig = Rig::new(&Plan {
+        log: "quota = \"64 MiB\"",
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLES).await;
+    rig.on_source("CREATE TABLE app.wide (id INT AUTO_INCREMENT PRIMARY KEY, a BLOB)")
+        .await;
+    rig.start();
+    rig.on_source(&prepare("held", "'held'")).await;
+    rig.settle().await;
+    let fill = "INSERT INTO app.wide (a) WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000) \
+                SELECT RANDOM_BYTES(1024) FROM s";
+    for _ in 0..39 {
+        rig.on_source(fill).await;
+    }
+    rig.settle().await;
+    let early = held(&mut rig, |status| &status["log"]["held"]).await;
+    for words in ["task test", "XA COMMIT or XA ROLLBACK", "[log] quota"] {
+        assert!(early.contains(words), "no {words:?} in: {early}");
+    }
+    for _ in 0..20 {
+        rig.on_source(fill).await;
+    }
+    let late = held(&mut rig, |status| &status["source"]["why"]).await;
+    for words in ["XA", "task test", "does not help", "raise [log] quota"] {
+        assert!(late.contains(words), "no {words:?} in: {late}");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !rig.sidecar.log_end().contains("does not help") {
+        assert!(Instant::now() < deadline, "{}", rig.sidecar.log_end());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // As it says.
+    rig.on_source("XA COMMIT 'held'").await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    configure(&rig, "64 MiB", "256 MiB");
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    assert!(rig.sidecar.status().unwrap()["log"]["held"].is_null());
+}
+
+/// Waits for a sentence of the status that names XA.
+async fn held(rig: &mut Rig, place: impl Fn(&serde_json::Value) -> &serde_json::Value) -> String {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let status = rig.sidecar.status().unwrap_or_default();
+        match place(&status).as_str() {
+            Some(text) if text.contains("XA") => return text.to_owned(),
+            _ => assert!(Instant::now() < until, "nothing of XA: {status:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

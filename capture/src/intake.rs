@@ -337,7 +337,7 @@ impl Intake<'_> {
                 if !paused && self.log.stats().paused {
                     paused = true;
                     tracing::warn!(
-                        "the log has reached its quota, capture pauses until some of it is applied and trimmed"
+                        "the log has reached its quota, capture pauses until some of it is trimmed; `outrigger status` says what it waits for"
                     );
                     self.status.set(State::Paused {
                         since: SystemTime::now(),

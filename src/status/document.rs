@@ -112,6 +112,9 @@ pub struct LogPart {
     /// True while a transaction is older than `max_age` and not applied by every task.
     #[serde(default)]
     pub overdue: bool,
+    /// What holds most of it although it is applied, and what to do; absent while nothing does.
+    #[serde(default)]
+    pub held: Option<String>,
     /// What opening it found of a crash, a sentence each.
     #[serde(default)]
     pub found: Vec<String>,

@@ -37,6 +37,7 @@ impl ObservedLog {
             quota,
             paused: false,
             overdue: false,
+            held: None,
             found: Vec::new(),
             phase: Phase::plain("opening"),
         };
@@ -118,6 +119,7 @@ impl State {
             quota: stats.quota.as_u64(),
             paused: stats.paused,
             overdue: stats.overdue,
+            held: None,
             found: log.recovery().sentences(),
             path: std::mem::take(&mut self.seen.path),
             phase: Phase::plain("open"),

@@ -16,6 +16,7 @@ use super::document::{
     ProxyPart, SourcePart, TablePart, TaskPart, TrafficPart,
 };
 use super::ending::Ending;
+use super::held::{Held, Needs, held};
 use super::log::{ObservedLog, waiting};
 use super::rate::Window;
 use super::sessions::{SessionPart, Sessions};
@@ -170,7 +171,7 @@ impl Observer {
 
     /// Everything, now.
     pub fn document(&self) -> Document {
-        let log = self.log.part();
+        let mut log = self.log.part();
         let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let mut source = self.source_part(&rates);
         let mut tasks: Vec<TaskPart> = self
@@ -183,6 +184,13 @@ impl Observer {
             let why = "the log holds transactions older than max_age that are not applied; it goes on once every task has applied them, \
                        or with a longer max_age in [log]";
             source.phase.why = Some(why.to_owned());
+        }
+        if let Some(held) = self.held_in(&log) {
+            let why = held.to_string();
+            if source.phase.state == "paused" && held.for_good {
+                source.phase.why = Some(format!("the log has reached its quota, {why}"));
+            }
+            log.held = Some(why);
         }
         if let Some(waiting) = waiting(&log) {
             tasks.iter_mut().for_each(|task| task.phase = waiting.clone());
@@ -204,6 +212,23 @@ impl Observer {
             log,
             tasks,
         }
+    }
+
+    /// What holds most of the log although it is applied, now.
+    pub fn held(&self) -> Option<Held> {
+        self.held_in(&self.log.part())
+    }
+
+    fn held_in(&self, log: &LogPart) -> Option<Held> {
+        let needs = self.tasks.iter().map(|task| {
+            let applied = task.status.applied().borrow().clone();
+            applied.position.is_some().then_some(Needs {
+                task: &task.name,
+                applied: applied.offset.0,
+                done: applied.trim_through.0,
+            })
+        });
+        held(log, &needs.collect::<Option<Vec<_>>>()?)
     }
 
     /// Who is connected to the proxy, now.
@@ -455,6 +480,7 @@ mod tests {
             quota: 0,
             paused: false,
             overdue: false,
+            held: None,
             found: Vec::new(),
             phase: Phase::plain("open"),
         }

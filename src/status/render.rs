@@ -68,6 +68,10 @@ pub fn render(document: &Document) -> String {
     for found in &log.found {
         line(&mut out, &format!("        found when opened: {found}"));
     }
+    let said = |held: &String| source.phase.why.as_ref().is_some_and(|why| why.contains(held));
+    if let Some(held) = log.held.as_ref().filter(|held| !said(held)) {
+        line(&mut out, &format!("        {held}"));
+    }
     if log.phase.is_trouble() {
         line(&mut out, &format!("        {}", phase(&log.phase)));
     }

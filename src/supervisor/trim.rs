@@ -28,6 +28,7 @@ pub(super) async fn run(
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut arrivals = found(&log).await;
+    let mut held = None;
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
@@ -52,6 +53,11 @@ pub(super) async fn run(
             Ok(()) => debug!(through = ?decision.through, "log trimmed"),
             Err(error) => warn!("{error}"),
         }
+        let held_now = observer.held();
+        if let Some(why) = held_now.as_ref().filter(|_| held != held_now) {
+            warn!("the log is {why}");
+        }
+        held = held_now;
     }
 }
 

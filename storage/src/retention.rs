@@ -226,7 +226,7 @@ impl Retention {
                 "log: transactions older than max_age are not applied yet, capture pauses until targets have applied them"
             );
         } else {
-            tracing::warn!(quota = %bytesize::ByteSize(self.quota), "log: the quota is used up, capture pauses until targets have applied more");
+            tracing::warn!(quota = %bytesize::ByteSize(self.quota), "log: the quota is used up, capture pauses until something can be trimmed");
         }
         Pause {
             retention: self,

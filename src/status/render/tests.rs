@@ -31,6 +31,7 @@ fn document() -> Document {
             quota: 21_474_836_480,
             paused: false,
             overdue: false,
+            held: None,
             found: Vec::new(),
             phase: Phase::plain("open"),
         },
