@@ -96,9 +96,20 @@ impl Capturer {
                     since,
                     until,
                     why,
+                    log,
                 } => {
-                    warn!(%why, ?wait, "the source is out of reach, trying again");
-                    self.status.set(State::Retrying { since, why, until });
+                    let what = if log {
+                        "the log can't be read"
+                    } else {
+                        "the source is out of reach"
+                    };
+                    warn!(%why, ?wait, "{what}, trying again");
+                    self.status.set(State::Retrying {
+                        since,
+                        why,
+                        until,
+                        log,
+                    });
                     wait
                 }
             };

@@ -273,7 +273,7 @@ pub enum Error {
 
 impl Error {
     /// True when the same may work a moment later, with nothing changed but the weather: the source is down, restarts,
-    /// is overloaded, or the network is.
+    /// is overloaded, or the network is; or the log can't be read, as long as it takes what is written.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -281,6 +281,7 @@ impl Error {
                 true
             }
             Self::Server { code, .. } => PASSING.contains(code),
+            Self::Log(error) => error.is_of_the_disk(),
             _ => false,
         }
     }

@@ -40,6 +40,8 @@ pub(crate) enum Verdict {
         until: SystemTime,
         /// The error's sentence.
         why: String,
+        /// Whether it is the log that fails.
+        log: bool,
     },
 }
 
@@ -88,6 +90,7 @@ impl Outages {
             since: outage.since,
             until: outage.since + self.window,
             why: error.to_string(),
+            log: matches!(error, Error::Log(_)),
         }
     }
 }
@@ -179,6 +182,27 @@ mod tests {
             outages.failed(refused(), begin, wall, 0),
             Verdict::Stop(Error::Dump { .. })
         ));
+    }
+
+    /// A moment without file descriptors, say. A log that fails for good says so at the next write.
+    #[test]
+    fn a_log_that_cannot_be_read_now_is_read_again() {
+        let failed = |error| {
+            let mut outages = Outages::new(HOUR);
+            outages.failed(Error::Log(error), Instant::now(), SystemTime::now(), 0)
+        };
+        let unread = outrigger_storage::Error::Io {
+            path: "log".into(),
+            doing: "measuring",
+            // EMFILE.
+            source: std::io::Error::from_raw_os_error(24).into(),
+        };
+        assert!(matches!(failed(unread), Verdict::Retry { log: true, .. }));
+        let damaged = outrigger_storage::Error::Corrupt {
+            path: "log".into(),
+            what: String::new(),
+        };
+        assert!(matches!(failed(damaged), Verdict::Stop(Error::Log(_))));
     }
 
     #[test]

@@ -12,14 +12,16 @@ pub enum State {
     Connecting,
     /// Reading the source's binlog.
     Streaming,
-    /// The source is out of reach; trying again.
+    /// The source is out of reach, or the log can't be read; trying again.
     Retrying {
-        /// When it was first found out of reach.
+        /// When that began.
         since: SystemTime,
         /// What happened, and what to do about it.
         why: String,
         /// When the capture gives up.
         until: SystemTime,
+        /// Whether it is the log.
+        log: bool,
     },
     /// The log has reached its quota; reading goes on once something was trimmed.
     Paused {

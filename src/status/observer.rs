@@ -401,10 +401,10 @@ fn capture_phase(state: State) -> Phase {
     match state {
         State::Connecting => Phase::plain("connecting"),
         State::Streaming => Phase::plain("streaming"),
-        State::Retrying { since: began, why, until: end } => Phase {
+        State::Retrying { since: began, why, until: end, log } => Phase {
             state: "retrying".to_owned(),
             why: Some(why),
-            side: Some(Side::Source.to_string()),
+            side: Some(if log { "log".to_owned() } else { Side::Source.to_string() }),
             for_seconds: Some(since(began)),
             gives_up_in_seconds: Some(until(end)),
         },
@@ -535,6 +535,7 @@ mod tests {
             since: now - Duration::from_secs(60),
             why: "it is gone".to_owned(),
             until: now + Duration::from_secs(600),
+            log: false,
         });
         assert!(phase.is_trouble() && phase.why.as_deref() == Some("it is gone"));
         assert!(phase.for_seconds.unwrap() >= 60.0 && phase.gives_up_in_seconds.unwrap() > 590.0);
