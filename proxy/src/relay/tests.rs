@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::account::Books;
+use crate::compression::Method;
 use crate::guard::{self, PassAll, Policy, Watched};
 use crate::hold::Gate;
 use crate::metrics::Metrics;
@@ -190,6 +191,25 @@ async fn a_command_of_several_packets_is_refused_once_it_has_come() {
     .await;
     assert!(relay.is_quiet());
     assert_eq!(relay.into_parts().2, Some(1));
+}
+
+/// Likewise inside of compressed packets, which have numbers of their own.
+#[tokio::test]
+async fn a_compressed_command_of_several_packets_is_refused_once_it_has_come() {
+    let (_, mut relay, _server) = relay(Arc::new(NoDrop));
+    let (near, far) = UnixStream::pair().expect("a pair");
+    relay.client = Stream::Unix(near).compressed(Method::Zlib, Arc::default());
+    let mut client = Stream::Unix(far).compressed(Method::Zlib, Arc::default());
+    let error = ErrPacket::new(1235, "42000", "not while it is being copied").encode();
+    beside(&mut relay, async {
+        let refused = query(&("DROP".to_owned() + &"x".repeat(17 << 20)));
+        client.write_all(&refused).await.expect("written");
+        client.flush().await.expect("flushed");
+        let mut heard = vec![0; 4 + error.len()];
+        client.read_exact(&mut heard).await.expect("read");
+        assert_eq!(heard, packets(&[&error], 2));
+    })
+    .await;
 }
 
 #[tokio::test]
