@@ -158,8 +158,7 @@ impl Capturer {
         self.status.connected(position.clone(), acknowledger.is_some());
         let filter = self.config.selection.clone().map(Filter::new);
         let mut assembler = Assembler::new(position.clone(), info.gtids, checksum).filtered(filter);
-        let by_file = gtids.is_none();
-        if by_file {
+        if gtids.is_none() {
             assembler = assembler.passing_until(position.file);
         }
         let mut intake = Intake {
@@ -178,7 +177,6 @@ impl Capturer {
             passed: None,
             batch: Batch::default(),
             awaited,
-            by_file,
             arriving: arrives.then(|| info.server_uuid.clone()),
         };
         tokio::select! {

@@ -156,7 +156,6 @@ async fn stream_selected(
         passed: None,
         batch: Batch::default(),
         awaited: false,
-        by_file: false,
         arriving: None,
     };
     let Err(error) = intake.run().await;
