@@ -35,6 +35,7 @@ mod reload;
 mod replay;
 mod schema;
 mod selection;
+mod semi_sync;
 mod silence;
 mod soak;
 mod source;

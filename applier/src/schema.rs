@@ -114,6 +114,15 @@ pub(crate) struct Source {
     utf8mb4: String,
 }
 
+/// Whether a server takes names that differ by case alone for one.
+pub(crate) async fn folds_names(conn: &mut Link, side: Side) -> Result<bool, Error> {
+    let setting: Option<u8> = conn
+        .query_first("SELECT @@lower_case_table_names")
+        .await
+        .map_err(|cause| Error::server(side, "reading its settings", cause))?;
+    Ok(setting.unwrap_or_default() != 0)
+}
+
 /// The patterns of `include` that name nothing on the source now; those with a wildcard only where nothing is selected at all.
 ///
 /// # Errors
@@ -121,7 +130,7 @@ pub(crate) struct Source {
 pub async fn absent(config: &Config) -> Result<Vec<String>, Error> {
     let mut source = Source::connect(config).await?;
     let mut config = config.clone();
-    if source.folds_names().await? {
+    if folds_names(source.conn(), Side::Source).await? {
         config.selection = config.selection.folded();
     }
     let listed = source.list(&config).await?;
@@ -286,16 +295,6 @@ impl Source {
         objects.retain(|object| object.is_selected(selection));
         objects.sort();
         Ok(objects)
-    }
-
-    /// Whether it takes names that differ by case alone for one.
-    async fn folds_names(&mut self) -> Result<bool, Error> {
-        let setting: Option<u8> = self
-            .conn
-            .query_first("SELECT @@lower_case_table_names")
-            .await
-            .map_err(|cause| Error::server(Side::Source, "reading its settings", cause))?;
-        Ok(setting.unwrap_or_default() != 0)
     }
 
     /// Reads one object's definition. Waits for a change of it that is under way (its metadata lock).

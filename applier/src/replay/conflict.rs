@@ -55,12 +55,6 @@ pub(super) struct After {
 }
 
 impl After {
-    fn group(&mut self, number: u64) {
-        if number > self.through && !self.groups.contains(&number) {
-            self.groups.push(number);
-        }
-    }
-
     /// True when it is: all groups up to `through` are committed, and so are those that `ahead` says yes to.
     pub(super) fn is_met(&self, through: u64, ahead: impl Fn(u64) -> bool) -> bool {
         self.through <= through && self.groups.iter().all(|group| *group <= through || ahead(*group))
@@ -69,7 +63,7 @@ impl After {
     /// What must be committed before more of the same group may be executed.
     pub(super) fn extend(&mut self, more: Self) {
         self.through = self.through.max(more.through);
-        more.groups.into_iter().for_each(|group| self.group(group));
+        self.groups.extend(more.groups);
     }
 }
 
@@ -98,19 +92,15 @@ impl History {
     /// Of the groups that touched one value only the last counts: each waited for the one before it.
     pub(super) fn enter(&mut self, number: u64, footprint: &Footprint, committed: u64) -> After {
         self.forget(committed);
-        let through = if footprint.everything {
+        let mut through = if footprint.everything {
             number.saturating_sub(1)
         } else {
             self.floor.min(number.saturating_sub(1))
         };
-        let mut after = After {
-            through,
-            groups: Vec::new(),
-        };
-        let open = |other: u64| other > committed && other < number;
+        let mut groups = Vec::new();
         let mut wait = |other: u64| {
-            if open(other) {
-                after.group(other);
+            if other > committed && other < number && !groups.contains(&other) {
+                groups.push(other);
             }
         };
         for value in &footprint.values {
@@ -125,12 +115,10 @@ impl History {
         for index in &footprint.vague {
             let touched = self.indexes.entry(*index).or_default();
             if touched.any == touched.vague {
-                if open(touched.vague) {
-                    after.group(touched.vague);
-                }
+                wait(touched.vague);
             } else {
                 // Those with exact values did not wait for each other.
-                after.through = after.through.max(touched.any.min(number - 1));
+                through = through.max(touched.any.min(number - 1));
             }
             *touched = Touched {
                 any: number,
@@ -141,7 +129,7 @@ impl History {
             self.floor = number;
         }
         self.last = number;
-        after
+        After { through, groups }
     }
 
     fn forget(&mut self, committed: u64) {

@@ -8,6 +8,7 @@ mod definition;
 mod handover;
 mod transaction;
 mod xa;
+mod zone;
 
 use std::time::Duration;
 

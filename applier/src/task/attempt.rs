@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Side};
 use crate::link::{self, Link};
 use crate::metrics::Metrics;
+use crate::schema::folds_names;
 use crate::snapshot::{self, Context, CopyOutcome, progress};
 use crate::status::{Applied, TaskState, TaskStatus};
 use crate::target::{Sessions, Target};
@@ -304,15 +305,6 @@ async fn wait_until_shown(source: &mut Link, gtids: &GtidSet) -> Result<(), Erro
 
 fn reading_settings(side: Side) -> impl FnOnce(mysql_async::Error) -> Error {
     move |cause| Error::server(side, "reading its settings", cause)
-}
-
-/// Whether the server takes names that differ by case alone for one.
-async fn folds_names(conn: &mut Link, side: Side) -> Result<bool, Error> {
-    let setting: Option<u8> = conn
-        .query_first("SELECT @@lower_case_table_names")
-        .await
-        .map_err(reading_settings(side))?;
-    Ok(setting.unwrap_or_default() != 0)
 }
 
 async fn server_uuid(conn: &mut Link, side: Side) -> Result<String, Error> {

@@ -4,6 +4,7 @@
 use crate::config::Selection;
 use crate::error::{Error, Side};
 use crate::literal::quote_name;
+use crate::schema::folds_names;
 use crate::target::Target;
 
 /// Names in an error at most.
@@ -14,14 +15,9 @@ const MOST: usize = 10;
 pub(super) async fn refuse(target: &mut Target, selection: &Selection) -> Result<(), Error> {
     let doing = "looking for triggers and events";
     let fail = |cause| Error::server(Side::Target, doing, cause);
-    let folds: Option<u8> = target
-        .conn()
-        .query_first("SELECT @@lower_case_table_names")
-        .await
-        .map_err(fail)?;
-    let selection = match folds {
-        None | Some(0) => selection.clone(),
-        Some(_) => selection.folded(),
+    let selection = match folds_names(target.conn(), Side::Target).await? {
+        false => selection.clone(),
+        true => selection.folded(),
     };
     let triggers: Vec<(String, String, String)> = target
         .conn()

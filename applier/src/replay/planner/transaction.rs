@@ -15,12 +15,10 @@ use super::xa::Xa;
 use super::{Halt, Planner};
 use crate::checkpoint::PreparedXa;
 use crate::config::OnDivergence;
-use crate::error::{Error, Place, Side};
+use crate::error::{Error, Place};
 use crate::foreign;
-use crate::link;
 use crate::replay::tables::{Origin, Planned, Route};
 use crate::schema::ObjectKey;
-use crate::schema::zone::{self, Zones};
 use crate::statement::{Change, Effect, Image, Mode, Table};
 use crate::xa;
 
@@ -36,7 +34,7 @@ pub(super) struct Transaction {
     /// True once it changed rows of a selected table.
     pub(super) changed: bool,
     /// The time zone of its session, as far as it is told.
-    zone: Option<String>,
+    pub(super) zone: Option<String>,
     xa: Option<Xa>,
 }
 
@@ -153,9 +151,7 @@ impl Planner {
         if let Some(transaction) = &mut self.current {
             transaction.changed = true;
         }
-        if let Some(columns) = &planned.zoned {
-            self.prove_zone(&planned, columns, place).await?;
-        }
+        self.prove_zone(&planned, place).await?;
         if let Some(parent) = planned.cascades.astray(rows) {
             let child = ObjectKey::table(&planned.table.def.database, &planned.table.def.table);
             return Err(refuse(place, &foreign::why_astray(&child, parent)));
@@ -201,44 +197,6 @@ impl Planner {
             self.write(table, change, whole, mode, cascades, place);
         }
         Ok(())
-    }
-
-    /// Refuses rows that were written in another time zone than UTC into a table whose expressions read a TIMESTAMP.
-    async fn prove_zone(&mut self, planned: &Planned, columns: &str, place: &Place) -> Result<(), Error> {
-        let told = self
-            .current
-            .as_ref()
-            .and_then(|transaction| transaction.zone.clone());
-        let zone = match told {
-            Some(zone) if !zone.eq_ignore_ascii_case("SYSTEM") => zone,
-            // Whoever replays a log without its source has to know.
-            _ if self.through.is_some() => return Ok(()),
-            told => self.zones().await?.resolve(told.as_deref()).to_owned(),
-        };
-        if zone::is_utc(&zone) {
-            return Ok(());
-        }
-        Err(Error::Definition {
-            table: planned.table.quoted.clone(),
-            place: place.clone(),
-            what: zone::why_not(columns, &zone),
-        })
-    }
-
-    /// The source's time zones, asked for once.
-    async fn zones(&mut self) -> Result<&Zones, Error> {
-        let zones = match self.zones.take() {
-            Some(known) => known,
-            None => {
-                let config = &self.context.config;
-                let mut source = link::connect(&config.source, Side::Source, config.connect_timeout).await?;
-                let zones = Zones::of_source(&mut source).await?;
-                // The answer is in hand; how the session ends does not matter.
-                source.disconnect().await.ok();
-                zones
-            }
-        };
-        Ok(self.zones.insert(zones))
     }
 
     /// The table by whose key the row of a change is found of which the source logged a part only.
