@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::eventual::until;
 use crate::support::{PATIENCE, Plan, Rig, run, seed};
 
 const TABLES: &str = "
@@ -434,4 +435,61 @@ async fn whoever_waits_for_a_lock_is_not_overtaken() {
     run(&mut lock, "ROLLBACK").await;
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
+}
+
+/// A commit that lasts on the target: the one behind it waits there, is undone, and comes after it, whatever becomes of the server meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_behind_a_commit_does_not_overtake_it() {
+    for killed in [false, true] {
+        let mut rig = Rig::new(&Plan {
+            target: &["--plugin-load-add=semisync_source.so"],
+            task: "group = { max_transactions = 1, lanes = 4 }",
+            ..Plan::default()
+        })
+        .await;
+        rig.on_source(TABLES).await;
+        rig.start();
+        rig.settle().await;
+        let mut target = rig.target_conn().await;
+        // Tables are looked at when their first change comes, alone.
+        rig.on_source("INSERT INTO app.keyless VALUES (2, 'other');\nINSERT INTO app.keyed (v) VALUES (1)")
+            .await;
+        until(&mut target, "SELECT COUNT(*) FROM app.keyed", 1).await;
+        // Nobody acknowledges.
+        run(
+            &mut target,
+            "SET GLOBAL rpl_semi_sync_source_timeout = 3600000;\nSET GLOBAL rpl_semi_sync_source_enabled = ON",
+        )
+        .await;
+        rig.on_source("INSERT INTO app.keyless VALUES (3, 'first')").await;
+        let waiting =
+            "SELECT COUNT(*) FROM performance_schema.processlist WHERE state LIKE '%semi-sync ACK%'";
+        until(&mut target, waiting, 1).await;
+        rig.on_source("INSERT INTO app.keyed (v) VALUES (2)").await;
+        waits(&mut target, "%SET log_offset = IF(epoch = % AND log_offset = %").await;
+        rig.on_source("INSERT INTO app.keyless VALUES (4, 'third');\nDELETE FROM app.keyed")
+            .await;
+        if killed {
+            rig.target.kill().unwrap();
+            rig.target.launch().unwrap();
+        } else {
+            let end = Instant::now() + PATIENCE;
+            loop {
+                let rows =
+                    "SELECT (SELECT COUNT(*) FROM app.keyless) * 10 + (SELECT COUNT(*) FROM app.keyed)";
+                let found: Option<u64> = target.query_first(rows).await.unwrap();
+                assert_eq!(found, Some(31), "a transaction is visible before its turn");
+                let status = rig.sidecar.status().unwrap();
+                assert_eq!(status["tasks"][0]["state"], "synchronizing", "{status:#}");
+                if status["tasks"][0]["retries"].as_u64().unwrap() >= 1 {
+                    break;
+                }
+                assert!(Instant::now() < end, "{status:#}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            run(&mut target, "SET GLOBAL rpl_semi_sync_source_enabled = OFF").await;
+        }
+        rig.settle().await;
+        rig.assert_equal(&["app"]).await;
+    }
 }

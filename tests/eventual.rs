@@ -17,7 +17,7 @@ INSERT INTO app.free VALUES (0, 'same'), (0, 'same');
 ";
 
 /// Waits until a query says so.
-async fn until(conn: &mut Conn, query: &str, wanted: u64) {
+pub(crate) async fn until(conn: &mut Conn, query: &str, wanted: u64) {
     let end = Instant::now() + PATIENCE;
     loop {
         let found: Option<u64> = conn.query_first(query).await.unwrap();

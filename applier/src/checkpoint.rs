@@ -293,20 +293,19 @@ impl Metadata {
         }
     }
 
-    /// Appends the statement that moves the checkpoint. It fails with ER_BAD_NULL_ERROR when the task was taken over, or when the
-    /// session's last statement did not affect `rows`, so that a commit sent behind it does not happen.
+    /// Appends the statement that moves the checkpoint. Where it does not find what is demanded it fails with ER_BAD_NULL_ERROR, so that a
+    /// commit sent behind it does not happen.
     pub(crate) fn advance(
         &self,
         out: &mut Vec<u8>,
-        epoch: u64,
+        demand: Demand,
         at: Offset,
         position: &SourcePosition,
         xa: Option<&[PreparedXa]>,
-        rows: Option<u64>,
     ) {
         self.update(out);
         out.extend_from_slice(b"log_offset = ");
-        demanded(out, epoch, rows, at);
+        demand.write(out, at);
         write_position(out, position);
         if let Some(xa) = xa {
             out.extend_from_slice(b", xa_prepared = ");
@@ -369,17 +368,34 @@ impl Metadata {
     }
 }
 
-/// An offset, or NULL when the task was taken over, or the session's last statement did not affect `rows`.
-fn demanded(out: &mut Vec<u8>, epoch: u64, rows: Option<u64>, at: Offset) {
-    out.extend_from_slice(b"IF(epoch = ");
-    unsigned(out, epoch);
-    if let Some(rows) = rows {
-        out.extend_from_slice(b" AND ROW_COUNT() = ");
-        unsigned(out, rows);
+/// What must be so for a group to be committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demand {
+    /// Nobody took the task over.
+    pub(crate) epoch: u64,
+    /// The checkpoint is at this place; `None`: nobody else can have moved it.
+    pub(crate) behind: Option<Offset>,
+    /// The session's last statement affected so many rows.
+    pub(crate) rows: Option<u64>,
+}
+
+impl Demand {
+    /// An offset, or NULL where it is not so.
+    fn write(self, out: &mut Vec<u8>, at: Offset) {
+        out.extend_from_slice(b"IF(epoch = ");
+        unsigned(out, self.epoch);
+        if let Some(behind) = self.behind {
+            out.extend_from_slice(b" AND log_offset = ");
+            unsigned(out, behind.0);
+        }
+        if let Some(rows) = self.rows {
+            out.extend_from_slice(b" AND ROW_COUNT() = ");
+            unsigned(out, rows);
+        }
+        out.push(b',');
+        unsigned(out, at.0);
+        out.extend_from_slice(b",NULL)");
     }
-    out.push(b',');
-    unsigned(out, at.0);
-    out.extend_from_slice(b",NULL)");
 }
 
 fn write_xa(out: &mut Vec<u8>, xa: &[PreparedXa]) {
@@ -404,24 +420,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checkpoint_demands_its_epoch_and_what_the_last_statement_affected() {
+    fn the_checkpoint_demands_its_epoch_its_place_and_what_the_last_statement_affected() {
         let metadata = Metadata::new("out`rigger", "it's");
         let position = SourcePosition {
             gtids: None,
             file: FilePosition::new("binlog.000001", 4),
         };
+        let demand = |behind, rows| Demand {
+            epoch: 7,
+            behind,
+            rows,
+        };
         let mut sql = Vec::new();
-        metadata.advance(&mut sql, 7, Offset(9), &position, None, None);
+        metadata.advance(&mut sql, demand(None, None), Offset(9), &position, None);
         assert_eq!(
             String::from_utf8(sql).unwrap(),
             "UPDATE `out``rigger`.checkpoint SET log_offset = IF(epoch = 7,9,NULL), gtids = NULL, file = 'binlog.000001', \
              file_offset = 4, ddl_pending = NULL, changed = NOW(6) WHERE task = 'it\\'s'"
         );
         let mut sql = Vec::new();
-        metadata.advance(&mut sql, 7, Offset(9), &position, None, Some(3));
+        let demanding = demand(Some(Offset(8)), Some(3));
+        metadata.advance(&mut sql, demanding, Offset(9), &position, None);
         let sql = String::from_utf8(sql).unwrap();
         assert!(
-            sql.contains("log_offset = IF(epoch = 7 AND ROW_COUNT() = 3,9,NULL)"),
+            sql.contains("log_offset = IF(epoch = 7 AND log_offset = 8 AND ROW_COUNT() = 3,9,NULL)"),
             "{sql}"
         );
     }

@@ -192,6 +192,10 @@ pub enum Error {
         ours: u64,
     },
 
+    /// A group waited on the target behind the commit of the one before it, which has failed; why, that one's own error says.
+    #[error("target: a group was rolled back because the one before it could not be committed")]
+    Unfollowed,
+
     /// The copy can't be done; `what` says why and what to do.
     #[error("copy: {what}")]
     Copy {
@@ -257,6 +261,7 @@ impl Error {
             Self::LogReplaced { .. }
             | Self::Fenced { .. }
             | Self::Divergence { .. }
+            | Self::Unfollowed
             | Self::Mismatch { .. } => Some(Side::Target),
             _ => None,
         }
@@ -276,7 +281,7 @@ impl Error {
     /// True when the same work may succeed later: the link broke, the server restarts, is full or busy.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::ConnectTimeout { .. } => true,
+            Self::ConnectTimeout { .. } | Self::Unfollowed => true,
             Self::Server { cause, .. } => match cause.as_ref() {
                 mysql_async::Error::Io(_) => true,
                 mysql_async::Error::Driver(driver) => matches!(

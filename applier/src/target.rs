@@ -182,10 +182,24 @@ impl Target {
     /// Sends the statements (separated by `;`) in one round trip and returns the affected rows of each that ran, and how
     /// it ended. The first error ends the batch: the statements after it did not run. An open transaction stays open.
     pub(crate) async fn run(&mut self, statements: &[u8]) -> (Vec<u64>, Result<(), mysql_async::Error>) {
-        let mut affected = Vec::new();
+        self.run_telling(statements, usize::MAX, || {}).await
+    }
+
+    /// The same; `tell` is called as soon as so many have run.
+    pub(crate) async fn run_telling(
+        &mut self,
+        statements: &[u8],
+        after: usize,
+        tell: impl FnOnce(),
+    ) -> (Vec<u64>, Result<(), mysql_async::Error>) {
+        let mut answers = Answers {
+            affected: Vec::new(),
+            after,
+            tell: Some(tell),
+        };
         let (conn, watch) = self.conn.bare();
-        let ended = watch.over(run(conn, statements, &mut affected)).await;
-        (affected, ended)
+        let ended = watch.over(run(conn, statements, &mut answers)).await;
+        (answers.affected, ended)
     }
 
     /// One statement without a result; `doing` names it in the error.
@@ -196,10 +210,32 @@ impl Target {
     }
 }
 
-async fn run(conn: &mut Conn, statements: &[u8], affected: &mut Vec<u64>) -> Result<(), mysql_async::Error> {
+/// The affected rows of the statements that ran, and whom to tell after so many.
+struct Answers<T> {
+    affected: Vec<u64>,
+    after: usize,
+    tell: Option<T>,
+}
+
+impl<T: FnOnce()> Answers<T> {
+    fn push(&mut self, rows: u64) {
+        self.affected.push(rows);
+        if self.affected.len() == self.after
+            && let Some(tell) = self.tell.take()
+        {
+            tell();
+        }
+    }
+}
+
+async fn run(
+    conn: &mut Conn,
+    statements: &[u8],
+    answers: &mut Answers<impl FnOnce()>,
+) -> Result<(), mysql_async::Error> {
     let mut result = conn.query_iter(statements).await?;
     loop {
-        affected.push(result.affected_rows());
+        answers.push(result.affected_rows());
         if result.is_empty() {
             return Ok(());
         }

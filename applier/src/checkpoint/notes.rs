@@ -6,7 +6,7 @@
 
 use outrigger_storage::Offset;
 
-use super::Metadata;
+use super::{Demand, Metadata};
 use crate::error::{Error, Side};
 use crate::link::Link;
 use crate::literal::unsigned;
@@ -93,7 +93,7 @@ impl Metadata {
 
     /// Appends the statement that notes a group. It fails with ER_BAD_NULL_ERROR as [`Metadata::advance`] does, and holds the task's row
     /// against a take-over until the transaction ends.
-    pub(crate) fn note(&self, out: &mut Vec<u8>, epoch: u64, note: Note, rows: Option<u64>) {
+    pub(crate) fn note(&self, out: &mut Vec<u8>, demand: Demand, note: Note) {
         out.extend_from_slice(b"INSERT INTO ");
         out.extend_from_slice(self.database.as_bytes());
         out.extend_from_slice(b".applied_ahead SET task = ");
@@ -101,7 +101,7 @@ impl Metadata {
         out.extend_from_slice(b", after_offset = ");
         unsigned(out, note.after.0);
         out.extend_from_slice(b", log_offset = (SELECT ");
-        super::demanded(out, epoch, rows, note.through);
+        demand.write(out, note.through);
         out.extend_from_slice(b" FROM ");
         out.extend_from_slice(self.database.as_bytes());
         out.extend_from_slice(b".checkpoint WHERE task = ");
@@ -146,7 +146,12 @@ mod tests {
             after: Offset(5),
             through: Offset(9),
         };
-        metadata.note(&mut sql, 7, note, Some(3));
+        let demand = Demand {
+            epoch: 7,
+            behind: None,
+            rows: Some(3),
+        };
+        metadata.note(&mut sql, demand, note);
         assert_eq!(
             String::from_utf8(sql).unwrap(),
             "INSERT INTO `outrigger`.applied_ahead SET task = 'it\\'s', after_offset = 5, \

@@ -65,6 +65,11 @@ pub(super) struct Apply {
     /// How many connections may be in use.
     allowed: Lanes,
     busy: FuturesUnordered<Work>,
+    /// Groups that have moved the checkpoint and are being committed.
+    advancing: mpsc::Sender<u64>,
+    advanced: mpsc::Receiver<u64>,
+    /// When a commit was last answered.
+    answered: Instant,
     barrier: Option<oneshot::Sender<()>>,
     /// True while the planner owes a step.
     asked: bool,
@@ -86,6 +91,7 @@ impl Apply {
         let config = &context.config;
         let allowed = Lanes::new(config.group.lanes, config.limits.max_latency);
         context.status.set_lanes(allowed.now());
+        let (advancing, advanced) = mpsc::channel(config.group.lanes);
         Ok(Self {
             durable: context.log.durable(),
             schedule: Schedule::new(lane, config.group.lanes, config.group.order, from.notes.last()),
@@ -94,6 +100,9 @@ impl Apply {
             exact_after,
             allowed,
             busy: FuturesUnordered::new(),
+            advancing,
+            advanced,
+            answered: Instant::now(),
             barrier: None,
             asked: false,
             last: None,
@@ -139,6 +148,7 @@ impl Apply {
                     self.barrier = None;
                 }
                 Some(finished) = self.busy.next() => self.finished(finished).await?,
+                Some(group) = self.advanced.recv() => self.schedule.advanced(group),
                 // What was asked for may not be wanted any more by the time it comes.
                 step = steps.recv(), if wants_more => {
                     self.asked = false;
@@ -176,6 +186,7 @@ impl Apply {
                 order,
                 self.context.clone(),
                 self.metadata.clone(),
+                self.advancing.clone(),
             )));
         }
     }
@@ -194,7 +205,11 @@ impl Apply {
         }
         match (outcome, what, lane) {
             (Ok(()), What::Commit(way), Some(lane)) => {
-                if self.allowed.committed(sent.elapsed(), Instant::now().into()) {
+                // One that was sent behind another one waited for that.
+                let now = Instant::now();
+                let latency = now.duration_since(sent.max(self.answered));
+                self.answered = now;
+                if self.allowed.committed(latency, now.into()) {
                     let lanes = self.allowed.now();
                     self.context.status.set_lanes(lanes);
                     tracing::info!(
@@ -241,8 +256,9 @@ impl Apply {
                 Ok(())
             }
             (Err(error), what, _) => {
+                self.schedule.found_ahead().publish(&self.context);
                 if let What::Commit(_) = what {
-                    let mut found = self.schedule.findings(group);
+                    let mut found = self.schedule.undecided();
                     found.extend(findings);
                     found.doubt(&self.context);
                 }
@@ -327,7 +343,12 @@ impl Apply {
 }
 
 /// Does what is to be done on a connection, on a new one where there is none.
-async fn carry_out(order: Order<Lane>, context: Context, metadata: Metadata) -> Finished {
+async fn carry_out(
+    order: Order<Lane>,
+    context: Context,
+    metadata: Metadata,
+    advancing: mpsc::Sender<u64>,
+) -> Finished {
     let Order {
         group,
         lane,
@@ -353,19 +374,22 @@ async fn carry_out(order: Order<Lane>, context: Context, metadata: Metadata) -> 
             return finished;
         }
     };
+    // Where this gets lost the next group's commit waits for this one's answer.
+    let advanced = || {
+        advancing.try_send(group).ok();
+    };
     match (what, &batch.commit) {
         (Task::Undo, _) => {
             finished.what = What::Undo;
             finished.outcome = lane.undo().await;
         }
         (Task::Commit(way), Some(commit)) => {
-            finished.what = What::Commit(way);
-            finished.outcome = lane.commit(commit, way).await;
+            (finished.what, finished.outcome) = committing(&mut lane, commit, way, advanced).await;
         }
         // Nobody orders the commit of what is not complete.
         (Task::Commit(_), None) => {}
         (Task::Execute { commit: Some(way) }, Some(commit)) => {
-            finish(&mut lane, &batch, commit, way, &mut finished).await;
+            finish(&mut lane, &batch, commit, way, advanced, &mut finished).await;
         }
         (Task::Execute { .. }, _) => match lane.execute(&batch).await {
             Ok(found) => finished.findings = found,
@@ -377,9 +401,16 @@ async fn carry_out(order: Order<Lane>, context: Context, metadata: Metadata) -> 
 }
 
 /// Executes the last or only batch of a group, and commits.
-async fn finish(lane: &mut Lane, batch: &Batch, commit: &Commit, way: Way, finished: &mut Finished) {
+async fn finish(
+    lane: &mut Lane,
+    batch: &Batch,
+    commit: &Commit,
+    way: Way,
+    advanced: impl FnOnce(),
+    finished: &mut Finished,
+) {
     if lane.suits_one_trip(batch) {
-        match lane.execute_and_commit(batch, commit, way).await {
+        match lane.execute_and_commit(batch, commit, way, advanced).await {
             // Nothing was committed: it is as if it had been executed only.
             Err(error) if error.is_conflict() => finished.outcome = Err(error),
             outcome => (finished.what, finished.outcome) = (What::Commit(way), outcome),
@@ -390,8 +421,22 @@ async fn finish(lane: &mut Lane, batch: &Batch, commit: &Commit, way: Way, finis
         Ok(found) => {
             finished.findings = found;
             finished.sent = Instant::now();
-            (finished.what, finished.outcome) = (What::Commit(way), lane.commit(commit, way).await);
+            (finished.what, finished.outcome) = committing(lane, commit, way, advanced).await;
         }
         Err(error) => finished.outcome = Err(error),
+    }
+}
+
+/// Commits what was executed.
+async fn committing(
+    lane: &mut Lane,
+    commit: &Commit,
+    way: Way,
+    advanced: impl FnOnce(),
+) -> (What, Result<(), Error>) {
+    match lane.commit(commit, way, advanced).await {
+        // Its turn had not come: nothing was committed, and it is executed again.
+        Err(error) if error.is_conflict() && way.is_behind() => (What::Execute, Err(error)),
+        outcome => (What::Commit(way), outcome),
     }
 }

@@ -9,7 +9,7 @@ use outrigger_storage::Offset;
 use super::conflict::Footprint;
 use super::divergence::{self, Findings};
 use super::schedule::Way;
-use crate::checkpoint::{Metadata, Note, PreparedXa};
+use crate::checkpoint::{Demand, Metadata, Note, PreparedXa};
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
@@ -98,7 +98,8 @@ pub(super) struct Done {
     pub(super) transactions: u64,
 }
 
-/// By this the statement that moves the checkpoint, or notes a group beside it, says that the task was taken over.
+/// By this the statement that moves the checkpoint, or notes a group beside it, says that the task was taken over, or that the group
+/// before this one is not committed.
 const ER_BAD_NULL: u16 = 1048;
 /// By this a check between statements says that what it checked is not so, and a key that counts by itself that it must not change.
 pub(super) const ER_DATA_OUT_OF_RANGE: u16 = 1690;
@@ -157,12 +158,17 @@ impl Lane {
         divergence::execute(&mut self.target, &batch.careful).await
     }
 
-    /// Commits what was executed.
-    pub(super) async fn commit(&mut self, commit: &Commit, way: Way) -> Result<(), Error> {
+    /// Commits what was executed. `advanced` is called when the checkpoint has moved and the COMMIT is left.
+    pub(super) async fn commit(
+        &mut self,
+        commit: &Commit,
+        way: Way,
+        advanced: impl FnOnce(),
+    ) -> Result<(), Error> {
         fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
         let mut sql = Vec::new();
         self.end(&mut sql, commit, way);
-        let (affected, ended) = self.target.run(&sql).await;
+        let (affected, ended) = self.target.run_telling(&sql, 1, advanced).await;
         self.committed(&affected, ended, way).await
     }
 
@@ -173,6 +179,7 @@ impl Lane {
         batch: &Batch,
         commit: &Commit,
         way: Way,
+        advanced: impl FnOnce(),
     ) -> Result<(), Error> {
         fail::fail_point!("group-commit", |_| outrigger_storage::failpoint::kill());
         // What the last statement must report is checked by the one that moves the checkpoint.
@@ -181,7 +188,8 @@ impl Lane {
             sql.push(b';');
         }
         self.end(&mut sql, commit, way);
-        let (affected, ended) = self.target.run(&sql).await;
+        let own = batch.expects.len() + checks(&batch.expects).filter(|checked| *checked).count();
+        let (affected, ended) = self.target.run_telling(&sql, own + 1, advanced).await;
         let mut answers = affected.iter().copied();
         let mut found = Vec::with_capacity(batch.expects.len());
         let mut unchecked = false;
@@ -267,11 +275,21 @@ impl Lane {
                     after: *after,
                     through,
                 };
-                self.metadata.note(sql, self.epoch, note, *rows);
+                let demand = Demand {
+                    epoch: self.epoch,
+                    behind: None,
+                    rows: *rows,
+                };
+                self.metadata.note(sql, demand, note);
             }
-            Way::Checkpoint { clear } => {
+            Way::Checkpoint { clear, behind } => {
+                let demand = Demand {
+                    epoch: self.epoch,
+                    behind,
+                    rows: *rows,
+                };
                 self.metadata
-                    .advance(sql, self.epoch, through, &done.position, xa.as_deref(), *rows);
+                    .advance(sql, demand, through, &done.position, xa.as_deref());
                 if clear {
                     sql.push(b';');
                     self.metadata.clear_notes(sql, through);
@@ -290,14 +308,19 @@ impl Lane {
         fail::fail_point!("group-committed", |_| outrigger_storage::failpoint::kill());
         let said = matches!(
             (way, affected),
-            (Way::Checkpoint { clear: true }, [1, _, 0])
-                | (Way::Checkpoint { clear: false } | Way::Note, [1, 0])
+            (Way::Checkpoint { clear: true, .. }, [1, _, 0])
+                | (Way::Checkpoint { clear: false, .. } | Way::Note, [1, 0])
         );
         match ended {
             Ok(()) if said => Ok(()),
             Ok(()) => Err(self.metadata.fenced(&mut self.target, self.epoch).await),
             ended if has_code(&ended, ER_BAD_NULL) => {
-                Err(self.metadata.fenced(&mut self.target, self.epoch).await)
+                match self.metadata.fenced(&mut self.target, self.epoch).await {
+                    Error::Fenced { theirs, ours, .. } if theirs == ours && way.is_behind() => {
+                        Err(Error::Unfollowed)
+                    }
+                    fenced => Err(fenced),
+                }
             }
             Err(cause) => Err(Error::server(Side::Target, "committing a group", cause)),
         }

@@ -1,7 +1,8 @@
 //! Which group is executed, committed or undone when, and on which connection. Pure: it asks nobody and waits for nothing.
 //!
 //! A group is executed as soon as no group before it that is still open has anything in common with it (A3), and committed
-//! when it is the oldest one (A2), or, in eventual order, when it is executed and the log can't lose it any more. The oldest group never
+//! when it is the oldest one (A2), or, in eventual order, when it is executed and the log can't lose it any more. While the server still
+//! writes the oldest one's commit, the next one's may be on its way: the checkpoint's row lets it wait there. The oldest group never
 //! waits for a younger one: where the server's locks are wider than the rows, so that it does, the younger ones are undone and executed
 //! again after it.
 
@@ -25,6 +26,9 @@ const CAUTION: u64 = 16;
 const MAX_CAUTION: u64 = 4096;
 /// So many groups are committed before one that is older, at most: each leaves a note on the target.
 const MAX_AHEAD: usize = 1024;
+/// A group of no more rows is executed in less time than its commit takes: what comes while it waits for its turn has more of waiting, too,
+/// and of one commit for all of it.
+const SMALL: u64 = 64;
 
 /// A group that is not committed yet. `L` is a connection.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(super) struct Group<L> {
     state: State,
     /// Its connection, while nothing runs there.
     lane: Option<L>,
+    /// It has moved the checkpoint, and is being committed.
+    advanced: bool,
     began: Instant,
     counts: RowCounts,
     bytes: u64,
@@ -90,10 +96,18 @@ pub(super) enum Task {
 /// How a group is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// It is the oldest one: the checkpoint moves over it, and takes the notes away that stand before it.
-    Checkpoint { clear: bool },
+    /// It is the oldest one: the checkpoint moves over it, and takes the notes away that stand before it. Or the oldest one is at its
+    /// commit: it is `behind` that one's last transaction.
+    Checkpoint { clear: bool, behind: Option<Offset> },
     /// Before an older one: it leaves a note.
     Note,
+}
+
+impl Way {
+    /// Its turn comes with the commit of another group, which is on its way.
+    pub(super) fn is_behind(self) -> bool {
+        matches!(self, Self::Checkpoint { behind: Some(_), .. })
+    }
 }
 
 /// What follows from meeting another group's locks.
@@ -182,8 +196,14 @@ impl<L> Schedule<L> {
             // One that goes on does so where it began.
             Some(group) if group.batch.commit.is_none() => group.state == State::Executed,
             _ if self.groups.len() >= allowed || self.ahead.len() >= MAX_AHEAD => false,
+            Some(group) if self.groups.len() > 1 && self.has_turns() && group.is_small() => false,
             _ => !self.idle.is_empty() || self.lanes < self.most,
         }
+    }
+
+    /// True when each group's commit comes after that of the one before.
+    fn has_turns(&self) -> bool {
+        self.order == CommitOrder::Source
     }
 
     /// Takes a batch over: a new group, or more of the last one.
@@ -216,6 +236,7 @@ impl<L> Schedule<L> {
             batch,
             state: State::Waiting,
             lane: None,
+            advanced: false,
             began: Instant::now(),
             bytes,
             conflicts: 0,
@@ -306,12 +327,20 @@ impl<L> Schedule<L> {
     /// How a group may be committed, and what must be durable in the log before.
     fn way(&self, at: usize) -> Option<(Way, Offset)> {
         let commit = self.groups.get(at)?.batch.commit.as_ref()?;
-        if at == 0 {
+        let durable = commit.done.durable.unwrap_or_default();
+        let Some(before) = at.checked_sub(1).map(|before| &self.groups[before]) else {
             let clear = self.noted > Offset::ZERO;
-            return Some((Way::Checkpoint { clear }, commit.done.durable.unwrap_or_default()));
+            return Some((Way::Checkpoint { clear, behind: None }, durable));
+        };
+        if !self.has_turns() {
+            return commit.may_be_noted.then_some((Way::Note, commit.done.offset));
         }
-        let ahead = self.order == CommitOrder::Eventual && commit.may_be_noted;
-        ahead.then_some((Way::Note, commit.done.offset))
+        // What is in parts holds locks and can't be executed again, should that commit fail or last.
+        let group = &self.groups[at];
+        let follows = before.advanced && before.number + 1 == group.number && group.is_whole();
+        let clear = self.noted > Offset::ZERO;
+        let behind = before.batch.commit.as_ref().map(|commit| commit.done.offset);
+        (at == 1 && follows && !clear).then_some((Way::Checkpoint { clear, behind }, durable))
     }
 
     /// True when a group is executed and what it holds is not durable in the log yet.
@@ -323,12 +352,20 @@ impl<L> Schedule<L> {
         ways.any(|(_, wanted)| wanted > Offset::ZERO)
     }
 
+    /// A group has moved the checkpoint, and only its COMMIT is left: whoever moves it next waits on the server until that is done.
+    pub(super) fn advanced(&mut self, number: u64) {
+        if let Some(at) = self.find(number) {
+            self.groups[at].advanced = self.groups[at].state == State::Running;
+        }
+    }
+
     /// A batch was executed.
     pub(super) fn executed(&mut self, number: u64, lane: L, findings: Findings) {
         let Some(at) = self.find(number) else { return };
         let group = &mut self.groups[at];
         group.state = State::Executed;
         group.lane = Some(lane);
+        group.advanced = false;
         group.findings.extend(findings);
         if group.after >= number {
             self.undo(at);
@@ -350,7 +387,7 @@ impl<L> Schedule<L> {
         match way {
             Way::Note => self.noted = self.noted.max(offset),
             Way::Checkpoint { .. } => {
-                self.marked = number;
+                self.marked = self.marked.max(number);
                 if self.noted <= offset {
                     self.noted = Offset::ZERO;
                 }
@@ -375,12 +412,23 @@ impl<L> Schedule<L> {
         all
     }
 
-    /// What was found in a group whose commit has failed.
-    pub(super) fn findings(&mut self, number: u64) -> Findings {
-        let at = self.find(number);
-        at.map_or_else(Findings::default, |at| {
-            std::mem::take(&mut self.groups[at].findings)
-        })
+    /// What was found in groups whose commits are on their way: nobody will be told whether they take effect.
+    pub(super) fn undecided(&mut self) -> Findings {
+        let mut found = Findings::default();
+        let under_way = |group: &&mut Group<L>| group.state == State::Running;
+        for group in self.groups.iter_mut().filter(under_way) {
+            found.extend(std::mem::take(&mut group.findings));
+        }
+        found
+    }
+
+    /// What was found in groups that are committed before an older one.
+    pub(super) fn found_ahead(&mut self) -> Findings {
+        let mut found = Findings::default();
+        for group in self.ahead.values_mut() {
+            found.extend(std::mem::take(&mut group.findings));
+        }
+        found
     }
 
     /// A group was rolled back: nothing of it is left, any connection will do.
@@ -474,6 +522,10 @@ impl<L> Group<L> {
         !self.is_whole() && self.holds()
     }
 
+    fn is_small(&self) -> bool {
+        self.counts.total() <= SMALL
+    }
+
     fn holds(&self) -> bool {
         self.lane.is_some() || self.state == State::Running
     }
@@ -482,6 +534,7 @@ impl<L> Group<L> {
     fn wait_again(&mut self) {
         // The oldest group may have asked for it to be undone once more meanwhile: that is done with.
         self.after = self.after.min(self.number - 1);
+        self.advanced = false;
         self.state = State::Waiting;
     }
 }

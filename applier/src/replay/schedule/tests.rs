@@ -106,8 +106,11 @@ struct Model {
     /// The next batch to hand over: group and part.
     coming: VecDeque<(u64, usize)>,
     order: CommitOrder,
-    /// As they were committed, and as the schedule said that all before them are, too.
+    /// Orders whose groups have moved the checkpoint.
+    advanced: BTreeSet<u64>,
+    /// As they were committed, as the schedule was told of it, and as it said that all before them are, too.
     committed: Vec<u64>,
+    answered: BTreeSet<u64>,
     told: Vec<u64>,
     /// What the target says: the checkpoint, and the notes.
     checkpoint: u64,
@@ -138,6 +141,8 @@ impl Model {
             groups,
             schedule: Schedule::new(first, most, order, Offset::ZERO),
             order,
+            advanced: BTreeSet::new(),
+            answered: BTreeSet::new(),
             told: Vec::new(),
             checkpoint: 0,
             notes: BTreeSet::new(),
@@ -191,9 +196,10 @@ impl Model {
             }
             let feeds = !self.coming.is_empty() && self.schedule.wants_more(self.most);
             let idle = self.flying.is_empty();
-            match self.choose(4) {
+            match self.choose(5) {
                 0 if feeds => self.feed(),
                 1 if self.durable.0 < 1000 => self.durable = Offset(self.durable.0 + 1),
+                2 if self.advance() => {}
                 _ if !idle => {
                     if let Some(ended) = self.land() {
                         return ended;
@@ -234,6 +240,36 @@ impl Model {
         }
     }
 
+    /// A group that is to be committed gets as far as its commit, if there is one.
+    fn advance(&mut self) -> bool {
+        let could = |order: &Order<Lane>| {
+            let commits = matches!(order.what, Task::Execute { commit: Some(_) } | Task::Commit(_));
+            let new = commits && !self.advanced.contains(&order.group);
+            let turn = (1..order.group).all(|other| self.committed.contains(&other));
+            new && turn && order.lane.is_some() && self.blocker(order).is_none()
+        };
+        let Some(at) = self.flying.iter().position(could) else {
+            return false;
+        };
+        let order = &mut self.flying[at];
+        let (number, place) = (order.group, order.batch.place.offset);
+        if let (Task::Execute { commit: Some(way) }, Some(lane)) = (order.what, order.lane) {
+            order.what = Task::Commit(way);
+            self.execute(lane, place);
+        }
+        self.advanced.insert(number);
+        self.schedule.advanced(number);
+        true
+    }
+
+    fn execute(&mut self, lane: Lane, place: u64) {
+        let part = usize::try_from(place % 10).expect("small");
+        let (values, wide) = self.group(place / 10).batches[part].clone();
+        let held = self.lanes.entry(lane).or_default();
+        held.batches.push(place);
+        held.locks.extend(values.into_iter().chain(wide));
+    }
+
     /// Something of what is under way comes back; how the history ended, if it did.
     fn land(&mut self) -> Option<Ended> {
         let at = self.choose(self.flying.len());
@@ -272,30 +308,53 @@ impl Model {
             }
         };
         let blocked = self.blocker_on(lane, &order).is_some();
-        let held = self.lanes.entry(lane).or_default();
-        match order.what {
+        let commit = match order.what {
             Task::Undo => {
-                *held = Held::default();
+                self.lanes.insert(lane, Held::default());
                 self.schedule.undone(number, lane);
+                return None;
             }
-            Task::Commit(way) => self.commit(number, lane, way),
             Task::Execute { .. } if blocked => return self.conflict(number, lane),
             Task::Execute { commit } => {
-                let part = usize::try_from(order.batch.place.offset % 10).expect("small");
-                held.batches.push(order.batch.place.offset);
-                let (values, wide) = self.group(number).batches[part].clone();
-                let held = self.lanes.entry(lane).or_default();
-                held.locks.extend(values.into_iter().chain(wide));
-                match commit {
-                    Some(way) => self.commit(number, lane, way),
-                    None => self.schedule.executed(number, lane, Findings::default()),
-                }
+                self.execute(lane, order.batch.place.offset);
+                commit
             }
+            Task::Commit(way) => Some(way),
+        };
+        match commit {
+            Some(way) => return self.commit(number, lane, way),
+            None => self.schedule.executed(number, lane, Findings::default()),
         }
         None
     }
 
-    fn commit(&mut self, number: u64, lane: Lane, way: Way) {
+    /// A commit is answered. What it stands behind is committed before, though perhaps not answered; or it lasts too long.
+    fn commit(&mut self, number: u64, lane: Lane, way: Way) -> Option<Ended> {
+        if let Way::Checkpoint {
+            behind: Some(before), ..
+        } = way
+        {
+            assert_eq!(before.0, number - 1, "behind another one");
+            if !self.committed.contains(&before.0) {
+                if self.choose(4) == 0 {
+                    return self.conflict(number, lane);
+                }
+                let before = self.flying.iter().find(|order| order.group == before.0);
+                let before = before.expect("it is under way");
+                match (before.lane, before.what) {
+                    (Some(lane), Task::Commit(way)) => self.take_effect(before.group, lane, way),
+                    other => panic!("{number} behind {other:?}"),
+                }
+            }
+        }
+        if !self.committed.contains(&number) {
+            self.take_effect(number, lane, way);
+        }
+        self.answer(number, lane, way);
+        None
+    }
+
+    fn take_effect(&mut self, number: u64, lane: Lane, way: Way) {
         let held = std::mem::take(self.lanes.entry(lane).or_default());
         let parts = 0..self.group(number).batches.len();
         let all: Vec<u64> = parts
@@ -308,7 +367,7 @@ impl Model {
         );
         self.committed.push(number);
         match way {
-            Way::Checkpoint { clear } => {
+            Way::Checkpoint { clear, .. } => {
                 let before = |other| self.committed.contains(&other);
                 assert!((1..number).all(before), "the checkpoint moves over a gap");
                 self.checkpoint = number;
@@ -333,10 +392,14 @@ impl Model {
                 self.notes.insert(number);
             }
         }
+    }
+
+    fn answer(&mut self, number: u64, lane: Lane, way: Way) {
+        self.answered.insert(number);
         let committed = self.schedule.committed(number, lane, Findings::default(), way);
         let offset = |group: Committed| group.done.offset.0;
         self.told.extend(committed.into_iter().map(offset));
-        let prefix = (1..).take_while(|other| self.committed.contains(other));
+        let prefix = (1..).take_while(|other| self.answered.contains(other));
         assert_eq!(self.told, prefix.collect::<Vec<_>>());
         if self.schedule.is_empty() && self.until_end != Some(0) {
             let last = self.told.last().copied().unwrap_or_default();
@@ -349,6 +412,7 @@ impl Model {
         if self.choose(2) == 0 {
             *self.lanes.entry(lane).or_default() = Held::default();
         }
+        self.advanced.remove(&number);
         let count = self.conflicts.entry(number).or_default();
         *count += 1;
         let tried = *count > MAX_CONFLICTS;
