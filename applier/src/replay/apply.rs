@@ -33,12 +33,18 @@ pub(super) enum Step {
     Barrier(oneshot::Sender<()>),
 }
 
-type Work = Pin<Box<dyn Future<Output = Finished> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What comes back.
+enum Answer {
+    /// One more lane, or why there is none.
+    Opened(Result<Lane, Error>),
+    Finished(Finished),
+}
 
 /// What a lane did.
 struct Finished {
-    /// `None` where it could not be opened.
-    lane: Option<Lane>,
+    lane: Lane,
     group: u64,
     what: What,
     outcome: Result<(), Error>,
@@ -147,7 +153,10 @@ impl Apply {
                     self.schedule.end(true);
                     self.barrier = None;
                 }
-                Some(finished) = self.busy.next() => self.finished(finished).await?,
+                Some(answer) = self.busy.next() => match answer {
+                    Answer::Opened(lane) => self.opened(lane)?,
+                    Answer::Finished(finished) => self.finished(finished).await?,
+                },
                 Some(group) = self.advanced.recv() => self.schedule.advanced(group),
                 // What was asked for may not be wanted any more by the time it comes.
                 step = steps.recv(), if wants_more => {
@@ -182,13 +191,30 @@ impl Apply {
             if order.batch.commit.is_some() && matches!(order.what, Task::Execute { .. }) {
                 fail::fail_point!("checkpoint", |_| outrigger_storage::failpoint::kill());
             }
-            self.busy.push(Box::pin(carry_out(
-                order,
-                self.context.clone(),
-                self.metadata.clone(),
-                self.advancing.clone(),
-            )));
+            self.busy.push(Box::pin(carry_out(order, self.advancing.clone())));
         }
+        if self.schedule.opens() {
+            let (context, metadata) = (self.context.clone(), self.metadata.clone());
+            self.busy.push(Box::pin(async move {
+                Answer::Opened(Lane::open(&context, metadata).await)
+            }));
+        }
+    }
+
+    fn opened(&mut self, lane: Result<Lane, Error>) -> Result<(), Error> {
+        let error = match lane {
+            Ok(lane) => {
+                self.schedule.opened(lane);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if !self.schedule.not_opened() {
+            return Err(error);
+        }
+        let lanes = self.schedule.most();
+        tracing::warn!(%error, lanes, "one more connection to the target is not to be had; the task goes on without it");
+        Ok(())
     }
 
     async fn finished(&mut self, finished: Finished) -> Result<(), Error> {
@@ -203,8 +229,8 @@ impl Apply {
         if !self.schedule.contains(group) {
             return Ok(());
         }
-        match (outcome, what, lane) {
-            (Ok(()), What::Commit(way), Some(lane)) => {
+        match (outcome, what) {
+            (Ok(()), What::Commit(way)) => {
                 // One that was sent behind another one waited for that.
                 let now = Instant::now();
                 let latency = now.duration_since(sent.max(self.answered));
@@ -228,21 +254,15 @@ impl Apply {
                 }
                 Ok(())
             }
-            (Ok(()), What::Undo, Some(lane)) => {
+            (Ok(()), What::Undo) => {
                 self.schedule.undone(group, lane);
                 Ok(())
             }
-            (Ok(()), What::Execute, Some(lane)) => {
+            (Ok(()), What::Execute) => {
                 self.schedule.executed(group, lane, findings);
                 Ok(())
             }
-            (Err(error), What::Execute, None) if self.schedule.not_opened(group) => {
-                // Nothing was sent. Where no more connections are to be had, those that are there do.
-                let lanes = self.schedule.most();
-                tracing::warn!(%error, lanes, "one more connection to the target is not to be had; the task goes on without it");
-                Ok(())
-            }
-            (Err(error), What::Execute, Some(lane)) if error.is_conflict() => {
+            (Err(error), What::Execute) if error.is_conflict() => {
                 match self.schedule.met_locks(group, lane) {
                     Yielding::Never => return Err(error),
                     Yielding::ToOlder => self.retried(&error, group),
@@ -255,7 +275,7 @@ impl Apply {
                 }
                 Ok(())
             }
-            (Err(error), what, _) => {
+            (Err(error), what) => {
                 self.schedule.found_ahead().publish(&self.context);
                 if let What::Commit(_) = what {
                     let mut found = self.schedule.undecided();
@@ -265,8 +285,6 @@ impl Apply {
                 divergence::stopped(&self.context, &error);
                 Err(error)
             }
-            // What succeeded did so on a connection.
-            (Ok(()), _, None) => Ok(()),
         }
     }
 
@@ -342,13 +360,8 @@ impl Apply {
     }
 }
 
-/// Does what is to be done on a connection, on a new one where there is none.
-async fn carry_out(
-    order: Order<Lane>,
-    context: Context,
-    metadata: Metadata,
-    advancing: mpsc::Sender<u64>,
-) -> Finished {
+/// Does what is to be done on a connection.
+async fn carry_out(order: Order<Lane>, advancing: mpsc::Sender<u64>) -> Answer {
     let Order {
         group,
         lane,
@@ -356,23 +369,12 @@ async fn carry_out(
         what,
     } = order;
     let mut finished = Finished {
-        lane: None,
+        lane,
         group,
         what: What::Execute,
         outcome: Ok(()),
         findings: Findings::default(),
         sent: Instant::now(),
-    };
-    let opened = match lane {
-        Some(lane) => Ok(lane),
-        None => Lane::open(&context, metadata).await,
-    };
-    let mut lane = match opened {
-        Ok(lane) => lane,
-        Err(error) => {
-            finished.outcome = Err(error);
-            return finished;
-        }
     };
     // Where this gets lost the next group's commit waits for this one's answer.
     let advanced = || {
@@ -381,62 +383,56 @@ async fn carry_out(
     match (what, &batch.commit) {
         (Task::Undo, _) => {
             finished.what = What::Undo;
-            finished.outcome = lane.undo().await;
+            finished.outcome = finished.lane.undo().await;
         }
-        (Task::Commit(way), Some(commit)) => {
-            (finished.what, finished.outcome) = committing(&mut lane, commit, way, advanced).await;
-        }
+        (Task::Commit(way), Some(commit)) => finished.commit(commit, way, advanced).await,
         // Nobody orders the commit of what is not complete.
         (Task::Commit(_), None) => {}
         (Task::Execute { commit: Some(way) }, Some(commit)) => {
-            finish(&mut lane, &batch, commit, way, advanced, &mut finished).await;
+            finished.execute_and_commit(&batch, commit, way, advanced).await;
         }
-        (Task::Execute { .. }, _) => match lane.execute(&batch).await {
-            Ok(found) => finished.findings = found,
-            Err(error) => finished.outcome = Err(error),
-        },
+        (Task::Execute { .. }, _) => finished.execute(&batch).await,
     }
-    finished.lane = Some(lane);
-    finished
+    Answer::Finished(finished)
 }
 
-/// Executes the last or only batch of a group, and commits.
-async fn finish(
-    lane: &mut Lane,
-    batch: &Batch,
-    commit: &Commit,
-    way: Way,
-    advanced: impl FnOnce(),
-    finished: &mut Finished,
-) {
-    if lane.suits_one_trip(batch) {
-        match lane.execute_and_commit(batch, commit, way, advanced).await {
-            // Nothing was committed: it is as if it had been executed only.
-            Err(error) if error.is_conflict() => finished.outcome = Err(error),
-            outcome => (finished.what, finished.outcome) = (What::Commit(way), outcome),
+impl Finished {
+    async fn execute(&mut self, batch: &Batch) {
+        match self.lane.execute(batch).await {
+            Ok(found) => self.findings = found,
+            Err(error) => self.outcome = Err(error),
         }
-        return;
     }
-    match lane.execute(batch).await {
-        Ok(found) => {
-            finished.findings = found;
-            finished.sent = Instant::now();
-            (finished.what, finished.outcome) = committing(lane, commit, way, advanced).await;
-        }
-        Err(error) => finished.outcome = Err(error),
-    }
-}
 
-/// Commits what was executed.
-async fn committing(
-    lane: &mut Lane,
-    commit: &Commit,
-    way: Way,
-    advanced: impl FnOnce(),
-) -> (What, Result<(), Error>) {
-    match lane.commit(commit, way, advanced).await {
-        // Its turn had not come: nothing was committed, and it is executed again.
-        Err(error) if error.is_conflict() && way.is_behind() => (What::Execute, Err(error)),
-        outcome => (What::Commit(way), outcome),
+    /// Executes the last or only batch of a group, and commits.
+    async fn execute_and_commit(
+        &mut self,
+        batch: &Batch,
+        commit: &Commit,
+        way: Way,
+        advanced: impl FnOnce(),
+    ) {
+        if self.lane.suits_one_trip(batch) {
+            match self.lane.execute_and_commit(batch, commit, way, advanced).await {
+                // Nothing was committed: it is as if it had been executed only.
+                Err(error) if error.is_conflict() => self.outcome = Err(error),
+                outcome => (self.what, self.outcome) = (What::Commit(way), outcome),
+            }
+            return;
+        }
+        self.execute(batch).await;
+        if self.outcome.is_ok() {
+            self.sent = Instant::now();
+            self.commit(commit, way, advanced).await;
+        }
+    }
+
+    /// Commits what was executed.
+    async fn commit(&mut self, commit: &Commit, way: Way, advanced: impl FnOnce()) {
+        match self.lane.commit(commit, way, advanced).await {
+            // Its turn had not come: nothing was committed, and it is executed again.
+            Err(error) if error.is_conflict() && way.is_behind() => self.outcome = Err(error),
+            outcome => (self.what, self.outcome) = (What::Commit(way), outcome),
+        }
     }
 }

@@ -77,8 +77,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Order<L> {
     pub(super) group: u64,
-    /// `None`: a new one is to be opened. Only a batch that begins a target transaction gets one.
-    pub(super) lane: Option<L>,
+    pub(super) lane: L,
     pub(super) batch: Arc<Batch>,
     pub(super) what: Task,
 }
@@ -129,9 +128,12 @@ pub(super) struct Schedule<L> {
     /// Rollbacks that were decided.
     undoing: Vec<Order<L>>,
     idle: Vec<L>,
-    /// Connections, idle or not, and how many there may be.
+    /// Connections, idle or not, how many are being opened, and how many there may be.
     lanes: usize,
+    opening: usize,
     most: usize,
+    /// A group could be executed, had it a connection.
+    lacks_lane: bool,
     history: History,
     order: CommitOrder,
     /// The last group entered, and the last one that is committed with all before it.
@@ -156,7 +158,9 @@ impl<L> Schedule<L> {
             undoing: Vec::new(),
             idle: vec![lane],
             lanes: 1,
+            opening: 0,
             most,
+            lacks_lane: false,
             history: History::default(),
             order,
             entered: 0,
@@ -258,6 +262,7 @@ impl<L> Schedule<L> {
 
     /// What can be started now, the log being durable up to there; to be asked until there is nothing more.
     pub(super) fn next(&mut self, durable: Offset) -> Option<Order<L>> {
+        self.lacks_lane = false;
         let next = self
             .undoing
             .pop()
@@ -275,12 +280,41 @@ impl<L> Schedule<L> {
         next
     }
 
+    /// True when one more connection is to be opened now, besides those that are being opened. It is for whoever waits by then: who
+    /// lacks one may get that of another group sooner. To be asked after [`Self::next`].
+    pub(super) fn opens(&mut self) -> bool {
+        let opens = self.lacks_lane && self.opening == 0 && self.lanes < self.most;
+        self.opening += usize::from(opens);
+        opens
+    }
+
+    /// A connection was opened.
+    pub(super) fn opened(&mut self, lane: L) {
+        self.opening -= 1;
+        self.lanes += 1;
+        self.idle.push(lane);
+    }
+
+    /// None could be opened. Those that are there do; false where all of them are held by groups that need the oldest one's end, which
+    /// has none.
+    pub(super) fn not_opened(&mut self) -> bool {
+        self.opening -= 1;
+        self.most = self.lanes;
+        let taken = self.groups.iter().skip(1).any(Group::is_stuck);
+        !(self.oldest_waits() && taken)
+    }
+
+    /// True when the oldest group waits for a connection.
+    fn oldest_waits(&self) -> bool {
+        self.groups
+            .front()
+            .is_some_and(|group| group.state == State::Waiting && group.lane.is_none() && self.may_run(group))
+    }
+
     /// True when the oldest group waits for a connection, and nothing under way will leave one.
     fn starves(&self) -> bool {
-        let waits = self.groups.front().is_some_and(|group| {
-            group.state == State::Waiting && group.lane.is_none() && self.may_run(group)
-        });
-        waits && self.groups.iter().all(|group| group.state != State::Running)
+        let ends = |group: &Group<L>| group.state == State::Running;
+        self.oldest_waits() && self.opening == 0 && self.lanes >= self.most && !self.groups.iter().any(ends)
     }
 
     fn next_of(&mut self, at: usize, durable: Offset) -> Option<Order<L>> {
@@ -291,22 +325,19 @@ impl<L> Schedule<L> {
         let batch = &group.batch;
         let (lane, what) = match (group.state, commit) {
             (State::Waiting, commit) if may_run => {
-                let lane = match group.lane.take() {
-                    Some(lane) => Some(lane),
-                    // The rest of a group is part of the target transaction that it began, or of none.
-                    None if !batch.opens => return None,
-                    None => match self.idle.pop() {
-                        Some(lane) => Some(lane),
-                        None if self.lanes < self.most => {
-                            self.lanes += 1;
-                            None
-                        }
-                        None => return None,
-                    },
+                // The rest of a group is part of the target transaction that it began, or of none.
+                let any = if batch.opens {
+                    &mut self.idle
+                } else {
+                    &mut Vec::new()
+                };
+                let Some(lane) = group.lane.take().or_else(|| any.pop()) else {
+                    self.lacks_lane |= batch.opens;
+                    return None;
                 };
                 (lane, Task::Execute { commit })
             }
-            (State::Executed, Some(way)) => (Some(group.lane.take()?), Task::Commit(way)),
+            (State::Executed, Some(way)) => (group.lane.take()?, Task::Commit(way)),
             _ => return None,
         };
         group.state = State::Running;
@@ -440,20 +471,6 @@ impl<L> Schedule<L> {
         group.wait_again();
     }
 
-    /// No connection could be opened for a group. Where there are others, they do. False where there are none, or none that the group
-    /// could ever get.
-    pub(super) fn not_opened(&mut self, number: u64) -> bool {
-        let Some(at) = self.find(number) else { return true };
-        let taken = self.groups.iter().skip(1).any(Group::is_stuck);
-        if self.lanes <= 1 || at == 0 && taken {
-            return false;
-        }
-        self.lanes -= 1;
-        self.most = self.lanes;
-        self.groups[at].wait_again();
-        true
-    }
-
     /// A group met another one's locks and executed nothing of its batch. It is undone and executed again; if it is the oldest one,
     /// after all younger ones were undone.
     pub(super) fn met_locks(&mut self, number: u64, lane: L) -> Yielding {
@@ -500,7 +517,7 @@ impl<L> Schedule<L> {
         group.state = State::Running;
         self.undoing.push(Order {
             group: group.number,
-            lane: Some(lane),
+            lane,
             batch: Arc::clone(&group.batch),
             what: Task::Undo,
         });

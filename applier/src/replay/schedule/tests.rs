@@ -102,6 +102,8 @@ struct Model {
     lanes: BTreeMap<Lane, Held>,
     next_lane: u32,
     flying: Vec<Order<Lane>>,
+    /// A connection is being opened.
+    opening: bool,
     durable: Offset,
     /// The next batch to hand over: group and part.
     coming: VecDeque<(u64, usize)>,
@@ -150,6 +152,7 @@ impl Model {
             lanes: BTreeMap::from([(first, Held::default())]),
             next_lane: 1,
             flying: Vec::new(),
+            opening: false,
             durable: Offset::ZERO,
             committed: Vec::new(),
             conflicts: BTreeMap::new(),
@@ -176,6 +179,7 @@ impl Model {
                 self.begin(&order);
                 self.flying.push(order);
             }
+            self.opening |= self.schedule.opens();
             if self.schedule.is_empty() && self.coming.is_empty() {
                 return match self.until_end {
                     Some(0) => Ended::StartsOver,
@@ -196,6 +200,14 @@ impl Model {
             }
             let feeds = !self.coming.is_empty() && self.schedule.wants_more(self.most);
             let idle = self.flying.is_empty();
+            if self.opening && (idle || self.choose(3) == 0) {
+                if !self.open() {
+                    let parts = self.groups.iter().any(|group| !group.is_whole());
+                    assert!(parts, "there are others");
+                    return Ended::StartsOver;
+                }
+                continue;
+            }
             match self.choose(5) {
                 0 if feeds => self.feed(),
                 1 if self.durable.0 < 1000 => self.durable = Offset(self.durable.0 + 1),
@@ -211,6 +223,25 @@ impl Model {
             }
         }
         panic!("it comes to no end: {:?}", self.schedule);
+    }
+
+    /// The connection is there, or not; false when the task starts over.
+    fn open(&mut self) -> bool {
+        self.opening = false;
+        if self.unreachable > 0 && self.choose(2) == 0 {
+            self.unreachable -= 1;
+            let goes_on = self.schedule.not_opened();
+            self.most = self.schedule.most();
+            return goes_on;
+        }
+        let lane = Lane(self.next_lane);
+        self.next_lane += 1;
+        self.lanes.insert(lane, Held::default());
+        // Those of groups that were given up go when they answer.
+        let ends = self.until_end == Some(0);
+        assert!(ends || self.lanes.len() <= self.most, "too many connections");
+        self.schedule.opened(lane);
+        true
     }
 
     fn feed(&mut self) {
@@ -233,8 +264,9 @@ impl Model {
                     "A3: {number} runs beside {other}"
                 );
             }
-            assert!(
-                order.lane.is_some() || order.batch.opens,
+            let begun = !self.lanes[&order.lane].batches.is_empty();
+            assert_ne!(
+                begun, order.batch.opens,
                 "the rest of {number} on another connection"
             );
         }
@@ -246,14 +278,14 @@ impl Model {
             let commits = matches!(order.what, Task::Execute { commit: Some(_) } | Task::Commit(_));
             let new = commits && !self.advanced.contains(&order.group);
             let turn = (1..order.group).all(|other| self.committed.contains(&other));
-            new && turn && order.lane.is_some() && self.blocker(order).is_none()
+            new && turn && self.blocker(order).is_none()
         };
         let Some(at) = self.flying.iter().position(could) else {
             return false;
         };
         let order = &mut self.flying[at];
-        let (number, place) = (order.group, order.batch.place.offset);
-        if let (Task::Execute { commit: Some(way) }, Some(lane)) = (order.what, order.lane) {
+        let (number, lane, place) = (order.group, order.lane, order.batch.place.offset);
+        if let Task::Execute { commit: Some(way) } = order.what {
             order.what = Task::Commit(way);
             self.execute(lane, place);
         }
@@ -280,34 +312,12 @@ impl Model {
             .unwrap_or(at);
         let order = self.flying.swap_remove(at);
         let number = order.group;
+        let lane = order.lane;
         if !self.schedule.contains(number) {
-            order.lane.map(|lane| self.lanes.remove(&lane));
+            self.lanes.remove(&lane);
             return None;
         }
-        let opens = self.unreachable == 0 || self.choose(2) == 0;
-        let lane = match (order.lane, opens) {
-            (Some(lane), _) => lane,
-            (None, true) => {
-                let lane = Lane(self.next_lane);
-                self.next_lane += 1;
-                self.lanes.insert(lane, Held::default());
-                // Those of groups that were given up go when they answer.
-                let ends = self.until_end == Some(0);
-                assert!(ends || self.lanes.len() <= self.most, "too many connections");
-                lane
-            }
-            (None, false) => {
-                self.unreachable -= 1;
-                if !self.schedule.not_opened(number) {
-                    let parts = self.groups.iter().any(|group| !group.is_whole());
-                    assert!(parts, "there are others");
-                    return Some(Ended::StartsOver);
-                }
-                self.most = self.schedule.most();
-                return None;
-            }
-        };
-        let blocked = self.blocker_on(lane, &order).is_some();
+        let blocked = self.blocker(&order).is_some();
         let commit = match order.what {
             Task::Undo => {
                 self.lanes.insert(lane, Held::default());
@@ -341,8 +351,8 @@ impl Model {
                 }
                 let before = self.flying.iter().find(|order| order.group == before.0);
                 let before = before.expect("it is under way");
-                match (before.lane, before.what) {
-                    (Some(lane), Task::Commit(way)) => self.take_effect(before.group, lane, way),
+                match before.what {
+                    Task::Commit(way) => self.take_effect(before.group, before.lane, way),
                     other => panic!("{number} behind {other:?}"),
                 }
             }
@@ -435,17 +445,12 @@ impl Model {
 
     /// Another connection that holds what an order needs.
     fn blocker(&self, order: &Order<Lane>) -> Option<Lane> {
-        // A new connection holds nothing.
-        self.blocker_on(order.lane.unwrap_or(Lane(u32::MAX)), order)
-    }
-
-    fn blocker_on(&self, lane: Lane, order: &Order<Lane>) -> Option<Lane> {
         let Task::Execute { .. } = order.what else {
             return None;
         };
         let part = usize::try_from(order.batch.place.offset % 10).expect("small");
         let (values, wide) = &self.group(order.group).batches[part];
-        let mut others = self.lanes.iter().filter(|(other, _)| **other != lane);
+        let mut others = self.lanes.iter().filter(|(other, _)| **other != order.lane);
         others
             .find(|(_, held)| !held.locks.is_disjoint(values) || !held.locks.is_disjoint(wide))
             .map(|(other, _)| *other)
