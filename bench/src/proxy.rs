@@ -7,6 +7,7 @@ mod packed;
 mod points;
 mod relays;
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -132,12 +133,22 @@ impl Way {
         Ok(())
     }
 
+    /// What crowds take, one after the other. What one leaves to the next counts for that, too: it has use of it.
     fn idle(&mut self, connections: usize) -> Result<()> {
         let before = usage::resident_kib(self.pid)?;
-        let crowd = crowd::gather(self.port, connections)?;
-        let grown = usage::resident_kib(self.pid)? - before;
-        drop(crowd);
-        self.note("idle_resident", "KiB/connection", grown / connections as f64)
+        for (name, compression) in crowd::CROWDS {
+            let crowd = crowd::gather(self.port, connections, compression)?;
+            let grown = usage::resident_kib(self.pid)? - before;
+            drop(crowd);
+            self.note(
+                format!("{name}_resident"),
+                "KiB/connection",
+                grown / connections as f64,
+            )?;
+            // Its sessions have ended before the next one comes: there is no room for both.
+            thread::sleep(Duration::from_secs(1));
+        }
+        Ok(())
     }
 
     fn connects(&mut self, time: Duration) -> Result<()> {

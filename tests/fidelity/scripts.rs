@@ -146,6 +146,7 @@ fn files(script: Script) -> Script {
             &[b"several\n"],
         )
         .load("LOAD DATA LOCAL INFILE 'f' INTO TABLE t", &[&vec![b'w'; MAX_PAYLOAD], &[b'w'; 100]])
+        .load("LOAD DATA LOCAL INFILE 'f' INTO TABLE t", &[&vec![b'v'; 2 * MAX_PAYLOAD + 9], b"v\nbehind it\n", &vec![b'u'; MAX_PAYLOAD + 1]])
         .queries(&["SELECT LENGTH(s) FROM t", "SELECT * FROM n"])
 }
 

@@ -5,16 +5,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use outrigger_protocol::handshake::Capabilities;
 
 use super::points::Client;
 
 /// How many come at the same time.
 const DOORS: usize = 4;
 
-/// Connections that are logged in and do nothing.
-pub(super) fn gather(port: u16, connections: usize) -> Result<Vec<Client>> {
+/// What a crowd's sessions may be compressed with, and how its figure is named.
+pub(super) const CROWDS: [(&str, Capabilities); 3] = [
+    ("idle", Capabilities::empty()),
+    ("idle_zlib", Capabilities::COMPRESS),
+    ("idle_zstd", Capabilities::ZSTD_COMPRESSION),
+];
+
+/// Connections that are logged in and do nothing; compressed ones have had an answer before.
+pub(super) fn gather(port: u16, connections: usize, compression: Capabilities) -> Result<Vec<Client>> {
     let crowd = (0..connections)
-        .map(|_| Client::connect(port))
+        .map(|_| {
+            let mut client = Client::connect_with(port, compression)?;
+            if !compression.is_empty() {
+                client.ask_packed()?;
+            }
+            Ok(client)
+        })
         .collect::<Result<Vec<_>>>()?;
     // What logging in has taken and given back is not counted.
     thread::sleep(Duration::from_secs(1));

@@ -20,6 +20,8 @@ use crate::tables::{DATABASE, TABLES};
 const COM_QUERY: u8 = 3;
 /// The command of a client that leaves.
 const COM_QUIT: u8 = 1;
+/// As MySQL's own programs have it where nothing is said.
+const ZSTD_LEVEL: u8 = 3;
 /// Replies are a few hundred bytes.
 const LIMIT: usize = 1 << 16;
 /// An answer takes milliseconds at worst.
@@ -79,6 +81,11 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(port: u16) -> Result<Self> {
+        Self::connect_with(port, Capabilities::empty())
+    }
+
+    /// Logs in, and speaks with this compression from there on: only [`Self::ask_packed`] can be asked then.
+    pub(super) fn connect_with(port: u16, compression: Capabilities) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -92,7 +99,8 @@ impl Client {
             capabilities: Capabilities::LONG_PASSWORD
                 | Capabilities::LONG_FLAG
                 | Capabilities::TRANSACTIONS
-                | Capabilities::DEPRECATE_EOF,
+                | Capabilities::DEPRECATE_EOF
+                | compression,
             max_packet_size: 1 << 24,
             collation: 45,
             user: lab::ACCOUNT.as_bytes(),
@@ -100,7 +108,9 @@ impl Client {
             database: Some(DATABASE.as_bytes()),
             auth_plugin: Some(b"caching_sha2_password"),
             attributes: Vec::new(),
-            zstd_level: None,
+            zstd_level: compression
+                .contains(Capabilities::ZSTD_COMPRESSION)
+                .then_some(ZSTD_LEVEL),
         };
         packet::put(&mut client.out, &response.encode(), 1);
         client.stream.write_all(&client.out)?;
@@ -116,6 +126,25 @@ impl Client {
         self.out.clear();
         packet::put(&mut self.out, &[&[COM_QUERY], sql.as_bytes()].concat(), 0);
         Ok(self.stream.write_all(&self.out)?)
+    }
+
+    /// Asks for a row in a session that is compressed, and waits for the beginning of the answer. What is as short is not compressed.
+    pub(super) fn ask_packed(&mut self) -> Result<()> {
+        let sql = b"SELECT c FROM sbtest1 WHERE id = 1";
+        let mut plain = Vec::new();
+        packet::put(&mut plain, &[&[COM_QUERY], &sql[..]].concat(), 0);
+        let size = u8::try_from(plain.len())?;
+        let packed = [&[size, 0, 0, 0, 0, 0, 0], &plain[..]].concat();
+        self.stream.write_all(&packed)?;
+        let mut header = [0; 7];
+        self.stream.read_exact(&mut header)?;
+        let [a, b, c, ..] = header;
+        let mut answer = vec![0; usize::try_from(u32::from_le_bytes([a, b, c, 0]))?];
+        self.stream.read_exact(&mut answer)?;
+        match answer.len() >= 50 {
+            true => Ok(()),
+            false => bail!("a query in a compressed session was answered with {answer:?}"),
+        }
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
