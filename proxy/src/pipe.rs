@@ -5,16 +5,29 @@
 //!     sent       to be sent    held      room
 //! ```
 //!
-//! Nothing is read while released bytes wait to be sent: a slow reader stalls its own source and nobody else (P3).
+//! Nothing is read while released bytes wait to be sent: a slow reader stalls its own source and nobody else (P3). A pipe that is empty while
+//! nothing comes has no buffer: the sessions of a thread share those that are not in use, and idle ones cost little, however many there were
+//! before.
+
+use std::cell::RefCell;
 
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes that one direction of a connection may hold.
 pub(crate) const CAPACITY: usize = 32 * 1024;
 
+/// So many buffers are kept by each thread for the next session with something to pass on.
+const KEPT: usize = 32;
+
+thread_local! {
+    /// Those that no session of this thread is using, of [`CAPACITY`] bytes each.
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// One direction's buffer.
 #[derive(Debug)]
 pub(crate) struct Pipe {
+    /// None where it has no length.
     buffer: Box<[u8]>,
     start: usize,
     released: usize,
@@ -24,10 +37,13 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// An empty pipe holding `first`, unreleased; as large as that, if need be.
     pub(crate) fn with(first: &[u8]) -> Self {
-        let mut buffer = vec![0; CAPACITY.max(first.len())].into_boxed_slice();
-        buffer[..first.len()].copy_from_slice(first);
+        let mut buffer = Vec::new();
+        if !first.is_empty() {
+            buffer.resize(CAPACITY.max(first.len()), 0);
+            buffer[..first.len()].copy_from_slice(first);
+        }
         Self {
-            buffer,
+            buffer: buffer.into_boxed_slice(),
             start: 0,
             released: 0,
             end: first.len(),
@@ -74,7 +90,7 @@ impl Pipe {
 
     /// True when all that is held fills the pipe.
     pub(crate) fn is_full_of_held(&self) -> bool {
-        self.held().len() == self.buffer.len()
+        !self.buffer.is_empty() && self.held().len() == self.buffer.len()
     }
 
     /// `count` bytes of [`sendable`](Self::sendable) were written.
@@ -99,6 +115,10 @@ impl Pipe {
         if self.start < self.released {
             return &mut [];
         }
+        if self.buffer.is_empty() {
+            let spare = SPARE.with_borrow_mut(Vec::pop);
+            self.buffer = spare.unwrap_or_else(|| vec![0; CAPACITY].into_boxed_slice());
+        }
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -106,6 +126,20 @@ impl Pipe {
             self.released = 0;
         }
         &mut self.buffer[self.end..]
+    }
+
+    /// Nothing comes for now: gives the buffer to whoever has use of it, if there is nothing in it.
+    pub(crate) fn rest(&mut self) {
+        if !self.is_empty() {
+            return;
+        }
+        (self.start, self.released, self.end) = (0, 0, 0);
+        let buffer = std::mem::take(&mut self.buffer);
+        SPARE.with_borrow_mut(|spare| {
+            if buffer.len() == CAPACITY && spare.len() < KEPT {
+                spare.push(buffer);
+            }
+        });
     }
 
     /// `count` bytes were read into [`room`](Self::room).
@@ -120,9 +154,33 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn who_has_nothing_has_no_buffer_and_few_are_kept() {
+        let mut pipes: Vec<Pipe> = (0..2 * KEPT).map(|_| Pipe::with(b"")).collect();
+        let kept = || SPARE.with_borrow(Vec::len);
+        for pipe in &mut pipes {
+            assert_eq!(pipe.room().len(), CAPACITY);
+            pipe.rest();
+        }
+        assert_eq!(kept(), 1, "one after the other they need one");
+        for pipe in &mut pipes {
+            pipe.room()[0] = 7;
+            pipe.received(1);
+            pipe.rest();
+            assert_eq!(pipe.held(), [7]);
+        }
+        assert_eq!(kept(), 0);
+        for pipe in &mut pipes {
+            pipe.release(1);
+            pipe.sent(1);
+            pipe.rest();
+        }
+        assert_eq!(kept(), KEPT);
+    }
+
     proptest! {
         #[test]
-        fn bytes_come_out_as_they_went_in(steps in prop::collection::vec((0..4u8, 0..40_000usize), 0..80)) {
+        fn bytes_come_out_as_they_went_in(steps in prop::collection::vec((0..5u8, 0..40_000usize), 0..80)) {
             let mut pipe = Pipe::with(b"");
             let mut read = 0_usize;
             let (mut written, mut expected, mut held) = (Vec::new(), Vec::new(), Vec::new());
@@ -148,6 +206,7 @@ mod tests {
                         pipe.discard(count);
                         held.drain(..count);
                     }
+                    3 => pipe.rest(),
                     _ => {
                         let count = size.min(pipe.sendable().len());
                         written.extend_from_slice(&pipe.sendable()[..count]);

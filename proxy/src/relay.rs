@@ -608,7 +608,10 @@ fn pull(stream: &mut Stream, pipe: &mut Pipe, cx: &mut Context<'_>) -> Option<us
             Some(count)
         }
         Poll::Ready(Err(_broken)) => Some(0),
-        Poll::Pending => None,
+        Poll::Pending => {
+            pipe.rest();
+            None
+        }
     }
 }
 
