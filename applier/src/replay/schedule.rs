@@ -26,9 +26,10 @@ const CAUTION: u64 = 16;
 const MAX_CAUTION: u64 = 4096;
 /// So many groups are committed before one that is older, at most: each leaves a note on the target.
 const MAX_AHEAD: usize = 1024;
-/// A group of no more rows is executed in less time than its commit takes: what comes while it waits for its turn has more of waiting, too,
-/// and of one commit for all of it.
+/// A group of no more rows and bytes is executed in less time than its commit takes: what comes while it waits for its turn had
+/// better wait, too, and be committed with what comes next.
 const SMALL: u64 = 64;
+const SMALL_BYTES: u64 = 64 * 1024;
 
 /// A group that is not committed yet. `L` is a connection.
 #[derive(Debug)]
@@ -540,7 +541,7 @@ impl<L> Group<L> {
     }
 
     fn is_small(&self) -> bool {
-        self.counts.total() <= SMALL
+        self.counts.total() <= SMALL && self.bytes <= SMALL_BYTES
     }
 
     fn holds(&self) -> bool {
