@@ -62,7 +62,7 @@ pub enum Error {
     },
 
     /// The change log failed.
-    #[error("change log: {0}")]
+    #[error(transparent)]
     Log(#[from] outrigger_storage::Error),
 
     /// An event in the log can't be decoded. Nothing of its transaction was applied.

@@ -256,7 +256,7 @@ pub enum Error {
         message: String,
     },
     /// The log failed.
-    #[error("log: {0}")]
+    #[error(transparent)]
     Log(#[from] outrigger_storage::Error),
     /// The log is new and nobody said where it starts.
     #[error("log: has no start position yet; set one (start_position) before capturing into it")]

@@ -187,7 +187,7 @@ impl Drop for Appender {
         if let Some(open) = writer.open.take() {
             let offset = writer.last.next();
             if let Err(error) = shared.engine.discard(offset, offset, open.pieces) {
-                shared.sync.fail(&error);
+                shared.sync.fail(error);
             }
             shared.lock_tail().discard(offset);
         }
@@ -345,7 +345,7 @@ impl Shared {
         let value = encode_passed(writer.last, position).map_err(|e| e.refused())?;
         self.engine
             .put_position(&value)
-            .inspect_err(|error| self.sync.fail(error))?;
+            .map_err(|error| self.sync.fail(error))?;
         let size = u64::try_from(value.len()).unwrap_or(u64::MAX);
         self.sync.appended(size, Some((writer.last, position.clone())));
         Ok(())
@@ -377,10 +377,9 @@ impl Shared {
         batch
             .map_err(WriteError::Failed)
             .and_then(|batch| self.engine.write(batch, &encoded.schemas, stall))
-            .inspect_err(|error| {
-                if let WriteError::Failed(error) = error {
-                    self.sync.fail(error);
-                }
+            .map_err(|error| match error {
+                WriteError::Failed(error) => WriteError::Failed(self.sync.fail(error)),
+                WriteError::WouldStall => WriteError::WouldStall,
             })?;
         *writer = next;
         let whole = encoded.whole.take();
@@ -393,9 +392,7 @@ impl Shared {
         self.metrics.appended(size, transactions);
         self.sync.appended(size, whole);
         let measured = self.retention.appended(size, &self.engine, &self.metrics);
-        measured
-            .inspect_err(|error| self.sync.fail(error))
-            .map_err(WriteError::Failed)
+        measured.map_err(|error| WriteError::Failed(self.sync.fail(error)))
     }
 
     /// Stores table definitions outside of any transaction.
@@ -409,11 +406,11 @@ impl Shared {
         let size = self
             .engine
             .put_schemas(versions)
-            .inspect_err(|error| self.sync.fail(error))?;
+            .map_err(|error| self.sync.fail(error))?;
         self.sync.appended(size, None);
         self.retention
             .appended(size, &self.engine, &self.metrics)
-            .inspect_err(|error| self.sync.fail(error))
+            .map_err(|error| self.sync.fail(error))
     }
 }
 

@@ -9,6 +9,9 @@ use bytesize::ByteSize;
 
 use crate::{Holder, Offset};
 
+/// What RocksDB says of a file after its first error (`db/log_writer.cc`, `file/writable_file_writer.h`).
+const EARLIER: [&str; 2] = ["Seen error", "Writer has previous error"];
+
 /// An error of the log. Cloned to everyone whom a failed sync concerns.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -154,6 +157,17 @@ impl Error {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ),
             Self::Gone { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether RocksDB only says that it met an error before: whoever was there then has been told which.
+    pub(crate) fn is_of_an_earlier_one(&self) -> bool {
+        match self {
+            Self::Engine { source, .. } => {
+                let text = source.0.to_string();
+                EARLIER.iter().any(|words| text.contains(words))
+            }
             _ => false,
         }
     }

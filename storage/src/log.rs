@@ -216,7 +216,7 @@ impl Log {
             .engine
             .put_position(&value)
             .and_then(|()| shared.engine.sync());
-        stored.inspect_err(|error| shared.sync.fail(error))?;
+        stored.map_err(|error| shared.sync.fail(error))?;
         shared.sync.started(position);
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Log {
             return Ok(());
         }
         let stored = shared.engine.put_server(id).and_then(|()| shared.engine.sync());
-        stored.inspect_err(|error| shared.sync.fail(error))
+        stored.map_err(|error| shared.sync.fail(error))
     }
 
     /// Which server was captured last, as [`set_server`](Self::set_server) was told; `None` before the first.
@@ -273,7 +273,7 @@ impl Log {
         kept.drain(..gone);
         let value = encode_kept(&kept).map_err(|e| e.refused())?;
         let stored = shared.engine.put_kept(&value).and_then(|()| shared.engine.sync());
-        stored.inspect_err(|error| shared.sync.fail(error))
+        stored.map_err(|error| shared.sync.fail(error))
     }
 
     /// What was kept of the source where, in order; each holds until the next begins. Empty: everything.
@@ -323,8 +323,7 @@ impl Log {
         let shared = &self.shared;
         shared.sync.check()?;
         if let Err(error) = shared.engine.be_there() {
-            shared.sync.fail(&error);
-            return Err(error);
+            return Err(shared.sync.fail(error));
         }
         let trimmed = shared.retention.trimmed();
         shared.retention.trim(trimmed, &shared.engine, &shared.metrics)
@@ -443,7 +442,7 @@ impl SyncThread {
         self.shared.sync.stop();
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if handle.is_some_and(|handle| handle.join().is_err()) {
-            self.shared.sync.fail(&Error::Closed);
+            self.shared.sync.fail(Error::Closed);
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::{Config, Error, Offset};
 
 /// So many intervals without an append, and the thread rests until there is one.
 const QUIET: u32 = 16;
+/// How long the thread that met an error may take to say so, where another is only told that there was one.
+const CAUSE: Duration = Duration::from_secs(1);
 
 /// What is durable, what is not yet, and who is told.
 pub(crate) struct Durability {
@@ -284,14 +286,22 @@ impl Durability {
         }
     }
 
-    /// Ends the log's work for good: everyone who waits is told.
-    pub(crate) fn fail(&self, error: &Error) {
+    /// Ends the log's work for good: everyone who waits is told. Gives what it failed of, which may be what another thread met first.
+    pub(crate) fn fail(&self, error: Error) -> Error {
         let mut state = self.lock();
-        if state.failed.is_none() {
-            tracing::error!(%error, "the log failed");
-            state.failed = Some(error.clone());
+        if error.is_of_an_earlier_one() {
+            let told = self
+                .done
+                .wait_timeout_while(state, CAUSE, |state| state.failed.is_none());
+            state = told.unwrap_or_else(PoisonError::into_inner).0;
         }
+        let cause = state.failed.get_or_insert_with(|| {
+            tracing::error!(%error, "the log failed");
+            error
+        });
+        let cause = cause.clone();
         self.wake_all();
+        cause
     }
 
     /// Tells the thread to sync what is left and to end, and everyone else that the log is closed.
@@ -328,7 +338,7 @@ impl Durability {
                 }
             });
             if let Err(error) = outcome {
-                self.fail(&error);
+                self.fail(error);
             }
         }
     }
