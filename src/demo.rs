@@ -2,6 +2,7 @@
 //! sidecar killed in the middle, and at the end every row of every table compared.
 
 pub mod compare;
+pub mod port;
 pub mod server;
 mod shop;
 pub mod sidecar;
@@ -9,7 +10,6 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,8 +56,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     say("starting a source and a target, both empty MySQL servers in a temporary folder")?;
     let source = Server::start(&installation, &folder.path().join("source"), &[])?;
     let target = Server::start(&installation, &folder.path().join("target"), &[])?;
-    let http = format!("127.0.0.1:{}", free_port()?);
-    let proxy = free_port()?;
+    let http = format!("127.0.0.1:{}", port::free()?);
+    let proxy = port::free()?;
     let config = config(&source, &target, proxy, &http);
     let program = std::env::current_exe().context("finding this program")?;
     let sidecar = Sidecar::new(&program, &folder.path().join("sidecar"), &config, &http)?;
@@ -415,10 +415,6 @@ fn app(proxy: u16) -> Opts {
         .pass(Some("shop"))
         .prefer_socket(false)
         .into()
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn report(comparisons: &[Comparison]) -> Result<()> {

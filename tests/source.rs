@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
+use outrigger::demo::port;
 use outrigger::demo::server::Server;
 use outrigger_storage::View;
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Plan, Rig, connect, free_port, run};
+use crate::support::{PATIENCE, Plan, Rig, connect, run};
 
 pub(crate) const TABLE: &str = "CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB)";
 
@@ -64,7 +65,7 @@ fn said(rig: &Rig) -> String {
 
 /// A relay on one port whose other end can be changed.
 fn switchboard(port: Arc<AtomicU16>) -> u16 {
-    let here = free_port();
+    let here = port::free().unwrap();
     tokio::spawn(async move {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", here)).await.unwrap();
         loop {

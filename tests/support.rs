@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use outrigger::demo::compare::{self, Comparison};
+use outrigger::demo::port;
 use outrigger::demo::server::{Installation, Server};
 use outrigger::demo::sidecar::Sidecar;
 use tempfile::TempDir;
@@ -83,7 +84,10 @@ impl Rig {
         let installation = Installation::find().unwrap();
         let source = Server::start(&installation, &folder.path().join("source"), plan.source).unwrap();
         let target = Server::start(&installation, &folder.path().join("target"), plan.target).unwrap();
-        let (proxy, http) = (free_port(), format!("127.0.0.1:{}", free_port()));
+        let (proxy, http) = (
+            port::free().unwrap(),
+            format!("127.0.0.1:{}", port::free().unwrap()),
+        );
         accounts(&source, &target, plan.source_grants).await;
         let include: Vec<String> = plan.include.iter().map(|name| format!("{name:?}")).collect();
         let address = match plan.over_socket {
@@ -232,14 +236,6 @@ pub(crate) async fn connect(server: &Server) -> Conn {
         .user(Some("root"))
         .into();
     Conn::new(opts).await.unwrap()
-}
-
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// A random test's seed: a new one, or the one that is asked for. The test prints it, so that it can be.

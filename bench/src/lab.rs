@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
+use outrigger::demo::port;
 use outrigger::demo::server::{Installation, Server};
 use outrigger::demo::sidecar::{self, Sidecar};
 use tempfile::TempDir;
@@ -96,7 +96,7 @@ impl Lab {
                 program.display()
             );
         }
-        let http = format!("127.0.0.1:{}", free_port()?);
+        let http = format!("127.0.0.1:{}", port::free()?);
         let config = format!(
             "[source]\n{source}\nuser = \"{ACCOUNT}\"\npassword = \"\"\n\n[log]\npath = \"log\"\n\n\
              [http]\nlisten = \"{http}\"\n\n{more}\n\
@@ -115,11 +115,6 @@ impl Lab {
         }
         Ok(())
     }
-}
-
-/// A port nobody listens on now.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// An administrator's connection, over the unix socket.

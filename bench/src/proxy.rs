@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use outrigger::demo::port;
 use outrigger::demo::server::Server;
 
 use self::relays::Relay;
@@ -201,7 +202,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
         tables::TABLES
     ))?;
     tables::fill(&source, rows).await?;
-    let ports = [lab::free_port()?, lab::free_port()?];
+    let ports = [port::free()?, port::free()?];
     let listen =
         ports.map(|port| format!("[proxy]\nlisten = [\"127.0.0.1:{port}\"]\nmax_connections = {MOST}\n"));
     let mut sidecars = [

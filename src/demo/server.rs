@@ -6,7 +6,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+
+use super::port;
 
 /// How long a server may take to accept connections.
 const START: Duration = Duration::from_secs(90);
@@ -114,12 +115,11 @@ impl Server {
             copy_folder(&template, &data)?;
             fs::remove_file(data.join("auto.cnf")).context("a new data directory without auto.cnf")?;
         }
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let options = options.iter().map(ToString::to_string).collect();
         let mut server = Self {
             installation: installation.clone(),
             folder: folder.to_owned(),
-            port,
+            port: port::free()?,
             options,
             child: None,
         };

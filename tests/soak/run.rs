@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mysql_async::prelude::Queryable;
-use outrigger::demo::compare;
 use outrigger::demo::sidecar::Sidecar;
+use outrigger::demo::{compare, port};
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_storage::Config;
 
@@ -15,7 +15,7 @@ use super::judge::{self, Findings};
 use super::pair::{Pair, binlog_end};
 use super::plan::{Crash, Fault, Plan, Restart, failing_sync};
 use super::relay::Relay;
-use crate::support::{PATIENCE, definitions, free_port};
+use crate::support::{PATIENCE, definitions};
 use crate::workload::drive::{self, Driven, Tally};
 use crate::workload::{PREFIX, Workload};
 
@@ -82,7 +82,7 @@ pub(super) async fn run(seed: u64, pair: &mut Pair, folder: &Path) -> Result<Rep
     let begin = binlog_end(&mut source).await?;
     drop(source);
     let relay = Relay::start(pair.source.port()).await?;
-    let http = format!("127.0.0.1:{}", free_port());
+    let http = format!("127.0.0.1:{}", port::free()?);
     let config = config(&plan, relay.port(), pair.target.port(), &http);
     let sidecar = Sidecar::new(Path::new(env!("CARGO_BIN_EXE_outrigger")), folder, &config, &http)?;
     let mut run = Run {

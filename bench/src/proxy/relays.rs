@@ -5,7 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use outrigger::demo::server;
+use outrigger::demo::{port, server};
 
 use crate::lab::{self, Lab};
 
@@ -31,7 +31,7 @@ impl Relay {
                 lab::say(&format!("{program} is not installed: left out"))?;
                 continue;
             };
-            let (port, config) = (lab::free_port()?, lab.path(&format!("{name}.cfg")));
+            let (port, config) = (port::free()?, lab.path(&format!("{name}.cfg")));
             std::fs::write(&config, text(port, upstream)?)?;
             relays.push(Self::start(name, &program, &config, port)?);
         }
