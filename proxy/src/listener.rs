@@ -11,6 +11,7 @@ use std::time::Duration;
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_tls::rsa::KeyPair;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -224,15 +225,19 @@ async fn serve(
             () = tokio::time::sleep(ACCEPT_PAUSE) => {}
         }
     };
-    let mut late = 0..listening::BACKLOG;
+    let (mut closes, mut late) = (None, 0..listening::BACKLOG);
     info!(address = %listener.address, upstream = %current.get().upstream.address(), "the proxy listens");
     loop {
         let accepted = tokio::select! {
             // Accepting is cancellation-safe.
-            () = stop.cancelled() => {
-                // Where only this address is given up, those that came before are let in.
-                let lets_in = !cancel.is_cancelled() && late.next().is_some();
-                match lets_in.then(|| door.accept_waiting()).flatten() {
+            () = cancel.cancelled() => return,
+            // Where only this address is given up, those that came before are let in.
+            () = stop.cancelled(), if closes.is_none() => {
+                closes = Some(Instant::now() + listener.shut());
+                continue;
+            }
+            () = tokio::time::sleep_until(closes.unwrap_or_else(Instant::now)), if closes.is_some() => {
+                match late.next().and_then(|_| door.accept_waiting()) {
                     Some(accepted) => accepted,
                     None => return,
                 }

@@ -5,11 +5,11 @@ use std::net;
 use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use socket2::{SockFilter, SockRef};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::debug;
 
 use super::arrival::Client;
@@ -19,6 +19,17 @@ use crate::access::{Refusal, Seat};
 use crate::config::{Config, Listen, ListenAddress};
 use crate::error::Error;
 use crate::session::Shared;
+
+/// A packet filter (`linux/filter.h`) that drops a TCP segment with the flag SYN: load the header's byte 13, test bit 1, return none or all
+/// of its bytes.
+const NO_SYN: &[SockFilter] = &[
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+/// The end of a handshake comes sooner, and the next try of who was not answered later.
+const HANDSHAKE: Duration = Duration::from_millis(500);
 
 /// A bound address.
 pub(crate) struct Listener {
@@ -98,6 +109,23 @@ impl Listener {
         })
     }
 
+    /// Before it is closed: how long those are to be waited for who have begun to connect. Who begins from now on is not answered, and
+    /// tries again, a second later, at whoever listens there by then.
+    pub(super) fn shut(&self) -> Duration {
+        match (&self.socket, &self.listen.address) {
+            (Socket::Tcp(socket), ListenAddress::Tcp(_)) => match SockRef::from(socket).attach_filter(NO_SYN)
+            {
+                Ok(()) => HANDSHAKE,
+                Err(cause) => {
+                    debug!(%cause, address = %self.address, "who comes while it is closed may be refused");
+                    Duration::ZERO
+                }
+            },
+            // Connections are made at once. One that was handed over stays open with its owner.
+            _ => Duration::ZERO,
+        }
+    }
+
     /// What the configuration says about it now.
     pub(super) fn listen<'a>(&'a self, config: &'a Config) -> &'a Listen {
         let same = |listen: &&Listen| listen.address == self.listen.address;
@@ -140,12 +168,22 @@ impl Door {
         })
     }
 
-    /// A client that is here already, if there is one.
+    /// A client that is here already, if there is one. Asks the kernel: the runtime may not have heard of it yet.
     pub(super) fn accept_waiting(&self) -> Option<io::Result<Client>> {
-        let accepted = pin!(self.accept()).poll(&mut Context::from_waker(Waker::noop()));
-        match accepted {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
+        let accepted = match self {
+            Self::Tcp(listener) => SockRef::from(listener).accept(),
+            Self::Unix(listener) => SockRef::from(listener).accept(),
+        };
+        let client = accepted.and_then(|(socket, peer)| {
+            socket.set_nonblocking(true)?;
+            Ok(match peer.as_socket() {
+                Some(peer) => Client::Tcp(TcpStream::from_std(socket.into())?, peer),
+                None => Client::Unix(UnixStream::from_std(socket.into())?),
+            })
+        });
+        match client {
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => None,
+            client => Some(client),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod native_password;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use outrigger_protocol::endpoint::{Address, Secret, TlsMode};
@@ -733,6 +734,50 @@ async fn other_addresses_take_the_place_of_those_before() {
     rig.reloader.prepare(changed).await.expect("it holds").take_up();
     rig.stop().await;
     assert!(!path.exists() && !other.exists());
+}
+
+/// Two addresses take each other's place again and again; every client that connects in the meantime is greeted.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_while_addresses_change_is_let_in() {
+    let address = |text: &str| text.parse::<ListenAddress>().expect("an address");
+    let rig = Rig::start(|config| config.listen = vec![address("127.0.0.1:0").into()]).await;
+    let ListenAddress::Tcp(bound) = rig.addresses[0].clone() else {
+        panic!("not TCP");
+    };
+    let addresses = ["0.0.0.0", "127.0.0.1"].map(|ip| address(&format!("{ip}:{}", bound.port())));
+    let done = CancellationToken::new();
+    let greeted: Arc<[AtomicUsize; 4]> = Arc::default();
+    let clients: Vec<_> = (0..greeted.len())
+        .map(|number| {
+            let (done, greeted) = (done.clone(), Arc::clone(&greeted));
+            tokio::spawn(async move {
+                while !done.is_cancelled() {
+                    let mut client = TcpStream::connect(bound).await.expect("connected");
+                    receive(&mut client).await;
+                    greeted[number].fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    // At first the address that it began with.
+    for listen in [&addresses[1], &addresses[0]].into_iter().cycle().take(7) {
+        if rig.listening.addresses() != [listen.clone()] {
+            let mut changed = rig.config.clone();
+            changed.listen = vec![listen.clone().into()];
+            rig.reloader.prepare(changed).await.expect("it holds").take_up();
+        }
+        let before = greeted.each_ref().map(|count| count.load(Ordering::Relaxed));
+        // The second one came when that address was there.
+        while { greeted.iter().zip(before) }.any(|(now, before)| now.load(Ordering::Relaxed) < before + 2) {
+            assert!(!clients.iter().any(JoinHandle::is_finished), "not let in");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    done.cancel();
+    for client in clients {
+        client.await.expect("all are greeted");
+    }
+    rig.stop().await;
 }
 
 #[tokio::test]
