@@ -4,6 +4,7 @@ use std::process::Command;
 
 use mysql_async::prelude::Queryable;
 
+use crate::eventual::until;
 use crate::support::{PATIENCE, Plan, Rig, run};
 
 /// Starts the sidecar, expects it to give up, and returns everything it said.
@@ -372,6 +373,22 @@ async fn tables_of_engines_without_transactions() {
     rig.start();
     rig.on_source("UPDATE app.later SET v = 2;\nINSERT INTO app.old VALUES (2)")
         .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    // One that becomes so is in nobody's way before its rows come, though the target is asked about both tables at once.
+    let mut target = rig.target_conn().await;
+    run(&mut target, "ALTER TABLE app.old ENGINE = MyISAM").await;
+    rig.on_source("CREATE TABLE app.another (id INT PRIMARY KEY);\nUPDATE app.later SET v = 3")
+        .await;
+    until(&mut target, "SELECT v FROM app.later", 3).await;
+    rig.on_source("INSERT INTO app.old VALUES (3)").await;
+    assert_says(
+        &stopped(&mut rig).await,
+        &["target", "MyISAM", "ALTER TABLE `app`.`old` ENGINE = InnoDB"],
+    );
+    rig.sidecar.stop(PATIENCE).unwrap();
+    run(&mut target, "ALTER TABLE app.old ENGINE = InnoDB").await;
+    rig.start();
     rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }

@@ -3,8 +3,7 @@
 //! The copy asks the source, replay the target, whose definition is the one as of the replayed offset because DDL is applied
 //! in order (A4).
 
-use mysql_async::Row;
-use outrigger_protocol::definition::AnswerRow;
+use outrigger_protocol::definition::{AnswerRow, Several};
 pub(crate) use outrigger_protocol::definition::{ColumnDef, ColumnKind, TableDef};
 
 use crate::error::{Error, Side};
@@ -18,36 +17,39 @@ pub(crate) async fn load(
     database: &str,
     table: &str,
 ) -> Result<Option<TableDef>, Error> {
-    let doing = || {
-        format!(
-            "reading the definition of {}.{}",
-            quote_name(database),
-            quote_name(table)
-        )
+    let this = Several {
+        database,
+        names: &[table],
     };
-    let mut answers = Vec::new();
-    for question in TableDef::questions(database, table) {
-        let rows: Vec<Row> = conn
-            .query(question)
-            .await
-            .map_err(|cause| Error::server(side, doing(), cause))?;
-        answers.push(rows.into_iter().map(texts).collect::<Vec<_>>());
-    }
-    let answer = |n: usize| answers.get(n).map_or(&[][..], Vec::as_slice);
-    TableDef::from_answers(database, table, answer(0), answer(1)).map_err(|what| Error::Unsuitable {
+    let answers = conn
+        .ask(&TableDef::questions(this))
+        .await
+        .map_err(|cause| Error::server(side, doing(database, table), cause))?;
+    let mut answers = answers.into_iter().map(|rows| this.sort(rows).concat());
+    let mut next = || answers.next().unwrap_or_default();
+    read(side, database, table, &next(), &next())
+}
+
+/// The definition in the answers to its questions.
+pub(crate) fn read(
+    side: Side,
+    database: &str,
+    table: &str,
+    columns: &[AnswerRow],
+    keys: &[AnswerRow],
+) -> Result<Option<TableDef>, Error> {
+    TableDef::from_answers(database, table, columns, keys).map_err(|what| Error::Unsuitable {
         side,
-        what: format!("{}: {what}", doing()),
+        what: format!("{}: {what}", doing(database, table)),
     })
 }
 
-/// A row of a text result.
-fn texts(row: Row) -> AnswerRow {
-    let text = |value| {
-        mysql_async::from_value_opt::<Option<String>>(value)
-            .ok()
-            .flatten()
-    };
-    row.unwrap().into_iter().map(text).collect()
+fn doing(database: &str, table: &str) -> String {
+    format!(
+        "reading the definition of {}.{}",
+        quote_name(database),
+        quote_name(table)
+    )
 }
 
 #[cfg(test)]

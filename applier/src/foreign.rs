@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use outrigger_protocol::definition::{AnswerRow, Several};
+
 use crate::config::Selection;
 use crate::error::{Error, Side};
 use crate::link::Link;
-use crate::literal::quote_text;
 use crate::schema::ObjectKey;
 
 /// One foreign key.
@@ -46,40 +47,50 @@ pub(crate) fn why_astray(child: &ObjectKey, parent: &ObjectKey) -> String {
 
 /// All foreign keys that the account may see.
 pub(crate) async fn load(conn: &mut Link, side: Side) -> Result<Vec<ForeignKey>, Error> {
-    load_where(conn, side, "TRUE").await
+    let mut answers = conn
+        .ask(&[keys("1", "TRUE")])
+        .await
+        .map_err(|cause| Error::server(side, "reading foreign keys", cause))?;
+    let rows = answers.pop().unwrap_or_default();
+    let rows: Vec<AnswerRow> = rows
+        .into_iter()
+        .map(|row| row.into_iter().skip(1).collect())
+        .collect();
+    Ok(read(&rows))
 }
 
-/// The foreign keys of one table.
-pub(crate) async fn load_of(
-    conn: &mut Link,
-    side: Side,
-    database: &str,
-    table: &str,
-) -> Result<Vec<ForeignKey>, Error> {
-    let (database, table) = (quote_text(database), quote_text(table));
-    let only = format!("constraint_schema = {database} AND table_name = {table}");
-    load_where(conn, side, &only).await
+/// What tells the foreign keys of tables.
+pub(crate) fn question(children: Several<'_>) -> String {
+    keys(
+        &children.number("table_name"),
+        &children.condition("constraint_schema", "table_name"),
+    )
 }
 
-async fn load_where(conn: &mut Link, side: Side, only: &str) -> Result<Vec<ForeignKey>, Error> {
-    let query = format!(
-        "SELECT CAST(constraint_schema AS CHAR), CAST(table_name AS CHAR), CAST(unique_constraint_schema AS CHAR), \
+/// A table's foreign keys in the answer.
+pub(crate) fn read(answer: &[AnswerRow]) -> Vec<ForeignKey> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    answer
+        .iter()
+        .filter_map(|row| match row.as_slice() {
+            [child_in, child, parent_in, parent, acts] => Some(ForeignKey {
+                child: ObjectKey::table(text(child_in), text(child)),
+                parent: ObjectKey::table(text(parent_in), text(parent)),
+                acts: acts.as_deref() == Some("1"),
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A foreign key's child, its parent, whether it acts.
+fn keys(number: &str, only: &str) -> String {
+    format!(
+        "SELECT {number}, CAST(constraint_schema AS CHAR), CAST(table_name AS CHAR), CAST(unique_constraint_schema AS CHAR), \
          CAST(referenced_table_name AS CHAR), \
          delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL') \
          FROM information_schema.referential_constraints WHERE {only}"
-    );
-    let rows: Vec<(String, String, String, String, bool)> = conn
-        .query(query)
-        .await
-        .map_err(|cause| Error::server(side, "reading foreign keys", cause))?;
-    Ok(rows
-        .into_iter()
-        .map(|(child_in, child, parent_in, parent, acts)| ForeignKey {
-            child: ObjectKey::table(child_in, child),
-            parent: ObjectKey::table(parent_in, parent),
-            acts,
-        })
-        .collect())
+    )
 }
 
 /// A selected table whose rows follow a table that is not selected.

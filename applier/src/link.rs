@@ -5,7 +5,8 @@ mod watch;
 use std::time::Duration;
 
 use mysql_async::prelude::{AsQuery, FromRow, Queryable};
-use mysql_async::{ClientIdentity, Conn, DriverError, Opts, OptsBuilder, SslOpts};
+use mysql_async::{ClientIdentity, Conn, DriverError, Opts, OptsBuilder, Row, SslOpts};
+use outrigger_protocol::definition::AnswerRow;
 use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
 
 use crate::error::{Error, Side};
@@ -39,6 +40,15 @@ impl Link {
         self.watch.over(self.conn.query_first(statement)).await
     }
 
+    /// The answers to several questions, each with a result, as text: they travel together.
+    pub(crate) async fn ask(
+        &mut self,
+        questions: &[String],
+    ) -> Result<Vec<Vec<AnswerRow>>, mysql_async::Error> {
+        let answers = answers(&mut self.conn, questions.join(";\n"), questions.len());
+        self.watch.over(answers).await
+    }
+
     /// A statement whose result nobody wants.
     pub(crate) async fn query_drop(&mut self, statement: impl AsQuery) -> Result<(), mysql_async::Error> {
         self.watch.over(self.conn.query_drop(statement)).await
@@ -58,6 +68,38 @@ impl Link {
     pub(crate) async fn disconnect(self) -> Result<(), mysql_async::Error> {
         self.watch.over(self.conn.disconnect()).await
     }
+}
+
+async fn answers(
+    conn: &mut Conn,
+    questions: String,
+    count: usize,
+) -> Result<Vec<Vec<AnswerRow>>, mysql_async::Error> {
+    let mut answers = Vec::with_capacity(count);
+    let mut result = conn.query_iter(questions).await?;
+    while answers.len() < count {
+        // An error after the first statement is kept by the driver until somebody reads on.
+        if result.columns().is_none() {
+            result.next().await?;
+            return Err(mysql_async::Error::Other("a question without an answer".into()));
+        }
+        let mut rows = Vec::new();
+        while let Some(row) = result.next().await? {
+            rows.push(texts(row));
+        }
+        answers.push(rows);
+    }
+    Ok(answers)
+}
+
+/// A row of a text result.
+fn texts(row: Row) -> AnswerRow {
+    let text = |value| {
+        mysql_async::from_value_opt::<Option<String>>(value)
+            .ok()
+            .flatten()
+    };
+    row.unwrap().into_iter().map(text).collect()
 }
 
 /// Connects and authenticates within `timeout`, which is also how long an answer may take before it is asked about. Affected rows

@@ -4,9 +4,12 @@
 //! change of it, and the log keeps those (A4). Asking is the caller's business: [`TableDef::questions`] are the statements,
 //! and [`TableDef::from_answers`] takes their answers as text.
 
+mod several;
+
 use serde::{Deserialize, Serialize};
 
-use crate::sql::{quote_name, quote_text};
+pub use self::several::Several;
+use crate::sql::quote_name;
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,26 +142,27 @@ impl TableDef {
         format!("{}.{}", quote_name(&self.database), quote_name(&self.table))
     }
 
-    /// The statements whose answers make a definition, in this order. Right under any `sql_mode` that takes a backslash for an
-    /// escape; the answers are text in the session's character set, which must be utf8mb4.
-    pub fn questions(database: &str, table: &str) -> [String; 2] {
-        let (db, name) = (quote_text(database), quote_text(table));
+    /// The statements whose answers make definitions, in this order, once the rows are [sorted](Several::sort). Right under any
+    /// `sql_mode` that takes a backslash for an escape; the answers are text in the session's character set, which must be utf8mb4.
+    pub fn questions(tables: Several<'_>) -> [String; 2] {
+        let number = tables.number("table_name");
+        let condition = tables.condition("table_schema", "table_name");
         [
             format!(
-                "SELECT CAST(column_name AS CHAR), CAST(data_type AS CHAR), CAST(column_type AS CHAR), \
+                "SELECT {number}, CAST(column_name AS CHAR), CAST(data_type AS CHAR), CAST(column_type AS CHAR), \
                  CAST(character_set_name AS CHAR), CAST(collation_name AS CHAR), CAST(character_maximum_length AS CHAR), \
                  CAST(is_nullable AS CHAR), CAST(extra AS CHAR), column_default IS NOT NULL \
-                 FROM information_schema.columns WHERE table_schema = {db} AND table_name = {name} ORDER BY ordinal_position"
+                 FROM information_schema.columns WHERE {condition} ORDER BY ordinal_position"
             ),
             format!(
-                "SELECT CAST(index_name AS CHAR), CAST(column_name AS CHAR), CAST(nullable AS CHAR), sub_part IS NOT NULL \
-                 FROM information_schema.statistics WHERE table_schema = {db} AND table_name = {name} AND non_unique = 0 \
+                "SELECT {number}, CAST(index_name AS CHAR), CAST(column_name AS CHAR), CAST(nullable AS CHAR), \
+                 sub_part IS NOT NULL FROM information_schema.statistics WHERE {condition} AND non_unique = 0 \
                  ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index"
             ),
         ]
     }
 
-    /// The definition that the answers to [`questions`](Self::questions) tell; `None` when there is no such table.
+    /// The definition that a table's rows of the answers to [`questions`](Self::questions) tell; `None` when there is no such table.
     ///
     /// # Errors
     /// What is not understood, as the rest of a sentence.

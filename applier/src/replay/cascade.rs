@@ -6,13 +6,11 @@
 //! kind is written alone, with checks on: the target's own foreign keys do what the source's did.
 
 use outrigger_protocol::binlog::{RowsEvent, RowsKind};
+use outrigger_protocol::definition::{AnswerRow, Several};
 
 use crate::config::Selection;
 use crate::definition::TableDef;
-use crate::error::{Error, Side};
-use crate::foreign;
-use crate::link::Link;
-use crate::literal::quote_text;
+use crate::foreign::{self, ForeignKey};
 use crate::schema::ObjectKey;
 use crate::statement::{Image, changed};
 
@@ -30,38 +28,53 @@ pub(super) struct Cascades {
 }
 
 impl Cascades {
-    /// Reads the foreign keys that name the table as their parent, and its own.
-    pub(super) async fn load(conn: &mut Link, def: &TableDef, selection: &Selection) -> Result<Self, Error> {
-        let (database, table) = (quote_text(&def.database), quote_text(&def.table));
-        let query = format!(
-            "SELECT r.delete_rule IN ('CASCADE', 'SET NULL'), r.update_rule IN ('CASCADE', 'SET NULL'), \
+    /// What tells the foreign keys that name tables as their parent.
+    pub(super) fn question(parents: Several<'_>) -> String {
+        format!(
+            "SELECT {}, r.delete_rule IN ('CASCADE', 'SET NULL'), r.update_rule IN ('CASCADE', 'SET NULL'), \
              CAST(k.referenced_column_name AS CHAR) \
              FROM information_schema.referential_constraints r JOIN information_schema.key_column_usage k \
              ON k.constraint_schema = r.constraint_schema AND k.constraint_name = r.constraint_name AND k.table_name = r.table_name \
-             WHERE r.unique_constraint_schema = {database} AND r.referenced_table_name = {table}"
-        );
-        let rows: Vec<(bool, bool, String)> = conn
-            .query(query)
-            .await
-            .map_err(|cause| Error::server(Side::Target, "reading foreign keys", cause))?;
-        let place = |name: &str| {
+             WHERE {}",
+            parents.number("r.referenced_table_name"),
+            parents.condition("r.unique_constraint_schema", "r.referenced_table_name")
+        )
+    }
+
+    /// From the table's part of the answer, and its own foreign keys.
+    pub(super) fn new(
+        def: &TableDef,
+        children: &[AnswerRow],
+        own: &[ForeignKey],
+        selection: &Selection,
+    ) -> Self {
+        let yes = |value: Option<&Option<String>>| value.is_some_and(|value| value.as_deref() == Some("1"));
+        let place = |row: &AnswerRow| {
+            let name = row.get(2)?.as_deref()?;
             def.columns
                 .iter()
                 .position(|column| column.name.eq_ignore_ascii_case(name))
         };
-        let on_delete = rows.iter().any(|row| row.0);
-        let acts = on_delete || rows.iter().any(|row| row.1);
-        let own = foreign::load_of(conn, Side::Target, &def.database, &def.table).await?;
-        Ok(Self {
-            unable: acts && !foreign::left_to_innodb(conn, Side::Target).await?,
-            astray: foreign::astray(&own, selection).map(|key| key.parent.clone()),
-            on_delete,
-            on_update: rows
+        Self {
+            on_delete: children.iter().any(|row| yes(row.first())),
+            on_update: children
                 .iter()
-                .filter(|row| row.1)
-                .filter_map(|row| place(&row.2))
+                .filter(|row| yes(row.get(1)))
+                .filter_map(place)
                 .collect(),
-        })
+            unable: false,
+            astray: foreign::astray(own, selection).map(|key| key.parent.clone()),
+        }
+    }
+
+    /// Whether children change with rows of this table.
+    pub(super) fn act(&self) -> bool {
+        self.on_delete || !self.on_update.is_empty()
+    }
+
+    /// The target does not do to the children what InnoDB does.
+    pub(super) fn not_by_innodb(&mut self) {
+        self.unable = self.act();
     }
 
     /// Whether the target can be trusted with the children; otherwise why not, and what to do.

@@ -4,6 +4,8 @@
 //! Rows are written with the target's own definition: DDL is a barrier applied in order, so what the target has is the
 //! definition as of the event (A4). Where what is known of the source's contradicts it, the task stops.
 
+mod written;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,14 +13,13 @@ use outrigger_protocol::binlog::TableMap;
 use outrigger_protocol::binlog::rows::RowPlan;
 use outrigger_storage::{Definition, Log, Offset, Schema};
 
+use self::written::{Known, Written};
 use super::cascade::Cascades;
 use super::conflict::Identity;
 use super::layout::Layout;
 use crate::config::Selection;
-use crate::definition::{self, ColumnKind, TableDef};
-use crate::error::{Error, Place, Side};
+use crate::error::{Error, Place};
 use crate::literal::quote_name;
-use crate::schema::{engine, zone};
 use crate::snapshot::SkipUntil;
 use crate::statement::{Image, Table};
 use crate::target::Target;
@@ -74,15 +75,7 @@ struct Mapped {
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     mapped: HashMap<u64, Mapped>,
-    written: HashMap<(String, String), Written>,
-}
-
-/// What the target says of a table.
-#[derive(Debug, Clone)]
-struct Written {
-    table: Arc<Table>,
-    cascades: Arc<Cascades>,
-    zoned: Option<Arc<str>>,
+    written: Known,
 }
 
 /// Where rows are read from.
@@ -131,7 +124,7 @@ impl Tables {
     /// Forgets all definitions: a definition statement was applied.
     pub(super) fn forget(&mut self) {
         self.mapped.clear();
-        self.written.clear();
+        self.written.forget();
     }
 
     /// What to do with rows of the table that `table_id` stands for, at `place`.
@@ -158,15 +151,13 @@ impl Tables {
             return Ok(route.clone());
         }
         let route = if selection.table(&mapped.map.database, &mapped.map.table) {
-            let name = (mapped.map.database.clone(), mapped.map.table.clone());
-            let written = match self.written.get(&name) {
-                Some(known) => known.clone(),
-                None => {
-                    let known = Written::load(target, &name, selection, place).await?;
-                    self.written.insert(name, known.clone());
-                    known
-                }
-            };
+            let (database, table) = (&mapped.map.database, &mapped.map.table);
+            let written = self.written.get(database, table, selection, target).await?;
+            let written = written.ok_or_else(|| Error::Definition {
+                table: format!("{}.{}", quote_name(database), quote_name(table)),
+                place: place.clone(),
+                what: "the target has no such table".to_owned(),
+            })?;
             let exact = origin.definition(&mapped.map)?;
             let layout = Layout::new(&mapped.map, exact.as_ref().map(|definition| &definition.table));
             Route::Use(Arc::new(Planned {
@@ -179,45 +170,6 @@ impl Tables {
         mapped.route = Some(route.clone());
         Ok(route)
     }
-}
-
-impl Written {
-    async fn load(
-        target: &mut Target,
-        name: &(String, String),
-        selection: &Selection,
-        place: &Place,
-    ) -> Result<Self, Error> {
-        let def = load(target, name, place).await?;
-        let zoned = match def
-            .columns
-            .iter()
-            .any(|column| column.kind == ColumnKind::Timestamp)
-        {
-            true => zone::read_on_target(target.conn(), &name.0, &name.1).await?,
-            false => None,
-        };
-        Ok(Self {
-            cascades: Arc::new(Cascades::load(target.conn(), &def, selection).await?),
-            zoned: zoned.map(Arc::from),
-            table: Arc::new(Table::new(def)),
-        })
-    }
-}
-
-async fn load(
-    target: &mut Target,
-    (database, table): &(String, String),
-    place: &Place,
-) -> Result<TableDef, Error> {
-    engine::refuse_on_target(target.conn(), database, table).await?;
-    definition::load(target.conn(), Side::Target, database, table)
-        .await?
-        .ok_or_else(|| Error::Definition {
-            table: format!("{}.{}", quote_name(database), quote_name(table)),
-            place: place.clone(),
-            what: "the target has no such table".to_owned(),
-        })
 }
 
 impl Origin<'_> {

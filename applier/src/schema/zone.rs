@@ -4,23 +4,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use outrigger_protocol::definition::{AnswerRow, Several};
+
 use crate::error::{Error, Side};
 use crate::link::Link;
-use crate::literal::{quote_name, quote_text};
+use crate::literal::quote_name;
 use crate::schema::ObjectKey;
 
 /// ER_BAD_FIELD_ERROR and ER_UNKNOWN_TABLE: an older server has no such expressions.
 const UNKNOWN: [u16; 2] = [1054, 1109];
 
-/// Where servers keep expressions, `{}` standing for what limits the tables `t`.
-const EXPRESSIONS: [&str; 3] = [
-    "SELECT CAST(t.table_schema AS CHAR), CAST(t.table_name AS CHAR), CAST(t.generation_expression AS CHAR) \
-     FROM information_schema.columns t WHERE t.generation_expression <> '' AND {}",
-    "SELECT CAST(t.table_schema AS CHAR), CAST(t.table_name AS CHAR), CAST(t.expression AS CHAR) \
-     FROM information_schema.statistics t WHERE t.expression IS NOT NULL AND {}",
-    "SELECT CAST(t.table_schema AS CHAR), CAST(t.table_name AS CHAR), CAST(c.check_clause AS CHAR) \
-     FROM information_schema.check_constraints c JOIN information_schema.table_constraints t \
-     ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name WHERE {}",
+/// The expressions that servers keep, and where: of tables `t`. The names of a table's constraints lead to their expressions, which is much
+/// faster than the way that the server takes by itself.
+const EXPRESSIONS: [(&str, &str); 3] = [
+    (
+        "t.generation_expression",
+        "information_schema.columns t WHERE t.generation_expression <> ''",
+    ),
+    (
+        "t.expression",
+        "information_schema.statistics t WHERE t.expression IS NOT NULL",
+    ),
+    (
+        "c.check_clause",
+        "information_schema.table_constraints t STRAIGHT_JOIN information_schema.check_constraints c \
+         ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name WHERE t.constraint_type = 'CHECK'",
+    ),
 ];
 
 /// The TIMESTAMP columns that expressions of their tables read.
@@ -47,8 +56,11 @@ async fn read_by_expressions(
     if columns.is_empty() {
         return Ok(found);
     }
-    for expressions in EXPRESSIONS {
-        let rows: Vec<(String, String, String)> = match conn.query(expressions.replace("{}", of)).await {
+    for (expression, place) in EXPRESSIONS {
+        let query = format!(
+            "SELECT CAST(t.table_schema AS CHAR), CAST(t.table_name AS CHAR), CAST({expression} AS CHAR) FROM {place} AND {of}"
+        );
+        let rows: Vec<(String, String, String)> = match conn.query(query).await {
             Ok(rows) => rows,
             Err(mysql_async::Error::Server(error)) if UNKNOWN.contains(&error.code) => continue,
             Err(cause) => return Err(Error::server(side, doing, cause)),
@@ -145,19 +157,49 @@ pub(crate) async fn refuse_on_source(
 const REMEDY: &str = "Have the expressions read DATETIME columns, have the source's sessions use time_zone = '+00:00', or leave the table out \
                       (`exclude`)";
 
-/// The TIMESTAMP columns that expressions of a table on the target read, for messages; `None`: none does.
+/// The TIMESTAMP columns that expressions of each of these tables on the target read, for messages; `None`: none does. `stamps` are those
+/// that they have.
 pub(crate) async fn read_on_target(
     conn: &mut Link,
-    database: &str,
-    table: &str,
-) -> Result<Option<String>, Error> {
-    let this = format!(
-        "t.table_schema = {} AND t.table_name = {}",
-        quote_text(database),
-        quote_text(table)
+    tables: Several<'_>,
+    stamps: &[&[&str]],
+) -> Result<Vec<Option<String>>, Error> {
+    let (number, these) = (
+        tables.number("t.table_name"),
+        tables.condition("t.table_schema", "t.table_name"),
     );
-    let found = read_by_expressions(conn, Side::Target, &this).await?;
-    Ok(found.values().next().map(listed))
+    let questions = EXPRESSIONS.map(|(expression, place)| {
+        format!("SELECT {number}, CAST({expression} AS CHAR) FROM {place} AND {these}")
+    });
+    let is_unknown = |error: &mysql_async::Error| matches!(error, mysql_async::Error::Server(error) if UNKNOWN.contains(&error.code));
+    let fail = |cause| Error::server(Side::Target, "reading its tables' expressions", cause);
+    let answers = match conn.ask(&questions).await {
+        Ok(answers) => answers.concat(),
+        Err(error) if is_unknown(&error) => {
+            let mut answers = Vec::new();
+            for question in questions {
+                match conn.ask(&[question]).await {
+                    Ok(answer) => answers.extend(answer.concat()),
+                    Err(error) if is_unknown(&error) => {}
+                    Err(cause) => return Err(fail(cause)),
+                }
+            }
+            answers
+        }
+        Err(cause) => return Err(fail(cause)),
+    };
+    let expressions = tables.sort(answers);
+    let read = |(expressions, stamps): (&Vec<AnswerRow>, &&[&str])| {
+        let read: BTreeSet<String> = { stamps.iter() }
+            .filter(|stamp| {
+                let mut texts = expressions.iter().flatten().flatten();
+                texts.any(|expression| reads(expression, stamp))
+            })
+            .map(ToString::to_string)
+            .collect();
+        (!read.is_empty()).then(|| listed(&read))
+    };
+    Ok(expressions.iter().zip(stamps).map(read).collect())
 }
 
 /// Why rows that were written under a zone can't be written to such a table.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_protocol::definition::{AnswerRow, TableDef};
+use outrigger_protocol::definition::{AnswerRow, Several, TableDef};
 use outrigger_protocol::endpoint::Endpoint;
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::FilePosition;
@@ -266,10 +266,15 @@ async fn table(connection: &mut Connection, (database, table): &Name) -> Result<
         // A view.
         return Ok(Look::Absent);
     }
+    let this = Several {
+        database,
+        names: &[table],
+    };
     let mut answers = Vec::new();
-    for question in TableDef::questions(database, table) {
+    for question in TableDef::questions(this) {
         let rows = connection.query(&question, DOING).await?;
-        answers.push(rows.iter().map(Row::texts).collect::<Vec<AnswerRow>>());
+        let rows = rows.iter().map(Row::texts).collect::<Vec<AnswerRow>>();
+        answers.push(this.sort(rows).concat());
     }
     let answer = |n: usize| answers.get(n).map_or(&[][..], Vec::as_slice);
     Ok(
