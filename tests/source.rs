@@ -158,6 +158,54 @@ async fn without_gtids_another_server_stops_the_capture() {
     );
 }
 
+/// Another file of the same name may be as long as the one that was read, with the same places in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_gtids_a_reset_binlog_stops_the_capture() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(TABLE).await;
+    rig.on_source("RESET BINARY LOGS AND GTIDS").await;
+    rig.start();
+    for _ in 0..5 {
+        rig.on_source("INSERT INTO app.t (v) VALUES ('kept')").await;
+    }
+    let mut target = rig.target_conn().await;
+    until("the rows are on the target", async || {
+        let rows: Option<u64> = target.query_first("SELECT COUNT(*) FROM app.t").await.unwrap();
+        (rows == Some(5)).then_some(())
+    })
+    .await;
+    // Begun where it was.
+    rig.sidecar.stop(PATIENCE).unwrap();
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES ('kept')").await;
+    until("the row is on the target", async || {
+        let rows: Option<u64> = target.query_first("SELECT COUNT(*) FROM app.t").await.unwrap();
+        (rows == Some(6)).then_some(())
+    })
+    .await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    // Files tell in whole seconds when they were begun.
+    let mut source = connect(&rig.source).await;
+    let now = "SELECT UNIX_TIMESTAMP()";
+    let begun: Option<u64> = source.query_first(now).await.unwrap();
+    until("a second later", async || {
+        let now: Option<u64> = source.query_first(now).await.unwrap();
+        (now > begun).then_some(())
+    })
+    .await;
+    rig.on_source("RESET BINARY LOGS AND GTIDS").await;
+    for _ in 0..9 {
+        rig.on_source("INSERT INTO app.t (v) VALUES ('lost')").await;
+    }
+    rig.sidecar.start().unwrap();
+    let why = capture_stopped(&mut rig).await;
+    assert!(why.contains("was begun") && why.contains("was reset"), "{why}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn purged_binlogs_are_named() {
     let mut rig = Rig::with(TABLE).await;

@@ -158,7 +158,8 @@ impl Capturer {
         self.status.connected(position.clone(), acknowledger.is_some());
         let filter = self.config.selection.clone().map(Filter::new);
         let mut assembler = Assembler::new(position.clone(), info.gtids, checksum).filtered(filter);
-        if gtids.is_none() {
+        let by_file = gtids.is_none();
+        if by_file {
             assembler = assembler.passing_until(position.file);
         }
         let mut intake = Intake {
@@ -177,6 +178,7 @@ impl Capturer {
             passed: None,
             batch: Batch::default(),
             awaited,
+            by_file,
             arriving: arrives.then(|| info.server_uuid.clone()),
         };
         tokio::select! {

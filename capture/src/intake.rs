@@ -61,6 +61,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) batch: Batch,
     /// Whether the source's commits wait for what is durable.
     pub(crate) awaited: bool,
+    /// Whether the stream was asked for by a place in a file: servers name their files alike, and begin them anew when their binlog is reset.
+    pub(crate) by_file: bool,
     /// The `server_uuid` of a source that is another than the one before, until the log has a place in its binlog.
     pub(crate) arriving: Option<String>,
 }
@@ -173,15 +175,36 @@ impl Intake<'_> {
         }
     }
 
+    /// The file that is read begins with a format description, of the second in which the file was begun. Another one than last time:
+    /// the binlog was reset, and has the same name for other transactions.
+    fn note_file(&mut self, begun: u32) -> Result<(), Error> {
+        let place = self.assembler.place();
+        let file = &place.file;
+        match self.log.file()? {
+            Some((same, before)) if same == *file && before == begun => Ok(()),
+            Some((same, before)) if same == *file && self.by_file => Err(Error::History {
+                address: self.connection.address().clone(),
+                extra: format!(
+                    "{place} of a file that was begun {before} s after 1970; there it was begun {begun} s after 1970"
+                ),
+            }),
+            _ => Ok(self.log.set_file(file, begun)?),
+        }
+    }
+
     /// Takes over the event that was received, as a whole.
     async fn event(&mut self) -> Result<Step, Error> {
         let event = self.connection.whole(self.patience).await?;
         let large = event.len() > WHOLE_BYTES;
         let checksum = self.assembler.checksum();
+        let mut begun = None;
         let step = match stream::read(event, checksum) {
             Ok((header, meaning)) => {
                 self.progress.heard = true;
                 self.progress.level = matches!(meaning, Meaning::Heartbeat(_));
+                if matches!(meaning, Meaning::Format(_)) {
+                    begun = Some(header.timestamp);
+                }
                 if matches!(&meaning, Meaning::Statement(text) if !matches!(*text, b"BEGIN" | b"COMMIT")) {
                     let place = self.assembler.place();
                     self.schema
@@ -195,6 +218,9 @@ impl Intake<'_> {
         if large {
             // Before it is appended.
             self.connection.forget();
+        }
+        if let Some(begun) = begun {
+            self.note_file(begun)?;
         }
         step.map_err(|fault| self.explain(fault))
     }

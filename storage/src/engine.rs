@@ -54,6 +54,7 @@ const META_ID: &[u8] = b"id";
 const META_POSITION: &[u8] = b"position";
 const META_TRIMMED: &[u8] = b"trimmed";
 const META_SERVER: &[u8] = b"server";
+const META_FILE: &[u8] = b"file";
 
 /// An open database. Dropping it closes RocksDB first and releases the directory after.
 pub(crate) struct Engine {
@@ -342,6 +343,18 @@ impl Engine {
     /// Which server is captured; `None` before the first.
     pub(crate) fn server(&self) -> Result<Option<String>, Error> {
         self.tables().server()
+    }
+
+    /// Stores which binlog file is read, and when it was begun. Not durable before a sync.
+    pub(crate) fn put_file(&self, file: &str, begun: u32) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META)?, META_FILE, format!("{begun} {file}"));
+        self.commit_patiently(batch, "storing which binlog file is read")
+    }
+
+    /// Which binlog file was read last, and when it was begun; `None` where nobody said.
+    pub(crate) fn file(&self) -> Result<Option<(String, u32)>, Error> {
+        self.tables().file()
     }
 
     /// Stores what is kept. Not durable before a sync.

@@ -244,6 +244,26 @@ impl Log {
         self.shared.engine.server()
     }
 
+    /// Notes which of the source's binlog files is read, and when that was begun, in seconds since 1970. Durable with whatever is
+    /// appended next.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], and whatever made the log fail.
+    pub fn set_file(&self, file: &str, begun: u32) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.sync.check()?;
+        let stored = shared.engine.put_file(file, begun);
+        stored.map_err(|error| shared.sync.fail(error))
+    }
+
+    /// Which binlog file was read last, and when it was begun, as [`set_file`](Self::set_file) was told; `None` before the first.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn file(&self) -> Result<Option<(String, u32)>, Error> {
+        self.shared.engine.file()
+    }
+
     /// Says in the caller's own words what is kept of the source from here on; durable on return. Blocks for one sync if that
     /// is new. Before an appender is taken.
     ///

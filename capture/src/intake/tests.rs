@@ -156,6 +156,7 @@ async fn stream_selected(
         passed: None,
         batch: Batch::default(),
         awaited: false,
+        by_file: false,
         arriving: None,
     };
     let Err(error) = intake.run().await;

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use rocksdb::{ColumnFamily, DB, ReadOptions};
 
 use super::{
-    EVENTS, META, META_FORMAT, META_ID, META_POSITION, META_SERVER, META_TRIMMED, damaged, engine_error,
-    not_a_log,
+    EVENTS, META, META_FILE, META_FORMAT, META_ID, META_POSITION, META_SERVER, META_TRIMMED, damaged,
+    engine_error, not_a_log,
 };
 use crate::format::{
     FORMAT, Kept, META_KEPT, Position, decode_kept, decode_position, decode_record, key, parse_key,
@@ -154,6 +154,16 @@ impl<'a> Tables<'a> {
     pub(super) fn server(self) -> Result<Option<String>, Error> {
         let id = self.get(META_SERVER)?;
         Ok(id.map(|id| String::from_utf8_lossy(&id).into_owned()))
+    }
+
+    /// Which binlog file was read last, and when it was begun; `None` where nobody said.
+    pub(super) fn file(self) -> Result<Option<(String, u32)>, Error> {
+        let Some(value) = self.get(META_FILE)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&value);
+        let parts = text.split_once(' ');
+        Ok(parts.and_then(|(begun, file)| Some((file.to_owned(), begun.parse().ok()?))))
     }
 
     fn get(self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
