@@ -86,6 +86,34 @@ async fn what_has_nothing_in_common_overtakes_and_is_not_applied_again() {
     }
 }
 
+/// While a definition statement runs, the checkpoint moves over what only notes speak of, and must not forget that it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_runs_is_not_forgotten() {
+    let (mut rig, mut lock) = held(EVENTUAL).await;
+    let mut target = rig.target_conn().await;
+    rig.on_source("INSERT INTO app.free VALUES (1, 'ahead')").await;
+    until(&mut target, NOTES, 1).await;
+    let mut reader = rig.target_conn().await;
+    run(&mut reader, "START TRANSACTION; SELECT * FROM app.free").await;
+    // Run twice it would change nothing.
+    rig.on_source("RENAME TABLE app.free TO app.t, app.held TO app.free, app.t TO app.held")
+        .await;
+    run(&mut lock, "ROLLBACK").await;
+    waits(&mut target, "%RENAME TABLE%").await;
+    until(&mut target, NOTES, 0).await;
+    until(
+        &mut target,
+        "SELECT ddl_pending IS NOT NULL FROM outrigger.checkpoint",
+        1,
+    )
+    .await;
+    rig.sidecar.kill().unwrap();
+    run(&mut reader, "ROLLBACK").await;
+    rig.start();
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_sources_order_nothing_overtakes() {
     let (mut rig, mut lock) = held("").await;

@@ -1,9 +1,15 @@
 //! Either side gone for a while: the task says so, waits, and goes on (S14, D6).
 
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use outrigger::demo::server::Server;
 use serde_json::Value;
 
+use crate::eventual::until;
+use crate::source::{configure, said, switchboard};
 use crate::support::{PATIENCE, Plan, Rig};
 
 const TABLES: &str = "
@@ -209,4 +215,49 @@ async fn a_small_retry_window_ends_with_a_sentence() {
         task["state"] == "stopped" && task["why"].as_str().is_some_and(|why| why.contains("target"))
     })
     .await;
+}
+
+/// An address may come to lead to a replica while the server that it led to still answers. What is done by turns here and there is on neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_lead_to_another_target_are_not_mixed() {
+    let mut rig = Rig::with(
+        "CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v INT);\nINSERT INTO app.t (v) VALUES (1)",
+    )
+    .await;
+    rig.start();
+    rig.settle().await;
+    rig.sidecar.stop(PATIENCE).unwrap();
+    // A replica that has what is there so far.
+    rig.target.stop().unwrap();
+    let (folder, data) = (rig.path("replica"), rig.target.folder().join("data"));
+    std::fs::create_dir(&folder).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(&data).arg(&folder).status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_file(folder.join("data/auto.cnf")).unwrap();
+    rig.target.launch().unwrap();
+    let mut replica = Server::start(&rig.installation, &folder, &[]).unwrap();
+    let behind = Arc::new(AtomicU16::new(rig.target.port()));
+    let here = switchboard(Arc::clone(&behind));
+    configure(
+        &rig,
+        &format!("port = {}", rig.target.port()),
+        &format!("port = {here}"),
+    );
+    rig.start();
+    rig.on_source("INSERT INTO app.t (v) VALUES (2)").await;
+    let mut target = rig.target_conn().await;
+    until(&mut target, "SELECT COUNT(*) FROM app.t", 2).await;
+    behind.store(replica.port(), Ordering::SeqCst);
+    // A definition statement has a connection of its own.
+    rig.on_source("ALTER TABLE app.t ADD n INT;\nINSERT INTO app.t (v, n) VALUES (3, 3)")
+        .await;
+    std::mem::swap(&mut rig.target, &mut replica);
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    assert!(
+        said(&rig).contains("(server_uuid) and leads to"),
+        "{}",
+        said(&rig)
+    );
+    until(&mut target, "SELECT COUNT(*) FROM app.t", 2).await;
 }

@@ -59,12 +59,12 @@ fn refused(rig: &mut Rig) -> String {
 }
 
 /// Everything that the sidecar said so far.
-fn said(rig: &Rig) -> String {
+pub(crate) fn said(rig: &Rig) -> String {
     std::fs::read_to_string(rig.sidecar.log()).unwrap_or_default()
 }
 
 /// A relay on one port whose other end can be changed.
-fn switchboard(port: Arc<AtomicU16>) -> u16 {
+pub(crate) fn switchboard(port: Arc<AtomicU16>) -> u16 {
     let here = port::free().unwrap();
     tokio::spawn(async move {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", here)).await.unwrap();

@@ -294,7 +294,8 @@ impl Metadata {
     }
 
     /// Appends the statement that moves the checkpoint. Where it does not find what is demanded it fails with ER_BAD_NULL_ERROR, so that a
-    /// commit sent behind it does not happen.
+    /// commit sent behind it does not happen. With a `definition` statement it forgets that one, and no other: the planner may be running
+    /// one while the checkpoint moves over what only notes speak of.
     pub(crate) fn advance(
         &self,
         out: &mut Vec<u8>,
@@ -302,6 +303,7 @@ impl Metadata {
         at: Offset,
         position: &SourcePosition,
         xa: Option<&[PreparedXa]>,
+        definition: bool,
     ) {
         self.update(out);
         out.extend_from_slice(b"log_offset = ");
@@ -311,7 +313,10 @@ impl Metadata {
             out.extend_from_slice(b", xa_prepared = ");
             write_xa(out, xa);
         }
-        out.extend_from_slice(b", ddl_pending = NULL, changed = NOW(6) WHERE task = ");
+        if definition {
+            out.extend_from_slice(b", ddl_pending = NULL");
+        }
+        out.extend_from_slice(b", changed = NOW(6) WHERE task = ");
         out.extend_from_slice(self.task.as_bytes());
     }
 
@@ -373,10 +378,19 @@ impl Metadata {
 pub(crate) struct Demand {
     /// Nobody took the task over.
     pub(crate) epoch: u64,
-    /// The checkpoint is at this place; `None`: nobody else can have moved it.
-    pub(crate) behind: Option<Offset>,
+    /// Where the checkpoint is: elsewhere if the group before was not committed after all, or if the server has lost what it had answered.
+    pub(crate) place: At,
     /// The session's last statement affected so many rows.
     pub(crate) rows: Option<u64>,
+}
+
+/// A place of the checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum At {
+    /// There.
+    Exactly(Offset),
+    /// There, or further.
+    Least(Offset),
 }
 
 impl Demand {
@@ -384,10 +398,12 @@ impl Demand {
     fn write(self, out: &mut Vec<u8>, at: Offset) {
         out.extend_from_slice(b"IF(epoch = ");
         unsigned(out, self.epoch);
-        if let Some(behind) = self.behind {
-            out.extend_from_slice(b" AND log_offset = ");
-            unsigned(out, behind.0);
-        }
+        let (is, place) = match self.place {
+            At::Exactly(place) => (&b" AND log_offset = "[..], place),
+            At::Least(place) => (&b" AND log_offset >= "[..], place),
+        };
+        out.extend_from_slice(is);
+        unsigned(out, place.0);
         if let Some(rows) = self.rows {
             out.extend_from_slice(b" AND ROW_COUNT() = ");
             unsigned(out, rows);
@@ -426,24 +442,24 @@ mod tests {
             gtids: None,
             file: FilePosition::new("binlog.000001", 4),
         };
-        let demand = |behind, rows| Demand {
+        let demand = |rows| Demand {
             epoch: 7,
-            behind,
+            place: At::Exactly(Offset(8)),
             rows,
         };
         let mut sql = Vec::new();
-        metadata.advance(&mut sql, demand(None, None), Offset(9), &position, None);
+        metadata.advance(&mut sql, demand(None), Offset(9), &position, None, true);
         assert_eq!(
             String::from_utf8(sql).unwrap(),
-            "UPDATE `out``rigger`.checkpoint SET log_offset = IF(epoch = 7,9,NULL), gtids = NULL, file = 'binlog.000001', \
+            "UPDATE `out``rigger`.checkpoint SET log_offset = IF(epoch = 7 AND log_offset = 8,9,NULL), gtids = NULL, file = 'binlog.000001', \
              file_offset = 4, ddl_pending = NULL, changed = NOW(6) WHERE task = 'it\\'s'"
         );
         let mut sql = Vec::new();
-        let demanding = demand(Some(Offset(8)), Some(3));
-        metadata.advance(&mut sql, demanding, Offset(9), &position, None);
+        metadata.advance(&mut sql, demand(Some(3)), Offset(9), &position, None, false);
         let sql = String::from_utf8(sql).unwrap();
         assert!(
-            sql.contains("log_offset = IF(epoch = 7 AND log_offset = 8 AND ROW_COUNT() = 3,9,NULL)"),
+            sql.contains("log_offset = IF(epoch = 7 AND log_offset = 8 AND ROW_COUNT() = 3,9,NULL)")
+                && !sql.contains("ddl_pending"),
             "{sql}"
         );
     }

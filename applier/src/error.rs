@@ -192,9 +192,27 @@ pub enum Error {
         ours: u64,
     },
 
-    /// A group waited on the target behind the commit of the one before it, which has failed; why, that one's own error says.
-    #[error("target: a group was rolled back because the one before it could not be committed")]
+    /// A group found the checkpoint elsewhere than behind the one before it. That one's commit has failed, as its own error says, or the
+    /// server has lost it.
+    #[error(
+        "target: a group was rolled back because the one before it is not there: its commit failed, or the server has lost commits that it had \
+         acknowledged (innodb_flush_log_at_trx_commit and sync_binlog other than 1, or a failover)"
+    )]
     Unfollowed,
+
+    /// A connection of a task leads to another server than those before it.
+    #[error(
+        "target: {address} led to the server {before} (server_uuid) and leads to {now}: as after a failover the task begins again with connections to \
+         one of them. An address that shares connections out between servers does not serve"
+    )]
+    Elsewhere {
+        /// The target's address.
+        address: String,
+        /// The server of the first connection.
+        before: String,
+        /// The server of this one.
+        now: String,
+    },
 
     /// The copy can't be done; `what` says why and what to do.
     #[error("copy: {what}")]
@@ -262,6 +280,7 @@ impl Error {
             | Self::Fenced { .. }
             | Self::Divergence { .. }
             | Self::Unfollowed
+            | Self::Elsewhere { .. }
             | Self::Mismatch { .. } => Some(Side::Target),
             _ => None,
         }
@@ -281,7 +300,7 @@ impl Error {
     /// True when the same work may succeed later: the link broke, the server restarts, is full or busy.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::ConnectTimeout { .. } | Self::Unfollowed => true,
+            Self::ConnectTimeout { .. } | Self::Unfollowed | Self::Elsewhere { .. } => true,
             Self::Server { cause, .. } => match cause.as_ref() {
                 mysql_async::Error::Io(_) => true,
                 mysql_async::Error::Driver(driver) => matches!(

@@ -59,6 +59,11 @@ impl Link {
         self.conn.affected_rows()
     }
 
+    /// Which server it leads to, where that says so.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.watch.server()
+    }
+
     /// The connection itself; what is asked of it must be waited for with the watch.
     pub(crate) fn bare(&mut self) -> (&mut Conn, &Watch) {
         (&mut self.conn, &self.watch)

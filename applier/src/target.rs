@@ -2,6 +2,7 @@
 //! many at a time with each one's affected rows.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -46,6 +47,8 @@ pub(crate) struct Sessions {
     /// Begins the locks' names.
     prefix: String,
     next: AtomicUsize,
+    /// Where the first connection of the present attempt led to.
+    server: Mutex<Option<String>>,
 }
 
 impl Sessions {
@@ -55,12 +58,42 @@ impl Sessions {
         Self {
             prefix: format!("CONCAT('outrigger.', LEFT(SHA2({name}, 256), 40), '.', "),
             next: AtomicUsize::new(0),
+            server: Mutex::new(None),
         }
+    }
+
+    /// The first connection of an attempt: wherever it leads, the others have to.
+    pub(crate) async fn begin(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Target, Error> {
+        *self.lock() = None;
+        self.connect(endpoint, timeout).await
+    }
+
+    /// Refuses a connection to another server than the ones before. An address may lead to a replica while the server that it led to is
+    /// still there, at a failover say: what is committed here and there by turns would be on neither.
+    pub(crate) fn prove(&self, endpoint: &Endpoint, link: &Link) -> Result<(), Error> {
+        let Some(now) = link.server() else {
+            return Ok(());
+        };
+        let mut server = self.lock();
+        let before = server.get_or_insert_with(|| now.to_owned());
+        if before == now {
+            return Ok(());
+        }
+        Err(Error::Elsewhere {
+            address: endpoint.address.to_string(),
+            before: before.clone(),
+            now: now.to_owned(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects, and marks the session.
     pub(crate) async fn connect(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Target, Error> {
         let mut target = Target::connect(endpoint, timeout).await?;
+        self.prove(endpoint, &target.conn)?;
         for _ in 0..MARKS {
             let mark = self.next.fetch_add(1, Ordering::Relaxed) % MARKS;
             let question = format!("SELECT GET_LOCK({}{mark}), 0)", self.prefix);

@@ -123,6 +123,7 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::At;
 
     #[test]
     fn a_note_is_of_what_stands_behind_one_transaction_and_up_to_another() {
@@ -148,14 +149,14 @@ mod tests {
         };
         let demand = Demand {
             epoch: 7,
-            behind: None,
+            place: At::Least(Offset(4)),
             rows: Some(3),
         };
         metadata.note(&mut sql, demand, note);
         assert_eq!(
             String::from_utf8(sql).unwrap(),
             "INSERT INTO `outrigger`.applied_ahead SET task = 'it\\'s', after_offset = 5, \
-             log_offset = (SELECT IF(epoch = 7 AND ROW_COUNT() = 3,9,NULL) FROM `outrigger`.checkpoint WHERE task = 'it\\'s' FOR SHARE)"
+             log_offset = (SELECT IF(epoch = 7 AND log_offset >= 4 AND ROW_COUNT() = 3,9,NULL) FROM `outrigger`.checkpoint WHERE task = 'it\\'s' FOR SHARE)"
         );
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Place, Side};
 use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text};
+use crate::target::Sessions;
 
 use super::doubt::{Doubt, doubt};
 use super::fingerprint::fingerprint;
@@ -69,12 +70,14 @@ impl Session {
     /// statement whose client is gone), at most `wait`.
     pub(crate) async fn open(
         target: &Endpoint,
+        sessions: &Sessions,
         connect_timeout: Duration,
         wait: Duration,
         metadata_database: &str,
         task: &str,
     ) -> Result<Self, Error> {
         let mut conn = link::connect(target, Side::Target, connect_timeout).await?;
+        sessions.prove(target, &conn)?;
         let fail = |cause| {
             Error::server(
                 Side::Target,

@@ -61,6 +61,11 @@ impl Watch {
         })))
     }
 
+    /// The server's `server_uuid`, where it says one.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.0.server.as_deref()
+    }
+
     /// The answer, or an error of the link once it is certain that none comes. The session is ended then: it may hold locks.
     pub(crate) async fn over<T>(
         &self,

@@ -100,7 +100,13 @@ impl Apply {
         let (advancing, advanced) = mpsc::channel(config.group.lanes);
         Ok(Self {
             durable: context.log.durable(),
-            schedule: Schedule::new(lane, config.group.lanes, config.group.order, from.notes.last()),
+            schedule: Schedule::new(
+                lane,
+                config.group.lanes,
+                config.group.order,
+                from.offset,
+                from.notes.last(),
+            ),
             context,
             metadata,
             exact_after,
@@ -306,6 +312,7 @@ impl Apply {
             after: done.offset,
             rows: None,
             xa: None,
+            definition: false,
             may_be_noted: false,
             done: Done { transactions, ..done },
         }))
@@ -430,8 +437,8 @@ impl Finished {
     /// Commits what was executed.
     async fn commit(&mut self, commit: &Commit, way: Way, advanced: impl FnOnce()) {
         match self.lane.commit(commit, way, advanced).await {
-            // Its turn had not come: nothing was committed, and it is executed again.
-            Err(error) if error.is_conflict() && way.is_behind() => self.outcome = Err(error),
+            // It waited too long for another one's commit: nothing was committed, and it is executed again.
+            Err(error) if error.is_conflict() => self.outcome = Err(error),
             outcome => (self.what, self.outcome) = (What::Commit(way), outcome),
         }
     }

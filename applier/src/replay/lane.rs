@@ -9,7 +9,7 @@ use outrigger_storage::Offset;
 use super::conflict::Footprint;
 use super::divergence::{self, Findings};
 use super::schedule::Way;
-use crate::checkpoint::{Demand, Metadata, Note, PreparedXa};
+use crate::checkpoint::{At, Demand, Metadata, Note, PreparedXa};
 use crate::config::OnDivergence;
 use crate::error::{Error, Place, Side};
 use crate::snapshot::Context;
@@ -75,6 +75,8 @@ pub(super) struct Commit {
     pub(super) rows: Option<u64>,
     /// The prepared XA transactions, where the group changes them.
     pub(super) xa: Option<Vec<PreparedXa>>,
+    /// It holds a definition statement, which was noted before it was run.
+    pub(super) definition: bool,
     /// It may be committed before an older one.
     pub(super) may_be_noted: bool,
     /// What everybody is told once it is done.
@@ -265,19 +267,20 @@ impl Lane {
             after,
             rows,
             xa,
+            definition,
             done,
             ..
         } = commit;
         let through = done.offset;
         match way {
-            Way::Note => {
+            Way::Note { behind } => {
                 let note = Note {
                     after: *after,
                     through,
                 };
                 let demand = Demand {
                     epoch: self.epoch,
-                    behind: None,
+                    place: At::Least(behind),
                     rows: *rows,
                 };
                 self.metadata.note(sql, demand, note);
@@ -285,11 +288,11 @@ impl Lane {
             Way::Checkpoint { clear, behind } => {
                 let demand = Demand {
                     epoch: self.epoch,
-                    behind,
+                    place: At::Exactly(behind),
                     rows: *rows,
                 };
                 self.metadata
-                    .advance(sql, demand, through, &done.position, xa.as_deref());
+                    .advance(sql, demand, through, &done.position, xa.as_deref(), *definition);
                 if clear {
                     sql.push(b';');
                     self.metadata.clear_notes(sql, through);
@@ -309,16 +312,14 @@ impl Lane {
         let said = matches!(
             (way, affected),
             (Way::Checkpoint { clear: true, .. }, [1, _, 0])
-                | (Way::Checkpoint { clear: false, .. } | Way::Note, [1, 0])
+                | (Way::Checkpoint { clear: false, .. } | Way::Note { .. }, [1, 0])
         );
         match ended {
             Ok(()) if said => Ok(()),
             Ok(()) => Err(self.metadata.fenced(&mut self.target, self.epoch).await),
             ended if has_code(&ended, ER_BAD_NULL) => {
                 match self.metadata.fenced(&mut self.target, self.epoch).await {
-                    Error::Fenced { theirs, ours, .. } if theirs == ours && way.is_behind() => {
-                        Err(Error::Unfollowed)
-                    }
+                    Error::Fenced { theirs, ours, .. } if theirs == ours => Err(Error::Unfollowed),
                     fenced => Err(fenced),
                 }
             }

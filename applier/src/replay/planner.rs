@@ -397,6 +397,7 @@ impl Planner {
             after: self.group.after,
             rows,
             xa: self.group.xa_changed.then(|| self.prepared.clone()),
+            definition: self.group.urgent,
             may_be_noted: self.may_be_noted(),
             done: Done {
                 offset,

@@ -96,18 +96,11 @@ pub(super) enum Task {
 /// How a group is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// It is the oldest one: the checkpoint moves over it, and takes the notes away that stand before it. Or the oldest one is at its
-    /// commit: it is `behind` that one's last transaction.
-    Checkpoint { clear: bool, behind: Option<Offset> },
-    /// Before an older one: it leaves a note.
-    Note,
-}
-
-impl Way {
-    /// Its turn comes with the commit of another group, which is on its way.
-    pub(super) fn is_behind(self) -> bool {
-        matches!(self, Self::Checkpoint { behind: Some(_), .. })
-    }
+    /// It is the oldest one, or the oldest one is at its commit: the checkpoint moves from `behind` over it, and takes the notes away that
+    /// stand before it.
+    Checkpoint { clear: bool, behind: Offset },
+    /// Before an older one: it leaves a note. The checkpoint is at `behind`, or beyond.
+    Note { behind: Offset },
 }
 
 /// What follows from meeting another group's locks.
@@ -142,6 +135,8 @@ pub(super) struct Schedule<L> {
     committed: u64,
     /// The last one over which the checkpoint moved.
     marked: u64,
+    /// Where the checkpoint is, as far as commits are answered.
+    place: Offset,
     /// Those that are committed before an older one.
     ahead: BTreeMap<u64, Committed>,
     /// The last transaction that a note on the target speaks of; 0: there is none.
@@ -152,8 +147,8 @@ pub(super) struct Schedule<L> {
 }
 
 impl<L> Schedule<L> {
-    /// With one connection, and at most so many. On the target are notes up to an offset.
-    pub(super) fn new(lane: L, most: usize, order: CommitOrder, noted: Offset) -> Self {
+    /// With one connection, and at most so many. On the target are a checkpoint and notes up to these offsets.
+    pub(super) fn new(lane: L, most: usize, order: CommitOrder, place: Offset, noted: Offset) -> Self {
         Self {
             groups: VecDeque::new(),
             undoing: Vec::new(),
@@ -167,6 +162,7 @@ impl<L> Schedule<L> {
             entered: 0,
             committed: 0,
             marked: 0,
+            place,
             ahead: BTreeMap::new(),
             noted,
             cautious: 0,
@@ -362,16 +358,18 @@ impl<L> Schedule<L> {
         let durable = commit.done.durable.unwrap_or_default();
         let Some(before) = at.checked_sub(1).map(|before| &self.groups[before]) else {
             let clear = self.noted > Offset::ZERO;
-            return Some((Way::Checkpoint { clear, behind: None }, durable));
+            let behind = self.place;
+            return Some((Way::Checkpoint { clear, behind }, durable));
         };
         if !self.has_turns() {
-            return commit.may_be_noted.then_some((Way::Note, commit.done.offset));
+            let behind = self.place;
+            return { commit.may_be_noted }.then_some((Way::Note { behind }, commit.done.offset));
         }
         // What is in parts holds locks and can't be executed again, should that commit fail or last.
         let group = &self.groups[at];
         let follows = before.advanced && before.number + 1 == group.number && group.is_whole();
         let clear = self.noted > Offset::ZERO;
-        let behind = before.batch.commit.as_ref().map(|commit| commit.done.offset);
+        let behind = before.batch.commit.as_ref()?.done.offset;
         (at == 1 && follows && !clear).then_some((Way::Checkpoint { clear, behind }, durable))
     }
 
@@ -417,9 +415,10 @@ impl<L> Schedule<L> {
         group.findings.extend(findings);
         let offset = done.offset;
         match way {
-            Way::Note => self.noted = self.noted.max(offset),
+            Way::Note { .. } => self.noted = self.noted.max(offset),
             Way::Checkpoint { .. } => {
                 self.marked = self.marked.max(number);
+                self.place = self.place.max(offset);
                 if self.noted <= offset {
                     self.noted = Offset::ZERO;
                 }

@@ -51,7 +51,7 @@ impl Attempt<'_> {
         let metadata = Metadata::new(&config.metadata_database, &config.name);
         let mut target = self
             .sessions
-            .connect(&config.target, config.connect_timeout)
+            .begin(&config.target, config.connect_timeout)
             .await?;
         if self.held.any() {
             metadata.refuse_taken(&mut target, self.held).await?;

@@ -66,6 +66,7 @@ impl Planner {
         let (timeout, window) = (config.connect_timeout, config.retry_window);
         let mut session = ddl::Session::open(
             &config.target,
+            &self.context.sessions,
             timeout,
             window,
             &config.metadata_database,

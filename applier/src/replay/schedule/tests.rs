@@ -44,6 +44,7 @@ impl Planned {
             after: Offset(number - 1),
             rows: None,
             xa: None,
+            definition: false,
             may_be_noted: self.may_be_noted,
             done: Done {
                 offset: Offset(number),
@@ -141,7 +142,7 @@ impl Model {
         Self {
             coming: coming.collect(),
             groups,
-            schedule: Schedule::new(first, most, order, Offset::ZERO),
+            schedule: Schedule::new(first, most, order, Offset::ZERO, Offset::ZERO),
             order,
             advanced: BTreeSet::new(),
             answered: BTreeSet::new(),
@@ -340,12 +341,12 @@ impl Model {
 
     /// A commit is answered. What it stands behind is committed before, though perhaps not answered; or it lasts too long.
     fn commit(&mut self, number: u64, lane: Lane, way: Way) -> Option<Ended> {
-        if let Way::Checkpoint {
-            behind: Some(before), ..
-        } = way
-        {
-            assert_eq!(before.0, number - 1, "behind another one");
-            if !self.committed.contains(&before.0) {
+        if let Way::Checkpoint { behind: before, .. } = way {
+            let waits = before != Offset::ZERO && !self.committed.contains(&before.0);
+            if self.order == CommitOrder::Source {
+                assert_eq!(before.0, number - 1, "behind another one");
+            }
+            if waits {
                 if self.choose(4) == 0 {
                     return self.conflict(number, lane);
                 }
@@ -377,7 +378,8 @@ impl Model {
         );
         self.committed.push(number);
         match way {
-            Way::Checkpoint { clear, .. } => {
+            Way::Checkpoint { clear, behind } => {
+                assert_eq!(behind.0, self.checkpoint, "the server would refuse it");
                 let before = |other| self.committed.contains(&other);
                 assert!((1..number).all(before), "the checkpoint moves over a gap");
                 self.checkpoint = number;
@@ -389,7 +391,8 @@ impl Model {
                     "a note is left behind"
                 );
             }
-            Way::Note => {
+            Way::Note { behind } => {
+                assert!(behind.0 <= self.checkpoint, "the server would refuse it");
                 assert_eq!(self.order, CommitOrder::Eventual, "A2");
                 assert!(
                     self.group(number).may_be_noted,
