@@ -7,7 +7,7 @@ use outrigger_protocol::auth::{AuthSwitchRequest, CACHING_SHA2_PASSWORD};
 use outrigger_protocol::handshake::{Capabilities, Greeting, HandshakeResponse, StatusFlags};
 use outrigger_protocol::reply::{EofPacket, ErrPacket, OkPacket};
 
-use crate::session::{ANEW, BARE, CLOSE, OVER_TCP, SOURCE, WAIT};
+use crate::session::{ANEW, BARE, CLOSE, OVER_TCP, SAFE, SOURCE, TLS, WAIT};
 
 /// What mutations put in: statements that the guard knows, heads of packets, moves.
 pub(crate) const WORDS: &[&[u8]] = &[
@@ -38,6 +38,11 @@ struct Session {
 impl Session {
     /// Up to the client's response.
     fn begin(how: u8, capabilities: Capabilities, plugin: &str) -> Self {
+        Self::begin_secured(how, capabilities, plugin, 0)
+    }
+
+    /// The same with TLS to the source where `how` says so, and to the client where `client` is it.
+    fn begin_secured(how: u8, capabilities: Capabilities, plugin: &str, client: u8) -> Self {
         let greeting = Greeting {
             server_version: b"9.7.4".to_vec(),
             connection_id: 8,
@@ -58,12 +63,25 @@ impl Session {
             attributes: Vec::new(),
             zstd_level: capabilities.contains(Capabilities::ZSTD_COMPRESSION).then_some(3),
         };
-        Self {
+        let request = response.tls_request();
+        let mut payload = response.encode();
+        let greeted = Self {
             moves: vec![how],
             capabilities,
         }
-        .says(SOURCE | WAIT, &greeting.encode())
-        .says(WAIT, &response.encode())
+        .says(SOURCE | WAIT, &greeting.encode());
+        let asked = match client == TLS {
+            true => {
+                payload[..4].copy_from_slice(&request[..4]);
+                greeted.says(TLS | WAIT, &request)
+            }
+            false => greeted,
+        };
+        let answered = asked.says(WAIT, &payload);
+        match how & SAFE != 0 {
+            true => answered.says(SOURCE | TLS | WAIT, b""),
+            false => answered,
+        }
     }
 
     fn says(mut self, kind: u8, bytes: &[u8]) -> Self {
@@ -75,7 +93,11 @@ impl Session {
 
     /// Logged in.
     fn made(how: u8, capabilities: Capabilities) -> Self {
-        let session = Self::begin(how, capabilities, CACHING_SHA2_PASSWORD);
+        Self::made_secured(how, capabilities, 0)
+    }
+
+    fn made_secured(how: u8, capabilities: Capabilities, client: u8) -> Self {
+        let session = Self::begin_secured(how, capabilities, CACHING_SHA2_PASSWORD, client);
         let ok = session.ok(StatusFlags::AUTOCOMMIT);
         session.says(SOURCE | WAIT, b"\x01\x03").says(SOURCE | WAIT, &ok)
     }
@@ -154,6 +176,9 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
         }
         .says(WAIT | BARE, b"GET / HTTP/1.1\r\n\r\n"),
     ];
+    for (how, client) in [(0, TLS), (OVER_TCP, TLS), (SAFE, 0), (OVER_TCP | SAFE, TLS)] {
+        sessions.extend(secured(how, modern, client));
+    }
     for method in [Capabilities::COMPRESS, Capabilities::ZSTD_COMPRESSION] {
         sessions.extend(compressed(modern | method));
     }
@@ -161,6 +186,25 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
         sessions.extend(talks(capabilities, &switch, &refusal));
     }
     sessions.into_iter().map(|session| session.moves).collect()
+}
+
+/// Sessions with TLS on one link or on both: a query and its end, a password in clear, another login.
+fn secured(how: u8, capabilities: Capabilities, client: u8) -> Vec<Session> {
+    let made = || Session::made_secured(how, capabilities, client);
+    let ok = made().ok(StatusFlags::AUTOCOMMIT);
+    vec![
+        made()
+            .asks(b"\x03SELECT 1")
+            .result(StatusFlags::AUTOCOMMIT)
+            .asks(b"\x03SET sql_log_bin = 0")
+            .asks(b"\x01"),
+        Session::begin_secured(how, capabilities, CACHING_SHA2_PASSWORD, client)
+            .answers(b"\x01\x04")
+            .says(WAIT, b"secret\0")
+            .answers(&ok)
+            .asks(b"\x11other\0\0shop\0\x2d\0caching_sha2_password\0")
+            .answers(&ok),
+    ]
 }
 
 /// A command in a compressed packet that says of itself what it likes.

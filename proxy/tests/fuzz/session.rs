@@ -4,13 +4,17 @@
 //! be, so that mutations of what is inside reach far; bare ones are what they are.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Cursor;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use outrigger_protocol::endpoint::{Address, Endpoint, Secret, TlsMode};
+use outrigger_protocol::endpoint::{Address, Endpoint, Identity, Secret, TlsMode};
 use outrigger_protocol::packet::put;
 use outrigger_proxy::guard::{self, Policy, Watched};
-use outrigger_proxy::{Config, ListenAddress, Proxy};
+use outrigger_proxy::{Config, ListenAddress, Proxy, SslMode, TlsConfig};
+use outrigger_tls::{Acceptor, Connector};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -27,23 +31,39 @@ pub(crate) const ANEW: u8 = 1 << 2;
 pub(crate) const WAIT: u8 = 1 << 3;
 /// Nothing more comes from there.
 pub(crate) const CLOSE: u8 = 1 << 4;
+/// TLS begins: the client has sent this request for it, or the source has got the proxy's.
+pub(crate) const TLS: u8 = 1 << 5;
 
 /// In the first byte of an input: the client is connected over TCP.
 pub(crate) const OVER_TCP: u8 = 1;
+/// The proxy wants TLS of the source.
+pub(crate) const SAFE: u8 = 1 << 1;
 
 /// How long a session may go on once both ends have left.
 const LAST: Duration = Duration::from_secs(10);
+/// How long a handshake of TLS may take: whoever does not answer it is no part of it.
+const SECURED: Duration = Duration::from_millis(20);
+/// How long a request for TLS is: a packet of 32 bytes.
+const REQUEST: usize = 4 + 32;
 /// Of what an end hears this much is looked at.
 const HEARD: usize = 1 << 16;
 
 trait Bytes: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Bytes for T {}
 
-/// The proxy, and the source's socket.
+/// The proxies, one whose link to the source is bare and one that wants it safe, and what the ends need for TLS.
 struct Stage {
     runtime: Runtime,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    fronts: [Front; 2],
+    acceptor: Acceptor,
+    connector: Connector,
+}
+
+/// A proxy's port and path, and the socket of the source behind it.
+struct Front {
     port: u16,
+    path: PathBuf,
     source: UnixListener,
 }
 
@@ -57,58 +77,103 @@ impl Stage {
             .build()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (source, port) = runtime.block_on(async {
-            let path = folder.path().join("source");
-            let source = UnixListener::bind(&path).unwrap();
-            let endpoint = Endpoint {
-                address: Address::Socket(path),
-                user: String::new(),
-                password: Secret::default(),
-                tls: TlsMode::Disabled,
-                tls_ca: None,
-                tls_identity: None,
-            };
-            let config = Config {
-                listen: vec![
-                    "127.0.0.1:0".parse().unwrap(),
-                    ListenAddress::Unix(folder.path().join("proxy")).into(),
-                ],
-                ..Config::default()
-            };
-            let policy = Policy::new(&guard::Config::default(), Arc::new(Everything));
-            let proxy = Proxy::bind(config, endpoint)
-                .await
-                .unwrap()
-                .guarded_by(Arc::new(policy));
-            let ListenAddress::Tcp(address) = proxy.listening().addresses()[0].clone() else {
-                panic!("no port");
-            };
-            tokio::spawn(proxy.run(CancellationToken::new()));
-            (source, address.port())
+        let fronts = runtime.block_on(async {
+            [
+                Front::new(folder.path(), "bare", TlsMode::Disabled).await,
+                Front::new(folder.path(), "safe", TlsMode::Required).await,
+            ]
         });
+        let (certificate, key) = identity();
         Self {
             runtime,
-            folder,
-            port,
-            source,
+            _folder: folder,
+            fronts,
+            acceptor: Acceptor::new(&Identity { certificate, key }, None).unwrap(),
+            connector: Connector::new(&endpoint(PathBuf::new(), TlsMode::Required), None).unwrap(),
         }
     }
 
-    async fn connect(&self, over_tcp: bool) -> (Box<dyn Bytes>, Box<dyn Bytes>) {
-        let client: Box<dyn Bytes> = if over_tcp {
-            let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+    async fn connect(&self, how: u8) -> (Box<dyn Bytes>, Box<dyn Bytes>) {
+        let front = &self.fronts[usize::from(how & SAFE != 0)];
+        let client: Box<dyn Bytes> = if how & OVER_TCP != 0 {
+            let stream = TcpStream::connect(("127.0.0.1", front.port)).await.unwrap();
             // No port is kept for late packets: there are thousands a second.
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             Box::new(stream)
         } else {
-            Box::new(
-                UnixStream::connect(self.folder.path().join("proxy"))
-                    .await
-                    .unwrap(),
-            )
+            Box::new(UnixStream::connect(&front.path).await.unwrap())
         };
-        let (source, _) = self.source.accept().await.unwrap();
+        let (source, _) = front.source.accept().await.unwrap();
         (client, Box::new(source))
+    }
+
+    /// What comes of a link on which TLS is to begin; `ahead` was read from it already.
+    async fn secure(&self, mover: u8, ahead: Vec<u8>, bare: Box<dyn Bytes>) -> Option<Box<dyn Bytes>> {
+        let (read, write) = tokio::io::split(bare);
+        let link = tokio::io::join(Cursor::new(ahead).chain(read), write);
+        let securing = async {
+            let safe: Box<dyn Bytes> = match mover & SOURCE != 0 {
+                true => Box::new(self.acceptor.accept(link).await.ok()?),
+                false => Box::new(self.connector.connect(link).await.ok()?),
+            };
+            Some(safe)
+        };
+        tokio::time::timeout(SECURED, securing).await.ok().flatten()
+    }
+}
+
+impl Front {
+    async fn new(folder: &Path, name: &str, tls: TlsMode) -> Self {
+        let (behind, path) = (
+            folder.join(format!("{name}-source")),
+            folder.join(format!("{name}-proxy")),
+        );
+        let source = UnixListener::bind(&behind).unwrap();
+        let (cert, key) = identity();
+        let config = Config {
+            listen: vec![
+                "127.0.0.1:0".parse().unwrap(),
+                ListenAddress::Unix(path.clone()).into(),
+            ],
+            tls: TlsConfig {
+                ssl_mode: SslMode::Optional,
+                cert: Some(cert),
+                key: Some(key),
+                client_ca: None,
+            },
+            ..Config::default()
+        };
+        let policy = Policy::new(&guard::Config::default(), Arc::new(Everything));
+        let proxy = Proxy::bind(config, endpoint(behind, tls))
+            .await
+            .unwrap()
+            .guarded_by(Arc::new(policy));
+        let ListenAddress::Tcp(address) = proxy.listening().addresses()[0].clone() else {
+            panic!("no port");
+        };
+        tokio::spawn(proxy.run(CancellationToken::new()));
+        Self {
+            port: address.port(),
+            path,
+            source,
+        }
+    }
+}
+
+/// A certificate and its key that are nobody's, until 2126.
+fn identity() -> (PathBuf, PathBuf) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/tls");
+    (folder.join("cert.pem"), folder.join("key.pem"))
+}
+
+fn endpoint(path: PathBuf, tls: TlsMode) -> Endpoint {
+    Endpoint {
+        address: Address::Socket(path),
+        user: String::new(),
+        password: Secret::default(),
+        tls,
+        tls_ca: None,
+        tls_identity: None,
     }
 }
 
@@ -136,7 +201,7 @@ pub(crate) fn play(input: &[u8]) -> u64 {
         return 0;
     };
     stage.runtime.block_on(async {
-        let (client, source) = stage.connect(how & OVER_TCP != 0).await;
+        let (client, source) = stage.connect(*how).await;
         let (mut client, mut source) = (End::new(client), End::new(source));
         let mut rest = moves;
         while let Some(([kind, low, high], after)) = rest.split_first_chunk::<3>() {
@@ -148,7 +213,10 @@ pub(crate) fn play(input: &[u8]) -> u64 {
             } else {
                 &mut client
             };
-            mover.make_move(*kind, bytes).await;
+            match kind & TLS != 0 {
+                true => mover.begin_tls(stage.deref(), *kind, bytes).await,
+                false => mover.make_move(*kind, bytes).await,
+            }
             for _ in 0..if kind & WAIT != 0 { 8 } else { 0 } {
                 tokio::task::yield_now().await;
                 client.listen().await;
@@ -207,6 +275,26 @@ impl End {
             .ok();
         if kind & CLOSE != 0 {
             self.stream.shutdown().await.ok();
+        }
+    }
+
+    async fn begin_tls(&mut self, stage: &Stage, kind: u8, request: &[u8]) {
+        let mut ahead = Vec::new();
+        if kind & SOURCE == 0 {
+            self.make_move(kind, request).await;
+        } else {
+            // Behind the request comes what TLS begins with.
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+                self.listen().await;
+            }
+            ahead = self.heard.split_off(REQUEST.min(self.heard.len()));
+            self.due();
+        }
+        let bare = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        match stage.secure(kind, ahead, bare).await {
+            Some(safe) => self.stream = safe,
+            None => self.deaf = true,
         }
     }
 
