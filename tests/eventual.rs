@@ -101,12 +101,11 @@ async fn a_statement_that_runs_is_not_forgotten() {
     run(&mut lock, "ROLLBACK").await;
     waits(&mut target, "%RENAME TABLE%").await;
     until(&mut target, NOTES, 0).await;
-    until(
-        &mut target,
-        "SELECT ddl_pending IS NOT NULL FROM outrigger.checkpoint",
-        1,
-    )
-    .await;
+    let pending: Option<u64> = target
+        .query_first("SELECT ddl_pending IS NOT NULL FROM outrigger.checkpoint")
+        .await
+        .unwrap();
+    assert_eq!(pending, Some(1));
     rig.sidecar.kill().unwrap();
     run(&mut reader, "ROLLBACK").await;
     rig.start();
