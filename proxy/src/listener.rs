@@ -162,7 +162,7 @@ impl Ready {
         let (mut wanted, mut open, mut number) = (self.listening.subscribe(), Open::default(), 0);
         let mut outcome = Ok(());
         loop {
-            for (listener, stop) in open.follow(wanted.borrow_and_update().as_deref(), &cancel) {
+            for (listener, stop) in open.follow(wanted.borrow_and_update().open.as_deref(), &cancel) {
                 let (address, team) = (listener.address.clone(), workers.from(number));
                 let serving = serve(listener, self.current.clone(), team.clone(), stop, cancel.clone());
                 let span = info_span!("listener", %address);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
@@ -21,19 +21,29 @@ pub(super) const BACKLOG: u32 = 1024;
 /// Where clients are to come in, as long as the proxy accepts any: each listener's sockets are closed once it is in no list and nobody
 /// accepts there any more.
 #[derive(Clone)]
-pub struct Listening(Arc<watch::Sender<Option<Vec<Arc<Listener>>>>>);
+pub struct Listening(Arc<watch::Sender<Wanted>>);
+
+/// Which listeners there are to be.
+pub(super) struct Wanted {
+    /// Where clients come in; `None` once the proxy accepts none any more.
+    pub(super) open: Option<Vec<Arc<Listener>>>,
+    /// Given up, but those that came before may not be let in yet.
+    leaving: Vec<Weak<Listener>>,
+}
 
 impl Listening {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
         let listeners = listeners.into_iter().map(Arc::new).collect();
-        Self(Arc::new(watch::Sender::new(Some(listeners))))
+        Self(Arc::new(watch::Sender::new(Wanted {
+            open: Some(listeners),
+            leaving: Vec::new(),
+        })))
     }
 
     /// Where it listens, in the configuration's order; port 0 is replaced by the port that was taken.
     pub fn addresses(&self) -> Vec<ListenAddress> {
-        let listeners = self.0.borrow();
-        listeners
-            .iter()
+        let wanted = self.0.borrow();
+        { wanted.open.iter() }
             .flatten()
             .map(|listener| listener.address.clone())
             .collect()
@@ -41,11 +51,16 @@ impl Listening {
 
     /// Listens at the addresses where nobody does yet. Connections wait in the kernel until [`take_up`](Self::take_up).
     pub(crate) async fn prepare(&self, wanted: &[Listen]) -> Result<Vec<Arc<Listener>>, Error> {
-        let mut leaving = self.0.borrow().clone().unwrap_or_default();
+        let (mut leaving, gone) = {
+            let wanted = self.0.borrow();
+            let gone: Vec<_> = wanted.leaving.iter().filter_map(Weak::upgrade).collect();
+            (wanted.open.clone().unwrap_or_default(), gone)
+        };
         // First of all who stays: an address that comes may be in the way of one that leaves only.
         let staying: Vec<_> = { wanted.iter() }
             .map(|listen| take(&mut leaving, &listen.address))
             .collect();
+        leaving.extend(gone);
         let mut listeners = Vec::new();
         for (index, (listen, stays)) in wanted.iter().zip(staying).enumerate() {
             if stays.is_empty() {
@@ -66,22 +81,27 @@ impl Listening {
 
     /// From now on clients come in there and nowhere else; not once [`close`](Self::close) was called.
     pub(crate) fn take_up(&self, listeners: Vec<Arc<Listener>>) {
-        self.0.send_if_modified(|current| match current {
-            Some(current) => {
-                *current = listeners;
-                true
-            }
-            None => false,
+        self.0.send_if_modified(|wanted| {
+            let Some(open) = &mut wanted.open else {
+                return false;
+            };
+            let before = std::mem::replace(open, listeners);
+            let leaves = |before: &&Arc<Listener>| !open.iter().any(|stays| Arc::ptr_eq(stays, before));
+            wanted.leaving.retain(|listener| listener.strong_count() > 0);
+            wanted
+                .leaving
+                .extend({ before.iter() }.filter(leaves).map(Arc::downgrade));
+            true
         });
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Option<Vec<Arc<Listener>>>> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Wanted> {
         self.0.subscribe()
     }
 
     /// Clients come in nowhere any more.
     pub(super) fn close(&self) {
-        self.0.send_replace(None);
+        self.0.send_modify(|wanted| wanted.open = None);
     }
 }
 
@@ -132,8 +152,8 @@ fn take(listeners: &mut Vec<Arc<Listener>>, address: &ListenAddress) -> Vec<Arc<
     }
 }
 
-/// Listens at an address. One that is `leaving` may be in the way (another of this machine's addresses with the same port), but
-/// nobody else's.
+/// Listens at an address. One that is `leaving` may be in the way (another of this machine's addresses with the same port, or this one
+/// once more), but nobody else's.
 pub(super) async fn bind(address: SocketAddr, leaving: &[Arc<Listener>]) -> io::Result<TcpListener> {
     let refused = match TcpListener::bind(address).await {
         Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => cause,

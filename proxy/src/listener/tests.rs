@@ -781,6 +781,28 @@ async fn whoever_comes_while_addresses_change_is_let_in() {
 }
 
 #[tokio::test]
+async fn an_address_that_was_just_given_up_can_be_taken_again() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let bound = free.local_addr().expect("bound");
+    drop(free);
+    let rig = Rig::start(|config| config.listen.push(ListenAddress::Tcp(bound).into())).await;
+    let both = rig.config.clone();
+    let mut fewer = both.clone();
+    fewer.listen.pop();
+    for _ in 0..3 {
+        let mut early = TcpStream::connect(bound).await.expect("connected");
+        for config in [&fewer, &both] {
+            let prepared = rig.reloader.prepare(config.clone()).await;
+            prepared.expect("it holds").take_up();
+        }
+        receive(&mut early).await;
+        let mut client = TcpStream::connect(bound).await.expect("connected");
+        receive(&mut client).await;
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_source_that_is_down_is_said_to_be() {
     let rig = Rig::start(|_| {}).await;
     std::fs::remove_file(rig.folder.path().join("source")).expect("removed");
