@@ -251,7 +251,8 @@ impl Apply {
                     );
                 }
                 let committed = self.schedule.committed(group, lane, findings, way);
-                if let (Way::Checkpoint { .. }, Some(group)) = (way, committed.first()) {
+                let marks = |group: &&Committed| matches!(group.way, Way::Checkpoint { .. });
+                if let Some(group) = committed.iter().rfind(marks) {
                     self.trim_through = group.done.trim_through;
                 }
                 for group in committed {

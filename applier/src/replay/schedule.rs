@@ -58,6 +58,7 @@ pub(super) struct Group<L> {
 #[derive(Debug)]
 pub(super) struct Committed {
     pub(super) done: Done,
+    pub(super) way: Way,
     pub(super) began: Instant,
     pub(super) counts: RowCounts,
     pub(super) bytes: u64,
@@ -429,6 +430,7 @@ impl<L> Schedule<L> {
         }
         let committed = Committed {
             done,
+            way,
             began: group.began,
             counts: group.counts,
             bytes: group.bytes,
