@@ -36,6 +36,8 @@ pub enum TaskState {
         side: Side,
         /// Since when, Unix seconds.
         since: u64,
+        /// When the next try is, Unix seconds; where that is over, it is under way.
+        next: u64,
         /// Until when it is tried, Unix seconds.
         until: u64,
         /// The last failure.
@@ -267,11 +269,12 @@ impl TaskStatus {
     }
 
     /// A server failed; the task tries again.
-    pub(crate) fn retrying(&self, side: Side, since: u64, until: u64, why: String) {
+    pub(crate) fn retrying(&self, side: Side, [since, next, until]: [u64; 3], why: String) {
         self.counters.retries.fetch_add(1, Ordering::Relaxed);
         self.set_state(TaskState::Retrying {
             side,
             since,
+            next,
             until,
             why,
         });

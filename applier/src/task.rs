@@ -119,7 +119,8 @@ impl Task {
                     tracing::warn!(task = self.config.name, %error, ?pause, "trying again");
                     metrics.retries.increment(1);
                     let why = error.to_string();
-                    self.status.retrying(side, unix(since), unix(until), why);
+                    let times = [since, Instant::now() + pause, until].map(unix);
+                    self.status.retrying(side, times, why);
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = cancel.cancelled() => return Ok(()),

@@ -107,6 +107,7 @@ impl Capturer {
                     self.status.set(State::Retrying {
                         since,
                         why,
+                        next: SystemTime::now() + wait,
                         until,
                         log,
                     });

@@ -18,6 +18,8 @@ pub enum State {
         since: SystemTime,
         /// What happened, and what to do about it.
         why: String,
+        /// When the next try is; where that is over, it is under way.
+        next: SystemTime,
         /// When the capture gives up.
         until: SystemTime,
         /// Whether it is the log.

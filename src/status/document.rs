@@ -32,6 +32,8 @@ pub struct Phase {
     pub side: Option<String>,
     /// For how many seconds it has been retrying or waiting.
     pub for_seconds: Option<f64>,
+    /// In how many seconds it tries again; 0 while it does.
+    pub next_try_in_seconds: Option<f64>,
     /// In how many seconds retrying is given up.
     pub gives_up_in_seconds: Option<f64>,
 }
@@ -44,6 +46,7 @@ impl Phase {
             why: None,
             side: None,
             for_seconds: None,
+            next_try_in_seconds: None,
             gives_up_in_seconds: None,
         }
     }

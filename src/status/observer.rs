@@ -401,11 +401,12 @@ fn capture_phase(state: State) -> Phase {
     match state {
         State::Connecting => Phase::plain("connecting"),
         State::Streaming => Phase::plain("streaming"),
-        State::Retrying { since: began, why, until: end, log } => Phase {
+        State::Retrying { since: began, why, next, until: end, log } => Phase {
             state: "retrying".to_owned(),
             why: Some(why),
             side: Some(if log { "log".to_owned() } else { Side::Source.to_string() }),
             for_seconds: Some(since(began)),
+            next_try_in_seconds: Some(until(next)),
             gives_up_in_seconds: Some(until(end)),
         },
         State::Paused { since: began } => Phase {
@@ -430,6 +431,7 @@ fn task_phase(state: TaskState) -> Phase {
         TaskState::Retrying {
             side,
             since: began,
+            next,
             until: end,
             why,
         } => Phase {
@@ -437,6 +439,7 @@ fn task_phase(state: TaskState) -> Phase {
             why: Some(why),
             side: Some(side.to_string()),
             for_seconds: Some(since(unix(began))),
+            next_try_in_seconds: Some(until(unix(next))),
             gives_up_in_seconds: Some(until(unix(end))),
         },
         TaskState::Stopped { why } => Phase::stopped(why),
@@ -534,10 +537,16 @@ mod tests {
         let phase = capture_phase(State::Retrying {
             since: now - Duration::from_secs(60),
             why: "it is gone".to_owned(),
+            next: now + Duration::from_secs(5),
             until: now + Duration::from_secs(600),
             log: false,
         });
         assert!(phase.is_trouble() && phase.why.as_deref() == Some("it is gone"));
+        assert!(
+            phase
+                .next_try_in_seconds
+                .is_some_and(|left| left > 0.0 && left <= 5.0)
+        );
         assert!(phase.for_seconds.unwrap() >= 60.0 && phase.gives_up_in_seconds.unwrap() > 590.0);
     }
 }

@@ -281,6 +281,11 @@ fn phase(phase: &Phase) -> String {
     if let Some(elapsed) = phase.for_seconds {
         text.push_str(&format!(" for {}", seconds(elapsed)));
     }
+    match phase.next_try_in_seconds {
+        None => {}
+        Some(left) if left > 0.0 => text.push_str(&format!(", next try in {}", seconds(left))),
+        Some(_) => text.push_str(", trying now"),
+    }
     if let Some(left) = phase.gives_up_in_seconds {
         text.push_str(&format!(", gives up in {}", seconds(left)));
     }

@@ -7,7 +7,7 @@ use crate::error::Side;
 /// The first pause; each failure doubles it.
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What to do after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -163,16 +163,19 @@ fn an_error_is_shown_whole_with_its_times() {
         why: Some("target: no answer from 10.0.0.2:3306 within 10 s: check the address".to_owned()),
         side: Some("target".to_owned()),
         for_seconds: Some(75.0),
+        next_try_in_seconds: Some(4.0),
         gives_up_in_seconds: Some(43_125.0),
     };
     let text = render(&document);
     assert!(
         text.contains(
-            "task main -> 10.0.0.2:3306: retrying for 1m 15s, gives up in 11h 58m 45s\n  target: no answer"
+            "task main -> 10.0.0.2:3306: retrying for 1m 15s, next try in 4.0 s, gives up in 11h 58m 45s\n  target: no answer"
         ),
         "{text}"
     );
     assert_eq!(document.troubles().len(), 1);
+    document.tasks[0].phase.next_try_in_seconds = Some(0.0);
+    assert!(render(&document).contains("retrying for 1m 15s, trying now, gives up in"));
 }
 
 #[test]
