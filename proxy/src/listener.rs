@@ -277,5 +277,4 @@ async fn serve(
 }
 
 #[cfg(test)]
-#[path = "listener/tests.rs"]
 mod tests;

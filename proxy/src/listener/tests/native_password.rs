@@ -6,6 +6,7 @@ use mysql_async::{Conn, OptsBuilder};
 use outrigger_protocol::auth::{AuthSwitchRequest, CACHING_SHA2_PASSWORD, NATIVE_PASSWORD, native_password};
 use outrigger_protocol::handshake::HandshakeResponse;
 
+use super::rig::*;
 use super::*;
 
 const PASSWORD: &[u8] = b"native secret";
