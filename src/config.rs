@@ -23,7 +23,7 @@ pub use changes::{Changes, between as changes};
 use document::{Document, Part};
 pub use error::{ConfigError, Place};
 pub use file::HttpConfig;
-use file::{Keeping, Problem, Reading, RowImages, Server, TaskSettings, between, or_none, sized, within};
+use file::{Keeping, Problem, Reading, Server, Shared, TaskSettings, between, or_none, sized, within};
 use password::Password;
 
 /// Everything a sidecar is told, validated and with passwords fetched. `Debug` shows passwords as `***`.
@@ -247,7 +247,7 @@ impl<'d> Reader<'d> {
         let reading: Reading = self.document.read(part)?;
         config.server_id = reading.server_id;
         config.heartbeat = reading.heartbeat.unwrap_or(config.heartbeat);
-        config.allow_partial_row_images = self.row_images()?.allow_partial_row_images;
+        config.allow_partial_row_images = self.shared()?.allow_partial_row_images;
         config.semi_sync = reading.semi_sync;
         config.prepared_wait = reading.prepared_wait.unwrap_or(config.prepared_wait);
         config.connect_timeout = reading.connect_timeout.unwrap_or(config.connect_timeout);
@@ -268,10 +268,10 @@ impl<'d> Reader<'d> {
         Ok(config)
     }
 
-    fn row_images(&self) -> Result<RowImages, ConfigError> {
+    fn shared(&self) -> Result<Shared, ConfigError> {
         match self.document.part("source")? {
             Some(part) => self.document.read(part),
-            None => Ok(RowImages::default()),
+            None => Ok(Shared::default()),
         }
     }
 
@@ -411,6 +411,7 @@ impl<'d> Reader<'d> {
             within("connect_timeout", connect_timeout, TENTH, 10 * MINUTE)
                 .and_then(|()| within("retry_window", retry_window, SECOND, YEAR)),
         )?;
+        let shared = self.shared()?;
         Ok(outrigger_applier::Config {
             name: settings.name,
             source: source.clone(),
@@ -424,7 +425,8 @@ impl<'d> Reader<'d> {
             connect_timeout,
             on_existing_tables: settings.on_existing_tables,
             on_divergence: settings.on_divergence,
-            allow_partial_row_images: self.row_images()?.allow_partial_row_images,
+            allow_partial_row_images: shared.allow_partial_row_images,
+            system_time_zone: shared.system_time_zone,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Whether source and targets can be used, asked before anything is started. Each answer is a sentence.
 
-use outrigger_applier::{absent, checkpoint};
+use outrigger_applier::{absent, check_system_zone, checkpoint};
 
 use crate::config::Config;
 
@@ -58,6 +58,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     }
     for task in &config.tasks {
         let found = checkpoint(&task.target, &task.metadata_database, &task.name).await;
+        let target_answers = found.is_ok();
         let outcome = found.map_err(|error| error.to_string()).map(|found| match found {
             None => "reachable, nothing was applied yet".to_owned(),
             Some(found) if found.exact_after.is_none() => "reachable, a copy is unfinished".to_owned(),
@@ -70,6 +71,9 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         });
         if source_answers {
             findings.extend(selected(task).await);
+        }
+        if source_answers && target_answers {
+            findings.extend(time_zone(task).await);
         }
     }
     findings
@@ -88,6 +92,16 @@ async fn selected(task: &outrigger_applier::Config) -> Option<Finding> {
     Some(Finding {
         subject: format!("task {}, source {}", task.name, task.source.address),
         outcome: Ok(found),
+        doubtful: true,
+    })
+}
+
+/// Whether the target can be told the time zone of the source's machine, where that matters.
+async fn time_zone(task: &outrigger_applier::Config) -> Option<Finding> {
+    let error = check_system_zone(task).await.err()?;
+    Some(Finding {
+        subject: format!("task {}, time zone", task.name),
+        outcome: Ok(error.to_string()),
         doubtful: true,
     })
 }

@@ -47,3 +47,4 @@ mod upgrade;
 mod workload;
 mod workspace;
 mod xa;
+mod zones;

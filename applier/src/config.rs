@@ -20,6 +20,8 @@ pub struct Config {
     pub selection: Selection,
     /// What is copied before replay, and how.
     pub copy: CopyConfig,
+    /// The name of the time zone that the source's machine keeps, where the target can't be told it otherwise.
+    pub system_time_zone: Option<String>,
     /// The target database that holds the checkpoint; created when absent.
     pub metadata_database: String,
     /// How source transactions are merged.

@@ -22,7 +22,10 @@ mod fingerprint;
 mod judge;
 mod read;
 mod settings;
+mod zone;
 
 pub(crate) use execute::{Prepared, Session};
 pub(crate) use judge::{Rules, Verdict, judge};
 pub(crate) use read::{Change, Named};
+pub use zone::check_system_zone;
+pub(crate) use zone::{Clock, is_system};

@@ -34,6 +34,7 @@ pub use config::{
     CommitOrder, Config, CopyConfig, GroupConfig, LimitsConfig, OnDivergence, OnExistingTables, Pattern,
     Selection,
 };
+pub use ddl::check_system_zone;
 pub use error::{Error, Side};
 pub use metrics::Metrics;
 pub use schema::absent;

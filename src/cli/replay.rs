@@ -56,6 +56,10 @@ pub(super) struct ReplayArgs {
     /// Stop before the first transaction that the source committed later than this (UTC).
     #[arg(long, value_name = "TIME", group = "until", value_parser = time::parse)]
     until_time: Option<u64>,
+    /// The time zone of the source's machine, which definition statements of sessions with time_zone = SYSTEM depend on, instead of the
+    /// configuration's: an offset or a name that the target knows.
+    #[arg(long, value_name = "ZONE")]
+    system_time_zone: Option<String>,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -109,6 +113,9 @@ fn job(args: &ReplayArgs) -> anyhow::Result<Job> {
     if let Some(name) = &args.metadata_database {
         task.metadata_database.clone_from(name);
     }
+    if let Some(zone) = &args.system_time_zone {
+        task.system_time_zone = Some(zone.clone());
+    }
     let until = match (args.until_offset, &args.until_gtid, args.until_time) {
         (Some(offset), ..) => Until::Offset(Offset(offset)),
         (_, Some(gtid), _) => Until::Gtid(gtid.clone()),
@@ -140,6 +147,7 @@ fn plain(args: &ReplayArgs) -> outrigger_applier::Config {
         on_divergence: OnDivergence::default(),
         // Whoever made the log did.
         allow_partial_row_images: true,
+        system_time_zone: None,
     }
 }
 

@@ -99,11 +99,12 @@ pub(super) struct Reading {
     pub retry_window: Option<Duration>,
 }
 
-/// What `[source]` says to capture and tasks alike.
+/// What `[source]` says to tasks, or to capture and tasks alike.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct RowImages {
+pub(super) struct Shared {
     #[serde(default)]
     pub allow_partial_row_images: bool,
+    pub system_time_zone: Option<String>,
 }
 
 /// The rest of `[log]`: what goes in.

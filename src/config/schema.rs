@@ -156,6 +156,12 @@ const SOURCE: Section = Section {
             "Whether the source may log a part of each row only (binlog_row_image = MINIMAL or NOBLOB). Every table is then copied whole at\none place: under a short LOCK TABLES, on one connection, and from its beginning again where that breaks off.",
         ),
         key(
+            "system_time_zone",
+            Value::Unset("\"Europe/Berlin\""),
+            "a time zone's name that the targets know",
+            "The time zone of the source's machine. Needed only where the source's time_zone is SYSTEM, that machine's offset from UTC has not\nalways been the same (daylight saving time), and the target's machine keeps another time: `outrigger check` says so.",
+        ),
+        key(
             "connect_timeout",
             Value::Default("\"10s\""),
             CONNECT_TIMEOUT,

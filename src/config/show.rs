@@ -20,6 +20,13 @@ pub(super) fn render(config: &Config) -> String {
     lines.add("semi_sync", config.capture.semi_sync);
     lines.duration("prepared_wait", config.capture.prepared_wait);
     lines.add("partial row images", yes(config.capture.allow_partial_row_images));
+    if let Some(zone) = config
+        .tasks
+        .iter()
+        .find_map(|task| task.system_time_zone.as_ref())
+    {
+        lines.add("system_time_zone", zone);
+    }
     lines.duration("connect_timeout", config.capture.connect_timeout);
     lines.duration("retry_window", config.capture.retry_window);
 

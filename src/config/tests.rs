@@ -52,7 +52,7 @@ fn the_schema_has_exactly_the_fields_of_the_structs() {
             vec![
                 fields::of::<Server>(),
                 fields::of::<Reading>(),
-                fields::of::<RowImages>(),
+                fields::of::<Shared>(),
             ],
         ),
         (

@@ -106,7 +106,7 @@ pub struct Server {
 
 impl Server {
     /// Initialises a data directory under `folder` unless there is one, and starts a server on a free port with the given
-    /// extra options. Blocks until it accepts connections.
+    /// extra options; those without `--` are variables of its environment (`TZ=UTC-9`). Blocks until it accepts connections.
     pub fn start(installation: &Installation, folder: &Path, options: &[&str]) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let data = folder.join("data");
@@ -146,10 +146,15 @@ impl Server {
             "--max-connections=1000",
         ];
         arguments.extend(fixed.iter().map(Into::into));
-        arguments.extend(self.options.iter().map(Into::into));
+        arguments.extend(
+            self.options
+                .iter()
+                .filter(|option| !is_variable(option))
+                .map(Into::into),
+        );
         // A socket left by a killed server would look like a server that does not answer.
         remove_if_there(&self.socket())?;
-        self.child = Some(spawn(arguments, None)?);
+        self.child = Some(spawn(in_environment(arguments, &self.options), None)?);
         self.wait_until_up()
     }
 
@@ -268,6 +273,17 @@ fn is_mysql_8(version: &str) -> bool {
         .and_then(|rest| rest.split('.').next())
         .and_then(|digits| digits.parse::<u32>().ok());
     !version.contains("MariaDB") && major.is_some_and(|major| major >= 8)
+}
+
+/// True for what belongs to a server's environment, not to its command line.
+fn is_variable(option: &str) -> bool {
+    !option.starts_with("--")
+}
+
+fn in_environment(arguments: Vec<OsString>, options: &[String]) -> Vec<OsString> {
+    let variables = options.iter().filter(|option| is_variable(option));
+    let env = std::iter::once("env".into()).chain(variables.map(Into::into));
+    env.chain(arguments).collect()
 }
 
 fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {

@@ -16,6 +16,7 @@ use super::doubt::{Doubt, doubt};
 use super::fingerprint::fingerprint;
 use super::read::Change;
 use super::settings;
+use super::zone::{self, Clock};
 
 /// Seconds that one wait for an earlier session of ours takes; then the log says what is waited for.
 const WAIT: u64 = 10;
@@ -143,6 +144,16 @@ impl Session {
         decide(offset, now, stored)
     }
 
+    /// How the target is told the zone of the source's machine, for this statement; `source`: that machine's clock, where it can be asked.
+    pub(crate) async fn system_zone(
+        &mut self,
+        change: &Change,
+        source: Option<Clock>,
+        named: Option<&str>,
+    ) -> Result<String, Error> {
+        zone::resolve(&mut self.conn, source, named, &format!("`{}`", change.head())).await
+    }
+
     /// Runs the statement under its event's settings. The session ends with it.
     pub(crate) async fn run(mut self, change: &Change, place: &Place) -> Result<(), Refused> {
         let doubt = self.doubt(change, place).await.map_err(|error| Refused {
@@ -227,11 +238,7 @@ impl Session {
             let zone = change.settings.time_zone.as_deref().unwrap_or_default();
             return Err(Error::Unsuitable {
                 side: Side::Target,
-                what: format!(
-                    "it does not know the time zone {zone}, under which the source ran `{}`: load its time zone tables \
-                     (mysql_tzinfo_to_sql /usr/share/zoneinfo | mysql mysql), then start the task again",
-                    change.head()
-                ),
+                what: zone::unknown(zone, &format!("`{}`", change.head())),
             });
         }
         set.map_err(|cause| Error::server(Side::Target, doing(), cause))

@@ -66,6 +66,8 @@ pub(super) struct Planner {
     notes: Notes,
     /// The source's time zones, once they mattered.
     zones: Option<Zones>,
+    /// How the target is told the time zone of the source's machine, once that mattered.
+    system_zone: Option<String>,
     /// The last planned transaction.
     planned: Offset,
     /// Planning ends with this transaction; `None`: never.
@@ -168,6 +170,7 @@ impl Planner {
             ahead: Some(ahead),
             notes: from.notes,
             zones: None,
+            system_zone: None,
             context,
             metadata,
             target,

@@ -111,6 +111,11 @@ impl Zones {
         Ok(Self { global, system })
     }
 
+    /// That of sessions that set none.
+    pub(crate) fn global(&self) -> &str {
+        &self.global
+    }
+
     /// What a session's zone is; `None`: it is as the server's.
     pub(crate) fn resolve<'a>(&'a self, session: Option<&'a str>) -> &'a str {
         match session.unwrap_or(&self.global) {

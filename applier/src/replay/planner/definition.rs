@@ -6,8 +6,9 @@ use outrigger_protocol::binlog::QueryEvent;
 use outrigger_storage::Offset;
 
 use super::{Halt, Planner};
-use crate::ddl::{self, Change, Prepared, Rules, Verdict};
+use crate::ddl::{self, Change, Clock, Prepared, Rules, Verdict};
 use crate::error::{Error, Place, Side};
+use crate::link;
 
 impl Planner {
     /// A statement that is neither a transaction's frame nor XA: leaves it out, applies it, or stops.
@@ -27,7 +28,7 @@ impl Planner {
             folds_names: self.folds_names,
         };
         match ddl::judge(query, timestamp, rules) {
-            Verdict::Apply(change) => self.apply(&change, place).await,
+            Verdict::Apply(change) => self.apply(*change, place).await,
             Verdict::Skip(why) => {
                 tracing::debug!(%place, why = why.as_str(), "a statement is left out");
                 Ok(())
@@ -40,7 +41,7 @@ impl Planner {
         }
     }
 
-    async fn apply(&mut self, change: &Change, place: &Place) -> Result<(), Halt> {
+    async fn apply(&mut self, mut change: Change, place: &Place) -> Result<(), Halt> {
         if self
             .current
             .as_ref()
@@ -73,9 +74,12 @@ impl Planner {
             &config.name,
         )
         .await?;
+        if change.settings.time_zone.as_deref().is_some_and(ddl::is_system) {
+            change.settings.time_zone = Some(self.system_zone(&mut session, &change).await?);
+        }
         let stored = self.pending.take();
         match session
-            .prepare(change, Offset(place.offset), stored.as_deref())
+            .prepare(&change, Offset(place.offset), stored.as_deref())
             .await?
         {
             Prepared::AlreadyApplied => {
@@ -83,7 +87,7 @@ impl Planner {
             }
             Prepared::Run(pending) => {
                 self.store_pending(Some(&pending)).await?;
-                if let Err(refused) = session.run(change, place).await {
+                if let Err(refused) = session.run(&change, place).await {
                     // The server said no, so nothing of it is there: what is mended by hand now is no sign that it was run.
                     if refused.answered {
                         self.store_pending(None).await?;
@@ -98,6 +102,33 @@ impl Planner {
         self.tables.forget();
         self.group.urgent = true;
         Ok(())
+    }
+
+    /// How the target is told the zone of the source's machine (A5); found out once.
+    async fn system_zone(&mut self, session: &mut ddl::Session, change: &Change) -> Result<String, Error> {
+        if let Some(known) = &self.system_zone {
+            return Ok(known.clone());
+        }
+        let config = &self.context.config;
+        // Whoever replays a log up to a place does so without its source.
+        let clock = match self.through {
+            Some(_) => None,
+            None => {
+                let mut source = link::connect(&config.source, Side::Source, config.connect_timeout).await?;
+                let clock = Clock::of_source(&mut source).await?;
+                // The answer is in hand; how the session ends does not matter.
+                source.disconnect().await.ok();
+                Some(clock)
+            }
+        };
+        let zone = session
+            .system_zone(change, clock, config.system_time_zone.as_deref())
+            .await?;
+        tracing::info!(
+            zone,
+            "how the target is told the time zone of the source's machine"
+        );
+        Ok(self.system_zone.insert(zone).clone())
     }
 
     async fn store_pending(&mut self, pending: Option<&str>) -> Result<(), Error> {
