@@ -1,7 +1,7 @@
 //! Groups that are committed before older ones (`order = "eventual"`): what overtakes, what a crash in between leaves behind, and
 //! who may write.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -25,7 +25,7 @@ pub(crate) async fn until(conn: &mut Conn, query: &str, wanted: u64) {
             return;
         }
         assert!(Instant::now() < end, "{query}: {found:?} instead of {wanted}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -185,5 +185,44 @@ async fn notes_do_not_stay() {
     let offset = "SELECT log_offset FROM outrigger.checkpoint";
     let last: u64 = serde_json::from_value(rig.sidecar.status().unwrap()["log"]["last"].clone()).unwrap();
     until(&mut target, offset, last).await;
+    rig.assert_equal(&["app"]).await;
+}
+
+/// What stands behind a statement that is run again after a crash is not committed before the checkpoint has the statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_overtakes_a_statement() {
+    let plan = Plan {
+        task: EVENTUAL,
+        ..Plan::default()
+    };
+    let mut rig = Rig::new(&plan).await;
+    rig.on_source(TABLES).await;
+    rig.start();
+    rig.settle().await;
+    let mut target = rig.target_conn().await;
+    let mut reader = rig.target_conn().await;
+    run(&mut reader, "START TRANSACTION; SELECT * FROM app.free").await;
+    rig.on_source("TRUNCATE TABLE app.free").await;
+    waits(&mut target, "%TRUNCATE%").await;
+    // The statement's group can't move the checkpoint.
+    let mut lock = rig.target_conn().await;
+    run(
+        &mut lock,
+        "START TRANSACTION; SELECT 1 FROM outrigger.checkpoint FOR SHARE",
+    )
+    .await;
+    rig.on_source("INSERT INTO app.free VALUES (1, 'behind')").await;
+    run(&mut reader, "ROLLBACK").await;
+    waits(&mut target, "%checkpoint SET%").await;
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        let found: Option<u64> = target.query_first("SELECT COUNT(*) FROM app.free").await.unwrap();
+        assert_eq!(found, Some(0), "committed behind a statement that may run again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.sidecar.kill().unwrap();
+    run(&mut lock, "ROLLBACK").await;
+    rig.start();
+    rig.settle().await;
     rig.assert_equal(&["app"]).await;
 }

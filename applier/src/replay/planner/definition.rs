@@ -101,6 +101,8 @@ impl Planner {
         self.context.metrics.ddl.increment(1);
         self.tables.forget();
         self.group.urgent = true;
+        // Some statements are run again after a crash until the checkpoint has them: nothing may be noted behind them before.
+        self.group.footprint.everything();
         Ok(())
     }
 
