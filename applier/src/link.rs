@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable};
 use mysql_async::{ClientIdentity, Conn, DriverError, Opts, OptsBuilder, Row, SslOpts};
 use outrigger_protocol::definition::AnswerRow;
-use outrigger_protocol::endpoint::{Address, Endpoint, TlsMode};
+use outrigger_protocol::endpoint::{Address, Endpoint, SESSION, TlsMode};
 
 use crate::error::{Error, Side};
 pub(crate) use watch::Watch;
@@ -132,6 +132,7 @@ async fn open(endpoint: &Endpoint, side: Side, timeout: Duration) -> Result<Conn
         .tcp_nodelay(true)
         .tcp_keepalive(Some(Duration::from_secs(30)))
         .stmt_cache_size(0)
+        .setup(vec![SESSION])
         .max_allowed_packet(Some(MAX_PACKET))
         .connect_attribute("program_name", "outrigger");
     let opts = match &endpoint.address {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use outrigger_protocol::binlog::ChecksumAlg;
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::cursor::Cursor;
-use outrigger_protocol::endpoint::{Address, Endpoint};
+use outrigger_protocol::endpoint::{Address, Endpoint, SESSION};
 use outrigger_protocol::gtid::GtidSet;
 use outrigger_protocol::position::FilePosition;
 use outrigger_protocol::reply::{EOF, ERR, EofPacket, ErrPacket, LOCAL_INFILE, OK};
@@ -76,12 +76,14 @@ impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint, patience: Duration) -> Result<Self, Error> {
         let mut wire = Wire::connect(&endpoint.address, patience).await?;
         let version = login::login(&mut wire, endpoint, patience).await?;
-        Ok(Self {
+        let mut connection = Self {
             wire,
             version,
             patience,
             dump_from: String::new(),
-        })
+        };
+        connection.query(SESSION, "setting the session up").await?;
+        Ok(connection)
     }
 
     /// One that has asked for the binlog already.

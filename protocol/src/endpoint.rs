@@ -6,6 +6,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+/// What every session of ours relies on, to be run first, whatever a server's global variables give new ones: answers come whole, a COMMIT
+/// leaves nothing open behind it, a question no transaction; no statement is refused, or read otherwise, because it names no key.
+pub const SESSION: &str = "SET autocommit = 1, sql_select_limit = 18446744073709551615, completion_type = 'NO_CHAIN', sql_safe_updates = 0, \
+     sql_big_selects = 1, sql_auto_is_null = 0";
+
 /// A server and the account used on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {

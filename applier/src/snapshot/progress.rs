@@ -218,10 +218,16 @@ pub(crate) async fn set_state(
         skip_until.0,
         object_where(metadata, key)
     );
-    target
-        .execute(&sql, "noting the copy's progress")
-        .await
-        .map(|_| ())
+    match target.execute(&sql, "noting the copy's progress").await? {
+        1 => Ok(()),
+        rows => Err(Error::Copy {
+            what: format!(
+                "{rows} rows of {}.copy_progress stand for {}: something else writes to them",
+                metadata.database(),
+                key.quoted()
+            ),
+        }),
+    }
 }
 
 /// Notes a table's parts and that its rows are being copied, in one transaction; `whole`: at one place.
