@@ -12,6 +12,7 @@ mod charsets;
 mod clients;
 mod clock;
 mod compression;
+mod copy;
 mod crash;
 mod definitions;
 mod disk;

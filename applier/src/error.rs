@@ -52,6 +52,17 @@ pub enum Error {
         seconds: u64,
     },
 
+    /// A row that a server sent does not have the columns that were asked for: their table has changed.
+    #[error("{side}: {doing}: column {column} has a value of an unexpected shape")]
+    Shape {
+        /// The server that sent it.
+        side: Side,
+        /// What was being done, as a gerund.
+        doing: String,
+        /// The column, quoted.
+        column: String,
+    },
+
     /// The server can't be used as it is set up; `what` says what is wrong and what to do.
     #[error("{side}: {what}")]
     Unsuitable {
@@ -272,9 +283,10 @@ impl Error {
     /// The server at fault, where one is.
     pub fn side(&self) -> Option<Side> {
         match self {
-            Self::Server { side, .. } | Self::ConnectTimeout { side, .. } | Self::Unsuitable { side, .. } => {
-                Some(*side)
-            }
+            Self::Server { side, .. }
+            | Self::ConnectTimeout { side, .. }
+            | Self::Shape { side, .. }
+            | Self::Unsuitable { side, .. } => Some(*side),
             Self::RetryWindow { cause, .. } => cause.side(),
             Self::LogReplaced { .. }
             | Self::Fenced { .. }

@@ -20,6 +20,25 @@ pub(crate) const SESSION: &str = "SET NAMES utf8mb4, time_zone = '+00:00', \
      foreign_key_checks = 0, unique_checks = 1, autocommit = 1, transaction_isolation = 'READ-COMMITTED', \
      wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600, group_concat_max_len = 4294967295";
 
+/// Settings that an account may lack the privilege for. They only lift demands on definitions that the source did not make.
+const LIFTED: [&str; 3] = [
+    "SET sql_require_primary_key = 0",
+    "SET sql_generate_invisible_primary_key = 0",
+    "SET innodb_strict_mode = 0",
+];
+
+/// Readies a session for definitions that the source has already taken.
+pub(crate) async fn lift(conn: &mut Link) -> Result<(), mysql_async::Error> {
+    for lifted in LIFTED {
+        match conn.query_drop(lifted).await {
+            // Not allowed, or unknown to this version: then what the server demands holds.
+            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(())
+}
+
 /// What the target is and allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Capabilities {

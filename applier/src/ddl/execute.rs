@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Place, Side};
 use crate::link::{self, Link};
 use crate::literal::{quote_name, quote_text};
-use crate::target::Sessions;
+use crate::target::{self, Sessions};
 
 use super::doubt::{Doubt, doubt};
 use super::fingerprint::fingerprint;
@@ -225,13 +225,9 @@ impl Session {
                 used.map_err(|cause| Error::server(Side::Target, doing(), cause))?;
             }
         }
-        for lifted in settings::LIFTED {
-            let set = self.conn.query_drop(lifted).await;
-            // Not allowed, or unknown to this version: then what the server demands holds.
-            if !matches!(set, Err(mysql_async::Error::Server(_))) {
-                set.map_err(|cause| Error::server(Side::Target, doing(), cause))?;
-            }
-        }
+        target::lift(&mut self.conn)
+            .await
+            .map_err(|cause| Error::server(Side::Target, doing(), cause))?;
         let settings = settings::set_statement(&change.settings, change.timestamp);
         let set = self.conn.query_drop(settings).await;
         if code(&set) == Some(UNKNOWN_TIME_ZONE) {

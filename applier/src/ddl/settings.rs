@@ -13,13 +13,6 @@ const SQL_MODES: u64 = 0x1_ef_fc_00_ff;
 /// What a session of 5.7 takes `CHARACTER SET utf8mb4` to mean: `utf8mb4_general_ci`.
 const UTF8MB4_GENERAL_CI: u16 = 45;
 
-/// Settings that an account may lack the privilege for. They only lift demands that the source did not make.
-pub(super) const LIFTED: [&str; 3] = [
-    "SET sql_require_primary_key = 0",
-    "SET sql_generate_invisible_primary_key = 0",
-    "SET innodb_strict_mode = 0",
-];
-
 /// One `SET` statement for everything that the event carries and a definition statement can depend on; to be sent after
 /// `USE`, in a new session.
 pub(super) fn set_statement(settings: &SessionVars, timestamp: u32) -> String {

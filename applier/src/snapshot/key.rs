@@ -41,11 +41,15 @@ impl Key {
         let mut conditions = Vec::new();
         if let Some(first) = self.columns.first() {
             let column = quote(&first.name);
-            // A lower bound besides `last` would only make the optimizer's choice harder.
-            if let (Some(from), None) = (range.from, last) {
+            // The bound where the walk began would only make the optimizer's choice harder besides `last`.
+            let (begun_at_from, begun_at_through) = (
+                last.is_some() && !first.descending,
+                last.is_some() && first.descending,
+            );
+            if let (Some(from), false) = (range.from, begun_at_from) {
                 conditions.push(format!("{column} >= {from}"));
             }
-            if let Some(through) = range.through {
+            if let (Some(through), false) = (range.through, begun_at_through) {
                 conditions.push(format!("{column} <= {through}"));
             }
         }
@@ -160,6 +164,23 @@ mod tests {
             tail,
             " FORCE INDEX (`PRIMARY`) WHERE `a` >= 1 AND (`a` > 1 OR (`a` = 1 AND (`b` < 2 OR (`b` = 2 AND `c` > 3)))) \
              ORDER BY `a`, `b` DESC, `c` LIMIT 7"
+        );
+    }
+
+    #[test]
+    fn a_descending_part_keeps_its_lower_bound() {
+        let key = key(&[("a", true), ("b", false)]);
+        let range = Range {
+            from: Some(1),
+            through: Some(9),
+        };
+        assert_eq!(
+            key.tail(range, None, 5),
+            " FORCE INDEX (`PRIMARY`) WHERE `a` >= 1 AND `a` <= 9 ORDER BY `a` DESC, `b` LIMIT 5"
+        );
+        assert_eq!(
+            key.tail(range, Some(&["4".into(), "7".into()]), 5),
+            " FORCE INDEX (`PRIMARY`) WHERE `a` >= 1 AND `a` <= 4 AND (`a` < 4 OR (`a` = 4 AND `b` > 7)) ORDER BY `a` DESC, `b` LIMIT 5"
         );
     }
 

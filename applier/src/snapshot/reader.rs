@@ -144,13 +144,10 @@ impl<'a> Rows<'a> {
             } else {
                 decode(wire, column)
             };
-            let value = value.ok_or_else(|| Error::Unsuitable {
+            let value = value.ok_or_else(|| Error::Shape {
                 side: Side::Source,
-                what: format!(
-                    "{}: column {} has a value of an unexpected shape",
-                    self.doing,
-                    quote_name(&column.name)
-                ),
+                doing: self.doing.clone(),
+                column: quote_name(&column.name),
             })?;
             values.push(value);
         }

@@ -18,7 +18,7 @@ use crate::snapshot::rows::{self, Failed, TableJob};
 use crate::snapshot::visit::{Visit, visit};
 use crate::snapshot::{Context, CopyOutcome, SkipUntil};
 use crate::status::TaskState;
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// A copy under way.
 pub(crate) struct Rounds {
@@ -38,6 +38,9 @@ impl Rounds {
     pub(crate) async fn open(context: Context, metadata: Metadata) -> Result<Self, Error> {
         let source = Source::connect(&context.config).await?;
         let mut target = context.connect_target().await?;
+        target::lift(target.conn())
+            .await
+            .map_err(|cause| Error::server(Side::Target, "setting the session up", cause))?;
         let objects = progress::load(&mut target, &metadata).await?;
         // The checkpoint does not move before the copy is done: it is where the task begins.
         let begin = metadata.load(target.conn()).await?;
@@ -58,7 +61,6 @@ impl Rounds {
 
     /// Copies until nothing is left and nothing changed behind it.
     pub(crate) async fn run(mut self) -> Result<CopyOutcome, Error> {
-        let config = std::sync::Arc::clone(&self.context.config);
         self.context.status.set_state(TaskState::CopyingSchema);
         let mut seen = self.fence().await?;
         let mut todo = self.unfinished().await?;
@@ -69,6 +71,10 @@ impl Rounds {
             let ties = self.ties(&mut todo).await?;
             let Visit { jobs, mut failed } = Box::pin(visit(&mut self, &todo, &ties, seen, resume)).await?;
             resume = false;
+            // What no change explains is said before hours are spent on the rows of other tables.
+            if !failed.is_empty() && self.changed().await?.1.is_empty() {
+                return Err(failed.swap_remove(0).1);
+            }
             if !jobs.is_empty() {
                 self.context.status.set_state(TaskState::CopyingRows);
                 let whole = |job: &TableJob| job.parts.is_empty();
@@ -84,16 +90,8 @@ impl Rounds {
                     }
                 }
             }
-            seen = self.fence().await?;
-            let rules = Rules {
-                selection: &config.selection,
-                metadata_database: &config.metadata_database,
-                folds_names: self.folds_names,
-            };
-            self.history.extend(&self.context.log, rules, seen).await?;
-            refuse_changed(&self.objects, self.history.changes())?;
-            let mut stale = stale(&self.objects, self.history.changes());
-            self.add_children(&mut stale).await?;
+            let mut stale;
+            (seen, stale) = self.changed().await?;
             if stale.is_empty() {
                 return match failed.into_iter().next() {
                     Some((_, error)) => Err(error),
@@ -108,6 +106,22 @@ impl Rounds {
             stale.extend(failed.into_iter().map(|(key, _): Failed| key));
             todo = stale;
         }
+    }
+
+    /// What has changed since it was seen, and up to where that is known.
+    async fn changed(&mut self) -> Result<(Offset, BTreeSet<ObjectKey>), Error> {
+        let seen = self.fence().await?;
+        let config = &self.context.config;
+        let rules = Rules {
+            selection: &config.selection,
+            metadata_database: &config.metadata_database,
+            folds_names: self.folds_names,
+        };
+        self.history.extend(&self.context.log, rules, seen).await?;
+        refuse_changed(&self.objects, self.history.changes())?;
+        let mut stale = stale(&self.objects, self.history.changes());
+        self.add_children(&mut stale).await?;
+        Ok((seen, stale))
     }
 
     async fn fence(&mut self) -> Result<Offset, Error> {

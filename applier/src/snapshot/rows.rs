@@ -156,7 +156,11 @@ async fn worker(
             Err(error) if ended_by_change(&error) => {
                 let objects = work.objects();
                 let names: Vec<String> = objects.iter().map(ObjectKey::quoted).collect();
-                tracing::info!(tables = names.join(", "), %error, "a table changed while it was copied");
+                tracing::warn!(
+                    tables = names.join(", "),
+                    %error,
+                    "a table can't be copied, perhaps because it has changed; the log will say, once the others are copied"
+                );
                 // None of those that are copied at one place is done.
                 let what = error.to_string();
                 let mut objects = objects.into_iter();
@@ -217,28 +221,11 @@ async fn one(
     Ok(())
 }
 
-/// True for errors of either side that a definition change under the copy's feet explains: no such table, column, key or
-/// database, the definition changed, a column that refuses what the other side stores, a foreign key to a column that has another
-/// name or type.
+/// True for errors that a definition change under the copy's feet may explain: whatever a server refuses for good, on either side, and rows
+/// that are not as their table was. If nothing has changed, the log says so, and the error ends the copy.
 pub(crate) fn ended_by_change(error: &Error) -> bool {
-    let known = matches!(
-        error.code(),
-        Some(
-            1049 | 1054
-                | 1072
-                | 1091
-                | 1136
-                | 1146
-                | 1176
-                | 1264
-                | 1265
-                | 1292
-                | 1356
-                | 1364
-                | 1366
-                | 1406
-                | 1412
-        )
-    );
-    known || matches!(error.code(), Some(1048 | 1062 | 3140 | 3105 | 3734 | 3780))
+    match error {
+        Error::Shape { .. } => true,
+        other => other.code().is_some() && !other.is_retryable(),
+    }
 }
