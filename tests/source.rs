@@ -158,17 +158,20 @@ async fn without_gtids_another_server_stops_the_capture() {
     );
 }
 
-/// Another file of the same name may be as long as the one that was read, with the same places in it.
-#[tokio::test(flavor = "multi_thread")]
-async fn without_gtids_a_reset_binlog_stops_the_capture() {
+/// A source that began its binlog anew, with as many transactions as before and more: another file of the same name may be as long as the
+/// one that was read, with the same places in it, and the same GTIDs.
+async fn reset(options: &[&str], files: usize, wanted: &str) {
     let mut rig = Rig::new(&Plan {
-        source: &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],
+        source: options,
         ..Plan::default()
     })
     .await;
     rig.on_source(TABLE).await;
     rig.on_source("RESET BINARY LOGS AND GTIDS").await;
     rig.start();
+    for _ in 1..files {
+        rig.on_source("FLUSH BINARY LOGS").await;
+    }
     for _ in 0..5 {
         rig.on_source("INSERT INTO app.t (v) VALUES ('kept')").await;
     }
@@ -203,7 +206,24 @@ async fn without_gtids_a_reset_binlog_stops_the_capture() {
     }
     rig.sidecar.start().unwrap();
     let why = capture_stopped(&mut rig).await;
-    assert!(why.contains("was begun") && why.contains("was reset"), "{why}");
+    assert!(why.contains(wanted) && why.contains("was reset"), "{why}");
+}
+
+const NO_GTIDS: [&str; 2] = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_gtids_a_reset_binlog_stops_the_capture() {
+    reset(&NO_GTIDS, 1, "was begun").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_gtids_a_reset_binlog_stops_the_capture() {
+    reset(&[], 1, "was begun").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_gtids_a_binlog_that_lost_a_file_stops_the_capture() {
+    reset(&[], 3, "a file that it never wrote").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,7 +129,7 @@ impl Capturer {
         self.recognize(&connection, &info, &position)?;
         let before = self.log.server()?;
         let same = before.as_ref().is_some_and(|before| *before == info.server_uuid);
-        check::prove_continuity(&mut connection, &info, &position, same).await?;
+        let followed = check::prove_continuity(&mut connection, &info, &position, same).await?;
         let replica = Replica {
             server_id: self.server_id(info.server_id),
             uuid: self.log.id().to_string(),
@@ -159,8 +159,7 @@ impl Capturer {
         self.status.connected(position.clone(), acknowledger.is_some());
         let filter = self.config.selection.clone().map(Filter::new);
         let mut assembler = Assembler::new(position.clone(), info.gtids, checksum).filtered(filter);
-        let by_file = gtids.is_none();
-        if by_file {
+        if gtids.is_none() {
             assembler = assembler.passing_until(position.file);
         }
         let mut intake = Intake {
@@ -179,7 +178,7 @@ impl Capturer {
             passed: None,
             batch: Batch::default(),
             awaited,
-            by_file,
+            followed,
             arriving: arrives.then(|| info.server_uuid.clone()),
         };
         tokio::select! {

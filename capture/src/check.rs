@@ -305,13 +305,13 @@ fn is_denied<T>(outcome: &Result<T, Error>) -> bool {
 }
 
 /// Proves that the source can send everything after `position` and nothing that is missing is passed over (C5). `same`: the file in
-/// `position` is this server's.
+/// `position` is this server's. True if its binlog is the one that was read, so that what follows stands in the same files.
 pub(crate) async fn prove_continuity(
     connection: &mut Connection,
     info: &SourceInfo,
     position: &SourcePosition,
     same: bool,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     match &position.gtids {
         Some(ours) if info.gtids => {
             // Owned before executed: what moves from one to the other in between is seen in the second.
@@ -334,28 +334,28 @@ pub(crate) async fn prove_continuity(
                 });
             }
             // Where all of it was purged the files are others: the binlog was reset, and told what it had.
-            match same && !ours.subtract(&purged).is_empty() {
-                true => prove_end(connection, &position.file).await,
-                false => Ok(()),
+            let followed = same && !ours.subtract(&purged).is_empty();
+            if followed {
+                prove_end(connection, &position.file).await?;
             }
+            Ok(followed)
         }
-        _ => prove_file(connection, &position.file).await,
+        _ => prove_file(connection, &position.file).await.map(|()| true),
     }
 }
 
-/// With GTIDs: a server that lost the end of its binlog (a crash without `sync_binlog = 1`, a restored snapshot) gives the lost
-/// GTIDs to others. Once it has, its set tells nothing any more, but the file does that was longer when we read it. A loss that took
-/// that whole file along is not seen by it.
+/// With GTIDs: a server that lost the end of its binlog (a crash without `sync_binlog = 1`, a restored snapshot), or all of it
+/// (`RESET BINARY LOGS AND GTIDS`), gives the lost GTIDs to others. Once it has, its set tells nothing any more, but the file does that
+/// was longer when we read it, or that it never wrote. One that it began anew is noticed when it is read.
 async fn prove_end(connection: &mut Connection, ours: &FilePosition) -> Result<(), Error> {
     let files = binlog_files(connection).await?;
     match judge_file(&files, ours) {
-        FileVerdict::History(extra) if files.iter().any(|file| file.file == ours.file) => {
-            Err(Error::History {
-                address: connection.address().clone(),
-                extra,
-            })
-        }
-        _ => Ok(()),
+        FileVerdict::History(extra) => Err(Error::History {
+            address: connection.address().clone(),
+            extra,
+        }),
+        // What stood in it and is missing would have been found missing.
+        FileVerdict::Purged(_) | FileVerdict::There => Ok(()),
     }
 }
 

@@ -61,8 +61,9 @@ pub(crate) struct Intake<'a> {
     pub(crate) batch: Batch,
     /// Whether the source's commits wait for what is durable.
     pub(crate) awaited: bool,
-    /// Whether the stream was asked for by a place in a file: servers name their files alike, and begin them anew when their binlog is reset.
-    pub(crate) by_file: bool,
+    /// Whether the stream is of the binlog that the log ends in: its files must be the same. Servers name them alike, and begin them anew when
+    /// their binlog is reset.
+    pub(crate) followed: bool,
     /// The `server_uuid` of a source that is another than the one before, until the log has a place in its binlog.
     pub(crate) arriving: Option<String>,
 }
@@ -180,9 +181,12 @@ impl Intake<'_> {
     fn note_file(&mut self, begun: u32) -> Result<(), Error> {
         let place = self.assembler.place();
         let file = &place.file;
+        let is_later = |other: &str| FilePosition::new(other, 0) > FilePosition::new(file.as_str(), 0);
         match self.log.file()? {
             Some((same, before)) if same == *file && before == begun => Ok(()),
-            Some((same, before)) if same == *file && self.by_file => Err(Error::History {
+            // By GTIDs a stream may begin in an earlier file: the one that is known is still to come.
+            Some((known, _)) if self.followed && is_later(&known) => Ok(()),
+            Some((same, before)) if same == *file && self.followed => Err(Error::History {
                 address: self.connection.address().clone(),
                 extra: format!(
                     "{place} of a file that was begun {before} s after 1970; there it was begun {begun} s after 1970"

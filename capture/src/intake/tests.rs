@@ -156,7 +156,7 @@ async fn stream_selected(
         passed: None,
         batch: Batch::default(),
         awaited: false,
-        by_file: false,
+        followed: false,
         arriving: None,
     };
     let Err(error) = intake.run().await;
