@@ -166,3 +166,42 @@ async fn a_template_that_is_not_selected_is_named() {
     rig.assert_equal(&["app"]).await;
     assert_alike(&rig, "app").await;
 }
+
+/// The source has taken each of these: what the target would demand beyond it, or has not, is no reason to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_demands_more_takes_what_the_source_took() {
+    let mut rig = Rig::new(&Plan {
+        source: &["--restrict-fk-on-non-standard-key=OFF"],
+        target: &["--default-storage-engine=MyISAM"],
+        ..Plan::default()
+    })
+    .await;
+    rig.on_source(
+        "CREATE DATABASE app_other;
+         CREATE TABLE app_other.parent (id INT PRIMARY KEY);
+         INSERT INTO app_other.parent VALUES (1), (2);
+         CREATE TABLE app.abroad (id INT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES app_other.parent (id));
+         INSERT INTO app.abroad VALUES (1, 1);
+         CREATE TABLE app.families (id INT PRIMARY KEY, kind INT, KEY (kind));
+         INSERT INTO app.families VALUES (1, 7), (2, 7);
+         CREATE TABLE app.copied (id INT PRIMARY KEY, kind INT, FOREIGN KEY (kind) REFERENCES families (kind));
+         INSERT INTO app.copied VALUES (1, 7)",
+    )
+    .await;
+    rig.start();
+    rig.on_source(
+        "ALTER TABLE app.abroad ADD x INT, ALGORITHM = COPY;
+         INSERT INTO app.abroad VALUES (2, 2, 2);
+         CREATE TABLE app.late (id INT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES app_other.parent (id));
+         INSERT INTO app.late VALUES (1, 2);
+         CREATE TABLE app.added (id INT PRIMARY KEY, parent INT);
+         INSERT INTO app.added VALUES (1, 2);
+         ALTER TABLE app.added ADD FOREIGN KEY (parent) REFERENCES app_other.parent (id);
+         CREATE TABLE app.replayed (id INT PRIMARY KEY, kind INT, FOREIGN KEY (kind) REFERENCES families (kind));
+         INSERT INTO app.replayed VALUES (1, 7)",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    assert_alike(&rig, "app").await;
+}

@@ -384,7 +384,7 @@ fn describe(cause: &mysql_async::Error) -> String {
         1130 => ": the account's host part does not allow this machine",
         1290 | 1836 => ": the server is read-only",
         1026 | 1114 | 3675 => ": is its disk full?",
-        1419 => ": set log_bin_trust_function_creators=ON on the target, or grant SUPER",
+        1418 | 1419 => ": set log_bin_trust_function_creators=ON on the target, or grant SUPER",
         _ => "",
     };
     // These carry a column's value in the message.

@@ -21,10 +21,11 @@ pub(crate) const SESSION: &str = "SET NAMES utf8mb4, time_zone = '+00:00', \
      wait_timeout = 2147483, net_write_timeout = 3600, net_read_timeout = 3600, group_concat_max_len = 4294967295";
 
 /// Settings that an account may lack the privilege for. They only lift demands on definitions that the source did not make.
-const LIFTED: [&str; 3] = [
+const LIFTED: [&str; 4] = [
     "SET sql_require_primary_key = 0",
     "SET sql_generate_invisible_primary_key = 0",
     "SET innodb_strict_mode = 0",
+    "SET restrict_fk_on_non_standard_key = 0",
 ];
 
 /// Readies a session for definitions that the source has already taken.

@@ -14,9 +14,12 @@ const SQL_MODES: u64 = 0x1_ef_fc_00_ff;
 const UTF8MB4_GENERAL_CI: u16 = 45;
 
 /// One `SET` statement for everything that the event carries and a definition statement can depend on; to be sent after
-/// `USE`, in a new session.
+/// `USE`, in a new session. A table for which the source's text names no engine has the one that is copied and replayed.
 pub(super) fn set_statement(settings: &SessionVars, timestamp: u32) -> String {
-    let mut sql = format!("SET sql_mode = {}", settings.sql_mode.unwrap_or(0) & SQL_MODES);
+    let mut sql = format!(
+        "SET sql_mode = {}, default_storage_engine = InnoDB",
+        settings.sql_mode.unwrap_or(0) & SQL_MODES
+    );
     // Writing into a String can't fail.
     let mut add = |name: &str, value: String| {
         write!(sql, ", {name} = {value}").ok();
@@ -85,7 +88,7 @@ mod tests {
         };
         assert_eq!(
             set_statement(&settings, 1_700_000_000),
-            "SET sql_mode = 1168113696, foreign_key_checks = 0, unique_checks = 0, sql_auto_is_null = 1, \
+            "SET sql_mode = 1168113696, default_storage_engine = InnoDB, foreign_key_checks = 0, unique_checks = 0, sql_auto_is_null = 1, \
              auto_increment_increment = 2, auto_increment_offset = 1, character_set_client = 8, collation_connection = 47, \
              collation_server = 255, collation_database = 8, default_collation_for_utf8mb4 = 255, \
              explicit_defaults_for_timestamp = 0, lc_time_names = 4, time_zone = 'Europe/Zurich', \
