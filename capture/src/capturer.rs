@@ -125,7 +125,7 @@ impl Capturer {
     async fn attempt(&mut self, appender: &mut Appender) -> Result<Infallible, Error> {
         let position = self.log.position().ok_or(Error::NoStart)?;
         let mut connection = Connection::open(&self.config.source, self.config.connect_timeout).await?;
-        let (info, _status) = check::inspect(&mut connection, &self.config).await?;
+        let info = check::inspect(&mut connection, &self.config).await?;
         self.recognize(&connection, &info, &position)?;
         let before = self.log.server()?;
         let same = before.as_ref().is_some_and(|before| *before == info.server_uuid);

@@ -1,4 +1,4 @@
-//! Questions to a source before it is captured: can it be, and where would a new log begin?
+//! Questions to a source before it is captured: can it be, and can it be captured from where the log ends?
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use outrigger_protocol::position::{FilePosition, SourcePosition};
 
 use crate::connection::Connection;
 use crate::error::gtids_in_words;
+use crate::version::Version;
 use crate::{Config, Error};
 
 /// What a source is, as far as capturing it matters.
@@ -39,7 +40,7 @@ pub struct SourceInfo {
 const ENCRYPTION_HEADER: u64 = 512;
 
 /// How long each answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks a source everything that capturing it depends on.
 ///
@@ -47,93 +48,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The first thing that stands in the way; each variant's sentence says what to do.
 pub async fn check(config: &Config) -> Result<SourceInfo, Error> {
     let mut connection = Connection::open(&config.source, PATIENCE).await?;
-    let (info, _status) = inspect(&mut connection, config).await?;
+    let info = inspect(&mut connection, config).await?;
     connection.close().await;
     Ok(info)
 }
 
-/// Where a new log begins: a place that everything a later query can see comes before, or is captured.
-///
-/// With GTIDs that is `gtid_executed`; without, the beginning of the current binlog file, because a file is only begun
-/// once every transaction in the ones before has been committed in the engine.
-///
-/// An XA transaction that is prepared before that place and committed after it would be in no log: the place is taken when none
-/// is prepared, for which this waits up to [`Config::prepared_wait`]. One that is prepared and committed in the instant between the two
-/// looks is found out by whoever replays the log, and stops it.
-///
-/// # Errors
-/// As for [`check`], and [`Error::Prepared`].
-pub async fn start_position(config: &Config) -> Result<SourcePosition, Error> {
-    let mut connection = Connection::open(&config.source, PATIENCE).await?;
-    wait_for_prepared(&mut connection, config.prepared_wait).await?;
-    let (info, status) = inspect(&mut connection, config).await?;
-    // The file before the set: what commits in between is then captured by either.
-    let file = FilePosition::new(status.file, 4);
-    let gtids = match info.gtids {
-        true => Some(gtid_variable(&mut connection, "gtid_executed").await?),
-        false => None,
-    };
-    connection.close().await;
-    Ok(SourcePosition { gtids, file })
-}
-
-/// How often the source is asked for prepared transactions, and after how many times that is said again.
-const PREPARED_POLL: Duration = Duration::from_millis(200);
-const PREPARED_TOLD_EVERY: u32 = 50;
-
-/// Waits until no XA transaction is prepared.
-async fn wait_for_prepared(connection: &mut Connection, patience: Duration) -> Result<(), Error> {
-    let deadline = tokio::time::Instant::now() + patience;
-    for round in 0_u32.. {
-        let found = connection
-            .query("XA RECOVER", "asking for prepared XA transactions")
-            .await;
-        let prepared = match found {
-            Ok(rows) => rows.len(),
-            // ER_XAER_RMERR is what an account without the privilege gets.
-            Err(Error::Server {
-                code: 1401 | 1227, ..
-            }) => {
-                tracing::warn!(
-                    "the source's account may not see whether XA transactions are prepared (GRANT XA_RECOVER_ADMIN ON *.* TO it); \
-                     one that is, and is committed later, stops the tasks"
-                );
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        if prepared == 0 {
-            return Ok(());
-        }
-        if tokio::time::Instant::now() >= deadline {
-            return Err(Error::Prepared {
-                address: connection.address().clone(),
-                count: prepared,
-                patience,
-            });
-        }
-        if round.is_multiple_of(PREPARED_TOLD_EVERY) {
-            tracing::warn!(
-                prepared,
-                "a new log begins when no XA transaction is prepared on the source; waiting for their XA COMMIT or XA ROLLBACK"
-            );
-        }
-        tokio::time::sleep(PREPARED_POLL).await;
-    }
-    Ok(())
-}
-
-/// What SHOW BINARY LOG STATUS says.
-pub(crate) struct BinlogStatus {
-    file: String,
-    filters: Vec<String>,
-}
-
 /// Everything [`check`] promises, over a connection that the caller goes on using.
-pub(crate) async fn inspect(
-    connection: &mut Connection,
-    config: &Config,
-) -> Result<(SourceInfo, BinlogStatus), Error> {
+pub(crate) async fn inspect(connection: &mut Connection, config: &Config) -> Result<SourceInfo, Error> {
     let address = connection.address().clone();
     if !connection.version().is_supported() {
         return Err(Error::Version {
@@ -161,8 +82,8 @@ pub(crate) async fn inspect(
             });
         }
     }
-    let status = privileged(connection).await?;
-    let info = SourceInfo {
+    let binlog_filters = privileged(connection).await?;
+    Ok(SourceInfo {
         version: connection.version().text().to_owned(),
         server_uuid: variables.get("server_uuid").to_owned(),
         server_id,
@@ -174,9 +95,8 @@ pub(crate) async fn inspect(
         durable: ["sync_binlog", "innodb_flush_log_at_trx_commit"]
             .iter()
             .all(|name| variables.get(name) == "1"),
-        binlog_filters: status.filters.clone(),
-    };
-    Ok((info, status))
+        binlog_filters,
+    })
 }
 
 /// A global variable and the values under which everything can be captured.
@@ -245,14 +165,10 @@ impl Variables {
     }
 }
 
-/// Runs one statement that needs each privilege, and names all that are missing in one error.
-async fn privileged(connection: &mut Connection) -> Result<BinlogStatus, Error> {
+/// Runs one statement that needs each privilege, and names all that are missing in one error. Returns the databases of the binlog's filters.
+async fn privileged(connection: &mut Connection) -> Result<Vec<String>, Error> {
     let version = connection.version();
-    let status = if version.at_least(8, 2, 0) {
-        "SHOW BINARY LOG STATUS"
-    } else {
-        "SHOW MASTER STATUS"
-    };
+    let status = status_statement(version);
     let replicas = if version.at_least(8, 0, 22) {
         "SHOW REPLICAS"
     } else {
@@ -287,10 +203,14 @@ async fn privileged(connection: &mut Connection) -> Result<BinlogStatus, Error> 
             .map(str::to_owned)
             .collect::<Vec<_>>()
     });
-    Ok(BinlogStatus {
-        file: row.text(0),
-        filters: filters.collect(),
-    })
+    Ok(filters.collect())
+}
+
+pub(crate) fn status_statement(version: &Version) -> &'static str {
+    match version.at_least(8, 2, 0) {
+        true => "SHOW BINARY LOG STATUS",
+        false => "SHOW MASTER STATUS",
+    }
 }
 
 /// ER_SPECIFIC_ACCESS_DENIED_ERROR and ER_ACCESS_DENIED_ERROR of a statement.
@@ -431,7 +351,7 @@ async fn owned(connection: &mut Connection) -> Result<GtidSet, Error> {
     parse_gtids(connection, &without_owners(&text))
 }
 
-fn parse_gtids(connection: &Connection, text: &str) -> Result<GtidSet, Error> {
+pub(crate) fn parse_gtids(connection: &Connection, text: &str) -> Result<GtidSet, Error> {
     text.parse().map_err(|error| Error::Protocol {
         address: connection.address().clone(),
         doing: "reading its GTIDs",

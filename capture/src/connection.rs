@@ -120,6 +120,31 @@ impl Connection {
     /// Runs a statement with a small result, or none.
     pub(crate) async fn query(&mut self, sql: &str, doing: &'static str) -> Result<Vec<Row>, Error> {
         self.command(CommandByte::Query, sql.as_bytes(), doing).await?;
+        self.answer(doing).await
+    }
+
+    /// Runs statements with small results, which are sent together: the server runs each right behind the one before, however far away it is.
+    /// What a server refuses stands in the refused one's place.
+    pub(crate) async fn queries(
+        &mut self,
+        statements: &[&str],
+        doing: &'static str,
+    ) -> Result<Vec<Result<Vec<Row>, Error>>, Error> {
+        for sql in statements {
+            self.command(CommandByte::Query, sql.as_bytes(), doing).await?;
+        }
+        let mut answers = Vec::with_capacity(statements.len());
+        for _statement in statements {
+            self.wire.expect_answer();
+            match self.answer(doing).await {
+                Err(error) if !matches!(error, Error::Server { .. }) => return Err(error),
+                answer => answers.push(answer),
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn answer(&mut self, doing: &'static str) -> Result<Vec<Row>, Error> {
         let patience = self.patience;
         let address = self.wire.address().clone();
         let first = self.wire.receive(doing, patience).await?;

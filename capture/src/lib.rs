@@ -1,7 +1,7 @@
 //! The source side: a replication connection to a MySQL source, verified events, whole transactions into the log.
 //!
-//! [`check`](check::check) says whether a source can be captured, [`reach`] which accounts don't let in who connects from here, [`start_position`] where a new log begins, and a
-//! [`Capturer`] keeps a log growing from there until it is cancelled: it reconnects by itself within a retry window,
+//! [`check`](check::check) says whether a source can be captured, [`reach`] which accounts don't let in who connects from here,
+//! [`start_position`] where a new log begins, and a [`Capturer`] keeps a log growing from there until it is cancelled: it reconnects by itself within a retry window,
 //! proves at every connect that nothing is missing (C5), acts on an event only after its checksum held (C1), and keeps
 //! table definitions beside the transactions (A4).
 
@@ -19,6 +19,7 @@ mod metrics;
 mod reconnect;
 mod schema;
 mod semi_sync;
+mod start;
 mod status;
 mod stream;
 mod transaction;
@@ -27,8 +28,9 @@ mod wire;
 
 pub use accounts::{Reach, ShutOut, reach};
 pub use capturer::Capturer;
-pub use check::{SourceInfo, check, start_position};
+pub use check::{SourceInfo, check};
 pub use config::Config;
 pub use error::Error;
 pub use filter::Selection;
+pub use start::start_position;
 pub use status::{Snapshot, State, Status};

@@ -198,6 +198,11 @@ impl Wire {
         self.sequence = 0;
     }
 
+    /// The next payload begins the answer to a command that was sent in one packet, behind which others may have been sent.
+    pub(crate) fn expect_answer(&mut self) {
+        self.sequence = 1;
+    }
+
     /// Sends one payload, in as many packets as it takes.
     pub(crate) async fn send(
         &mut self,
