@@ -205,3 +205,26 @@ async fn a_target_that_demands_more_takes_what_the_source_took() {
     rig.assert_equal(&["app"]).await;
     assert_alike(&rig, "app").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_filled_by_its_session_is_refused() {
+    let mut rig =
+        Rig::with("CREATE TABLE app.t (id INT PRIMARY KEY);\nCREATE TABLE app.empty (id INT PRIMARY KEY)")
+            .await;
+    rig.start();
+    rig.on_source(
+        "ALTER TABLE app.empty ADD c BIGINT DEFAULT (CONNECTION_ID());
+         INSERT INTO app.empty (id) VALUES (1);
+         INSERT INTO app.t VALUES (1)",
+    )
+    .await;
+    rig.settle().await;
+    rig.assert_equal(&["app"]).await;
+    rig.on_source("ALTER TABLE app.t ADD c BIGINT DEFAULT (CONNECTION_ID())")
+        .await;
+    let why = why(&mut rig);
+    assert!(
+        why.contains("CONNECTION_ID()") && why.contains("copy the table anew"),
+        "{why}"
+    );
+}

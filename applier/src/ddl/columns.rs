@@ -22,6 +22,10 @@ const NO_COLUMN: [&str; 10] = [
     "PARTITION",
 ];
 
+/// Functions that say something of the session or the server, and that servers take in a column's default all the same. Others of the kind
+/// are refused by the source (ER_BINLOG_UNSAFE_SYSTEM_FUNCTION).
+const ASKING: [&str; 4] = ["CONNECTION_ID", "CURRENT_ROLE", "VERSION", "ICU_VERSION"];
+
 /// The columns of one `ALTER TABLE`, by their names in lower case.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Columns {
@@ -33,6 +37,8 @@ pub(super) struct Columns {
     renames: bool,
     /// Which rows get numbers.
     pub(super) numbers: Option<Numbers>,
+    /// A function that fills a new column by what session or server it runs in, which servers let pass.
+    pub(super) asks: Option<&'static str>,
 }
 
 /// Which rows a new AUTO_INCREMENT numbers.
@@ -112,6 +118,9 @@ impl Columns {
         };
         self.given.extend(spelled(name, text));
         self.number(rest, None);
+        let called = rest.windows(2).filter(|pair| pair[1].is_punct(b'('));
+        let mut asking = called.filter_map(|pair| ASKING.into_iter().find(|function| pair[0].is(function)));
+        self.asks = self.asks.or(asking.next());
     }
 
     /// A column that keeps its name loses and gets none.
@@ -223,6 +232,27 @@ mod tests {
         assert!(!columns("ALTER TABLE t CHANGE a a BIGINT, DROP c, RENAME KEY a TO b, RENAME TO u").renames);
         assert_eq!(columns("RENAME TABLE a TO t, b TO a, t TO b"), Columns::default());
         assert_eq!(columns("ALTER TABLE t"), Columns::default());
+    }
+
+    #[test]
+    fn new_columns_ask_the_session() {
+        let asks = |changes: &str| columns(&format!("ALTER TABLE t {changes}")).asks;
+        assert_eq!(
+            asks("ADD c INT DEFAULT (connection_id() + 1)"),
+            Some("CONNECTION_ID")
+        );
+        assert_eq!(
+            asks("ADD (a INT, c TEXT DEFAULT (CURRENT_ROLE()))"),
+            Some("CURRENT_ROLE")
+        );
+        for changes in [
+            "ADD version INT",
+            "ADD c INT COMMENT 'VERSION()' AFTER version",
+            "ADD KEY version (a)",
+            "ALTER c SET DEFAULT (CONNECTION_ID())",
+        ] {
+            assert_eq!(asks(changes), None, "{changes}");
+        }
     }
 
     #[test]

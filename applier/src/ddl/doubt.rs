@@ -35,10 +35,19 @@ pub(super) async fn doubt(conn: &mut Link, change: &Change) -> Result<Doubt, mys
             )),
         });
     }
-    let Some(numbers) = Columns::of(change).numbers else {
+    let columns = Columns::of(change);
+    if let Some(function) = columns.asks
+        && are_several(conn, table, &Numbers::All, 1).await?
+    {
+        return Ok(Doubt::Refused(format!(
+            "`{}` fills a column of {table} with what {function}() says, which is something else on the target: copy the table anew",
+            change.head()
+        )));
+    }
+    let Some(numbers) = columns.numbers else {
         return Ok(Doubt::None);
     };
-    if is_ordered(conn, table).await? || !are_several(conn, table, &numbers).await? {
+    if is_ordered(conn, table).await? || !are_several(conn, table, &numbers, 2).await? {
         return Ok(Doubt::None);
     }
     Ok(Doubt::Refused(format!(
@@ -71,15 +80,21 @@ async fn is_ordered(conn: &mut Link, table: &Named) -> Result<bool, mysql_async:
     Ok(conn.query_first::<u8>(query).await?.is_some())
 }
 
-/// Whether more than one row gets a number.
-async fn are_several(conn: &mut Link, table: &Named, numbers: &Numbers) -> Result<bool, mysql_async::Error> {
+/// Whether at least so many rows get a number.
+async fn are_several(
+    conn: &mut Link,
+    table: &Named,
+    numbers: &Numbers,
+    wanted: u8,
+) -> Result<bool, mysql_async::Error> {
     let which = match numbers {
         Numbers::All => "TRUE".to_owned(),
         Numbers::Missing(column) => format!("COALESCE({}, 0) = 0", quote_name(column)),
     };
-    let query = format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {which} LIMIT 2) AS numbered");
+    let query =
+        format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {which} LIMIT {wanted}) AS numbered");
     match conn.query_first::<u8>(query).await {
-        Ok(count) => Ok(count > Some(1)),
+        Ok(count) => Ok(count >= Some(wanted)),
         Err(mysql_async::Error::Server(error)) if MISSING.contains(&error.code) => Ok(false),
         Err(cause) => Err(cause),
     }
