@@ -41,6 +41,8 @@ pub(super) enum Database {
 pub(super) struct Hint {
     pub(super) rule: Rule,
     pub(super) name: String,
+    /// The table of which the name speaks.
+    pub(super) of: String,
 }
 
 /// Another default database, if the source agrees.

@@ -391,6 +391,25 @@ fn two_signs_may_stand_in_two_statements() {
     assert_eq!(of(Rule::SqlLogBin), None);
 }
 
+/// An application's own tables may be named as a tool would, too.
+#[test]
+fn signs_for_different_tables_are_not_two() {
+    for pair in [
+        ["_a_new", "_b_new"],
+        ["_a_del", "_b_del"],
+        ["tp_7_ogt_a", "tp_7_ogl_b"],
+        ["_vt_a", "_vt_b"],
+    ] {
+        let (policy, mut session) = (policy(&[]), in_database("app"));
+        for name in pair {
+            let sql = format!("CREATE TABLE {name} (id INT PRIMARY KEY)");
+            let verdict = judge(&policy, &mut session, sql.as_bytes(), SqlMode::empty());
+            assert_eq!(rule_of(&verdict), "", "{name}");
+        }
+        assert_eq!(policy.hits().len(), 1, "{pair:?}");
+    }
+}
+
 #[test]
 fn a_tool_that_says_who_it_is_may_name_its_table_anyhow() {
     let response = HandshakeResponse {

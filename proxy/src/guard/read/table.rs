@@ -151,11 +151,13 @@ fn second_sign(
             Some("with a definition as SHOW CREATE TABLE gives it".to_owned()),
         );
     }
-    let before = scene
-        .session
-        .hint
-        .as_ref()
-        .filter(|hint| hint.rule == rule && !hint.name.eq_ignore_ascii_case(&name.name));
+    // An application may have several tables named so, each for something of its own.
+    let before = scene.session.hint.as_ref().filter(|hint| {
+        hint.rule == rule
+            && !shape.of.is_empty()
+            && hint.of.eq_ignore_ascii_case(shape.of)
+            && !hint.name.eq_ignore_ascii_case(&name.name)
+    });
     (
         rule,
         before.map(|hint| format!("after one named `{}`", hint.name)),
@@ -186,6 +188,7 @@ fn judge_name(
         scene.session.hint = Some(Hint {
             rule: shape.rule,
             name: name.name.clone(),
+            of: shape.of.to_owned(),
         });
     }
 }
