@@ -3,14 +3,15 @@
 //! Every command passes through [`Guard::judge`] once, on the bytes that lie in the relay's buffer. What a guard lets pass goes on as it
 //! came (P1); what it refuses never reaches the source, and the client gets the guard's error in its turn (P2).
 //!
-//! [`Policy`] is the guard that knows what would break the sync: `rules` says what is looked for and what to do instead, `read`
-//! finds it in a command's text, `tools` knows how online-DDL tools name things, [`Session`] keeps what is known of a session.
+//! [`Policy`] is the guard that knows what would break the sync: `rules` says what is looked for and what to do instead, `attributes`
+//! and `read` find it in a command, `tools` knows how online-DDL tools name things, [`Session`] keeps what is known of a session.
 
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::Capabilities;
 use outrigger_protocol::reply::ErrPacket;
 use outrigger_protocol::sql::SqlMode;
 
+mod attributes;
 mod config;
 mod policy;
 pub(crate) mod read;
@@ -46,7 +47,7 @@ impl Command<'_> {
     /// The text that it has the source execute or prepare, as far as it has come; `None` where it has none, or its beginning has not come.
     pub(crate) fn text(&self) -> Option<&[u8]> {
         match self.kind {
-            Some(CommandByte::Query) => policy::query_text(self.payload, self.capabilities).ok(),
+            Some(CommandByte::Query) => attributes::statement(self.payload, self.capabilities).ok(),
             Some(CommandByte::StmtPrepare) => self.payload.get(1..),
             _ => None,
         }

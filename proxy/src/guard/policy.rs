@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use metrics::{Counter, counter, describe_counter};
 use outrigger_protocol::command::CommandByte;
-use outrigger_protocol::cursor::{Cursor, Truncated};
-use outrigger_protocol::handshake::Capabilities;
 use outrigger_protocol::reply::ErrPacket;
 use tracing::warn;
 
+use super::attributes::{self, NoStatement};
 use super::read::{self, Finding, Scene};
 use super::{Action, Command, Config, Description, Guard, RULES, Rule, Session, Verdict};
 use crate::pipe::CAPACITY;
@@ -174,10 +173,10 @@ impl Guard for Policy {
             }])
         };
         match command.kind {
-            Some(CommandByte::Query) => match query_text(command.payload, command.capabilities) {
+            Some(CommandByte::Query) => match attributes::statement(command.payload, command.capabilities) {
                 Ok(text) => self.judge_text(command, text, session),
-                Err(Truncated { .. }) if command.more => Verdict::More,
-                Err(_not_a_query) => Verdict::Pass,
+                Err(NoStatement::Cut) if command.more => Verdict::More,
+                Err(_) => Verdict::Pass,
             },
             Some(CommandByte::StmtPrepare) => {
                 let text = command.payload.get(1..).unwrap_or_default();
@@ -231,53 +230,4 @@ fn refusal(rule: Rule, seen: &str) -> ErrPacket<'static> {
         description.instead
     );
     ErrPacket::new(ERROR.0, ERROR.1, message)
-}
-
-/// The statement in a COM_QUERY, behind the attributes that some clients put before it.
-pub(super) fn query_text(payload: &[u8], capabilities: Capabilities) -> Result<&[u8], Truncated> {
-    let mut cursor = Cursor::new(payload);
-    cursor.skip(1)?;
-    if !capabilities.contains(Capabilities::QUERY_ATTRIBUTES) {
-        return Ok(cursor.rest());
-    }
-    let count = cursor.lenenc()?;
-    cursor.lenenc()?;
-    // More attributes than bytes: no such command.
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(payload.len());
-    if count > 0 {
-        let nulls = cursor.bytes(count.div_ceil(8))?;
-        let mut types = Vec::new();
-        if cursor.u8()? == 1 {
-            for _ in 0..count {
-                types.push(cursor.u16()? & 0xff);
-                cursor.lenenc_bytes()?;
-            }
-        }
-        for (at, kind) in types.into_iter().enumerate() {
-            if nulls.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 != 0) {
-                continue;
-            }
-            skip_value(&mut cursor, kind)?;
-        }
-    }
-    Ok(cursor.rest())
-}
-
-/// Passes over a value in binary form (`enum_field_types` in the server's `include/field_types.h`).
-fn skip_value(cursor: &mut Cursor<'_>, kind: u16) -> Result<(), Truncated> {
-    match kind {
-        // TINY; SHORT, YEAR; LONG, INT24, FLOAT; LONGLONG, DOUBLE.
-        1 => cursor.skip(1),
-        2 | 13 => cursor.skip(2),
-        3 | 4 | 9 => cursor.skip(4),
-        5 | 8 => cursor.skip(8),
-        // NULL.
-        6 => Ok(()),
-        // DATE, DATETIME, TIMESTAMP, TIME: a byte of length before them.
-        7 | 10..=12 => {
-            let size = usize::from(cursor.u8()?);
-            cursor.skip(size)
-        }
-        _ => cursor.lenenc_bytes().map(|_| ()),
-    }
 }
