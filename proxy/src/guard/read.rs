@@ -98,22 +98,31 @@ impl<'a> Scene<'a> {
     fn is_at_home(&self) -> bool {
         match &self.database {
             Database::Unknown | Database::Known(None) => true,
-            Database::Known(Some(name)) => self.watched.database(&String::from_utf8_lossy(name)),
+            Database::Known(Some(name)) => {
+                std::str::from_utf8(name).map_or(true, |name| self.watched.database(name))
+            }
         }
     }
 
-    /// True when the table is selected.
+    /// True when the table is selected, or may be: names in another character set are not known.
     fn is_selected(&self, name: &Name, table: &str) -> bool {
-        match (&name.database, &self.database) {
-            (Some(database), _) => self.watched.table(database, table),
-            (None, Database::Known(Some(database))) => {
-                self.watched.table(&String::from_utf8_lossy(database), table)
-            }
+        let database = match (&name.database, &self.database) {
+            (Some(database), _) => Some(database.as_str()).filter(|name| is_utf8(name)),
+            (None, Database::Known(Some(database))) => std::str::from_utf8(database).ok(),
             // Without a database the statement fails by itself.
-            (None, Database::Known(None)) => false,
-            (None, Database::Unknown) => true,
-        }
+            (None, Database::Known(None)) => return false,
+            (None, Database::Unknown) => None,
+        };
+        database.is_none_or(|database| match is_utf8(table) {
+            true => self.watched.table(database, table),
+            false => self.watched.database(database),
+        })
     }
+}
+
+/// False for a name that was made of bytes that are not UTF-8.
+fn is_utf8(name: &str) -> bool {
+    !name.contains(char::REPLACEMENT_CHARACTER)
 }
 
 /// A table's or trigger's name as it is written.

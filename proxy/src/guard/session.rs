@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use outrigger_protocol::charset;
 use outrigger_protocol::handshake::{Capabilities, ChangeUser, HandshakeResponse};
+use outrigger_protocol::sql::lexable;
 
 use super::Rule;
 
@@ -32,8 +33,15 @@ pub(super) enum Database {
     /// Nothing is known.
     #[default]
     Unknown,
-    /// There is none, or this one.
+    /// There is none, or this one; not UTF-8 where it was named in another character set.
     Known(Option<Vec<u8>>),
+}
+
+impl Database {
+    /// The one that a client names in its character set; none by no name.
+    fn named(name: &[u8], charset: &str) -> Self {
+        Self::Known((!name.is_empty()).then(|| lexable(name, charset).into_owned()))
+    }
 }
 
 /// A sign of a tool that was seen and not enough.
@@ -63,11 +71,11 @@ impl Session {
             .attributes
             .iter()
             .find(|(name, _)| *name == b"program_name");
-        let named = response.database.filter(|name| !name.is_empty());
+        let charset = charset_of(u16::from(response.collation));
         Self {
-            database: Database::Known(named.map(<[u8]>::to_vec)),
+            database: Database::named(response.database.unwrap_or_default(), charset),
             program: program.map(|(_, value)| value.to_vec()).unwrap_or_default(),
-            charset: charset_of(u16::from(response.collation)),
+            charset,
             ..Self::default()
         }
     }
@@ -75,15 +83,14 @@ impl Session {
     /// COM_CHANGE_USER: another account in another database. (If it fails, the source closes the connection.)
     pub(super) fn restarted(&mut self, payload: &[u8], capabilities: Capabilities) {
         let asked = ChangeUser::parse(payload, capabilities);
-        let database = match &asked {
-            Ok(asked) => Database::Known((!asked.database.is_empty()).then(|| asked.database.to_vec())),
-            Err(_cut) => Database::Unknown,
-        };
-        let rest = asked.ok().and_then(|asked| asked.rest);
+        let rest = asked.as_ref().ok().and_then(|asked| asked.rest.as_ref());
+        let charset = rest.map_or("", |rest| charset_of(rest.collation));
         *self = Self {
-            database,
+            database: asked.map_or(Database::Unknown, |asked| {
+                Database::named(asked.database, charset)
+            }),
             program: std::mem::take(&mut self.program),
-            charset: rest.map_or("", |rest| charset_of(rest.collation)),
+            charset,
             ..Self::default()
         };
     }
@@ -133,7 +140,7 @@ impl Session {
     /// The command that is being judged makes this the default database, and does nothing else if `alone`.
     pub(super) fn asks_for(&mut self, database: &[u8], alone: bool) {
         self.asked = Some(Switch {
-            to: database.to_vec(),
+            to: lexable(database, self.charset).into_owned(),
             alone,
         });
     }

@@ -371,6 +371,60 @@ fn the_default_database_decides_about_plain_names() {
     assert_eq!(judged(&mut session), "table-without-key");
 }
 
+/// What is not UTF-8 may name anything; only names that are known can be known not to be selected.
+#[test]
+fn a_name_in_another_character_set_may_be_a_selected_one() {
+    let judged = |session: &mut Session, sql: &[u8]| {
+        session.speaks("latin1");
+        rule_of(&judge(&strict(), session, sql, SqlMode::empty()))
+    };
+    let (like, gh_ost) = (&b"CREATE TABLE _t_gho LIKE t"[..], &b"SELECT /* gh-ost */ 1"[..]);
+    let by_handshake = |charset, name: &[u8]| {
+        let response = HandshakeResponse {
+            capabilities: Capabilities::PROTOCOL_41,
+            max_packet_size: 1,
+            collation: charset,
+            user: b"app",
+            auth_response: b"",
+            database: Some(name),
+            auth_plugin: None,
+            attributes: Vec::new(),
+            zstd_level: None,
+        };
+        Session::of(&response.encode())
+    };
+    // The second is UTF-8 by chance.
+    for name in [&b"b\xfccher"[..], b"b\xc3\xbccher"] {
+        assert_eq!(judged(&mut by_handshake(8, name), like), "gh-ost");
+        assert_eq!(judged(&mut by_handshake(8, name), gh_ost), "gh-ost");
+        let (policy, mut session) = (strict(), in_database("other"));
+        session.speaks("latin1");
+        policy.judge(
+            &command(&[b"\x02", name].concat(), SqlMode::empty()),
+            &mut session,
+        );
+        session.sent(2);
+        session.answered(2, false);
+        assert_eq!(judged(&mut session, like), "gh-ost");
+        let used = [b"USE ", name, b"; ", like].concat();
+        assert_eq!(judged(&mut in_database("other"), &used), "gh-ost");
+        let qualified = [b"CREATE TABLE `", name, b"`._t_gho LIKE t"].concat();
+        assert_eq!(judged(&mut in_database("other"), &qualified), "gh-ost");
+        // Of a database that is known, the table may be any.
+        let table = |database: &str| {
+            let sql = [format!("CREATE TABLE {database}.").as_bytes(), name, b" (id INT)"].concat();
+            judged(&mut in_database("other"), &sql)
+        };
+        assert_eq!(table("part"), "table-without-key");
+        assert_eq!(table("other"), "");
+    }
+    let other = by_handshake(45, "bücher".as_bytes());
+    assert_eq!(
+        rule_of(&judge(&strict(), &mut { other }, like, SqlMode::empty())),
+        ""
+    );
+}
+
 #[test]
 fn two_signs_may_stand_in_two_statements() {
     let (policy, mut session) = (policy(&[]), in_database("app"));
