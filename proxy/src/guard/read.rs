@@ -132,6 +132,25 @@ pub(crate) struct Name {
     pub(crate) name: String,
 }
 
+/// True where MySQL may take what is written for the name of this variable or engine: it compares them without accents (`ö` is `o`, `ß` is
+/// `s`), case and spaces at the end. What is beyond ASCII may be any letter; where it is not UTF-8, one letter may be several characters.
+fn may_be(written: &str, known: &str) -> bool {
+    let written = written.trim_end_matches(' ');
+    let Some(wide) = written.find(|letter: char| !letter.is_ascii()) else {
+        return written.eq_ignore_ascii_case(known);
+    };
+    let (head, rest) = written.split_at(wide);
+    let Some((begin, known)) = known.split_at_checked(head.len()) else {
+        return false;
+    };
+    let tail = rest.trim_start_matches(|letter: char| !letter.is_ascii());
+    let most = rest.chars().count() - tail.chars().count();
+    begin.eq_ignore_ascii_case(head)
+        && (1..=most)
+            .map_while(|letters| known.get(letters..))
+            .any(|known| may_be(tail, known))
+}
+
 /// False for text in which nothing can be found: its first word begins no statement that rules are about, it has no comment of the form
 /// in which tools have theirs, and no second statement. This is all that is done with nearly every statement.
 pub(super) fn is_of_interest(text: &[u8]) -> bool {

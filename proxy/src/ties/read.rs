@@ -356,6 +356,10 @@ impl Scene {
         if global {
             return;
         }
+        if !name.is_ascii() || name.ends_with(' ') {
+            // MySQL compares without accents and spaces at the end: it may be any.
+            return self.add(Effect::Ties(Reasons::UNSEEN));
+        }
         let name = match name.to_lowercase().as_str() {
             "character" | "char" => {
                 reader.eat("SET");
@@ -529,6 +533,9 @@ mod tests {
             of("/*!40101 SET @OLD = @@SQL_MODE, SQL_MODE='' */"),
             [user.clone(), sets("sql_mode")]
         );
+        for other in ["SET sql_möde = ''", "SET `sql_mode ` = ''"] {
+            assert_eq!(of(other), [Effect::Ties(Reasons::UNSEEN)], "{other}");
+        }
         assert_eq!(
             of("SET TRANSACTION READ ONLY"),
             [Effect::Ties(Reasons::NEXT_TRANSACTION)]

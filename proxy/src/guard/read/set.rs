@@ -2,7 +2,7 @@
 
 use outrigger_protocol::sql::lexer::TokenKind;
 
-use super::{Reader, Scene, content};
+use super::{Reader, Scene, content, may_be};
 use crate::guard::Rule;
 
 /// Settings, their rules, and the values that do no harm.
@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
         };
         pass_expression(reader);
         if let Some(variable) = &variable {
-            let is = |name: &str| variable.eq_ignore_ascii_case(name);
+            let is = |name: &str| may_be(variable, name);
             if let Some((name, rule, _)) = SETTINGS.iter().find(|(name, _, harmless)| {
                 is(name)
                     && !value

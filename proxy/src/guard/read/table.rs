@@ -2,7 +2,7 @@
 
 use outrigger_protocol::sql::lexer::{Token, TokenKind};
 
-use super::{Name, Reader, Scene};
+use super::{Name, Reader, Scene, may_be};
 use crate::guard::Rule;
 use crate::guard::session::Hint;
 use crate::guard::tools::{self, Shape};
@@ -194,7 +194,7 @@ fn judge_name(
 }
 
 fn judge_engine(engine: Option<&str>, name: &Name, scene: &mut Scene<'_>) {
-    let found = engine.and_then(|engine| ENGINES.iter().find(|known| known.eq_ignore_ascii_case(engine)));
+    let found = engine.and_then(|engine| ENGINES.iter().find(|known| may_be(engine, known)));
     if let Some(engine) = found {
         scene.found(
             Rule::UnreplicatedEngine,
@@ -266,7 +266,7 @@ fn engine(reader: &mut Reader<'_>) -> Option<String> {
         TokenKind::String => super::content(token, outrigger_protocol::sql::SqlMode::empty())?,
         _ => token.name()?.into_owned(),
     };
-    String::from_utf8(bytes).ok()
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn alter_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {

@@ -155,3 +155,43 @@ fn spaces_are_those_of_the_sessions_character_set() {
     assert_eq!(judged("utf8mb4", early), "");
     assert_eq!(judged("", "SELECT 'à la carte', 'ÿ'; SELECT 2".as_bytes()), "");
 }
+
+/// Names of variables and engines are compared without accents, case and spaces at their end.
+#[test]
+fn accents_are_no_disguise() {
+    for (sql, rule) in [
+        ("SET sql_lög_bin=0", "sql-log-bin"),
+        ("SET @@session.`SQL_LOG_BÍN`=0", "sql-log-bin"),
+        ("SET ſql_log_bın=0", "sql-log-bin"),
+        ("SET `sql_log_bin `=0", "sql-log-bin"),
+        ("SET GLOBAL binlög_row_image=MINIMAL", "binlog-row-image"),
+        ("SET sql_log_bin='ÖFF'", "sql-log-bin"),
+        (
+            "SET sql_möde='NO_BACKSLASH_ESCAPES'; SELECT '\\'; SET sql_log_bin=0; -- '",
+            "sql-log-bin",
+        ),
+        ("SET sql_lög=0, sql_log_binö=0, gtid_purgéd_x=1", ""),
+        (
+            "CREATE TABLE a (id INT PRIMARY KEY) ENGINE=MyÍSAM",
+            "unreplicated-engine",
+        ),
+        ("ALTER TABLE a ENGINE 'hÉap '", "unreplicated-engine"),
+        ("ALTER TABLE a ENGINE=`ÏnnoDB`", ""),
+        // As it is read without escapes, or with them.
+        ("ALTER TABLE a ENGINE='My\\ISAM'", "unreplicated-engine"),
+    ] {
+        assert_eq!(caught(sql), rule, "{sql}");
+    }
+    let judged = |charset, sql: &[u8]| {
+        let mut session = in_database("app");
+        session.speaks(charset);
+        rule_of(&judge(&strict(), &mut session, sql, SqlMode::empty()))
+    };
+    assert_eq!(judged("latin1", b"SET sql_l\xf6g_bin=0"), "sql-log-bin");
+    assert_eq!(
+        judged("latin1", b"ALTER TABLE a ENGINE='MyIS\xc1M'"),
+        "unreplicated-engine"
+    );
+    // One letter of two bytes.
+    assert_eq!(judged("gbk", b"SET sql_log_b\xa8\xaan=0"), "sql-log-bin");
+}
