@@ -93,6 +93,15 @@ impl Greeting {
         })
     }
 
+    /// The server's version as its version comments have it: 90704 for `9.7.4-2`. `None` where it is written in another way.
+    pub fn version(&self) -> Option<u32> {
+        let text = std::str::from_utf8(&self.server_version).ok()?;
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let mut parts = text.get(..end.unwrap_or(text.len()))?.split('.');
+        let mut part = || parts.next()?.parse().ok().filter(|part: &u32| *part < 100);
+        Some(part()? * 10_000 + part()? * 100 + part()?)
+    }
+
     /// The greeting's payload.
     pub fn encode(&self) -> Vec<u8> {
         let capabilities = self.capabilities.bits().to_le_bytes();
@@ -331,6 +340,22 @@ mod tests {
                 .contains(Capabilities::SSL | Capabilities::ZSTD_COMPRESSION)
         );
         assert_eq!(greeting.encode(), payload);
+        for (text, version) in [
+            ("9.7.4-2", Some(90_704)),
+            ("8.0.36", Some(80_036)),
+            ("10.1.0-cloud", Some(100_100)),
+            ("8.0.mysql_aurora.3", None),
+            ("8.0", None),
+            ("8.0.4294967297", None),
+            ("", None),
+        ] {
+            let server_version = text.as_bytes().to_vec();
+            let greeting = Greeting {
+                server_version,
+                ..greeting.clone()
+            };
+            assert_eq!(greeting.version(), version, "{text}");
+        }
         let unwanted = Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION;
         let left = edit_greeting(&mut payload, |offered| offered - unwanted).expect("a greeting");
         assert_eq!(left, greeting.capabilities - unwanted);

@@ -395,7 +395,7 @@ async fn authenticate(
         false => greeted.wire.stream().link(),
     };
     let mut bridge = Bridge::new(client.stream().link(), upstream_link, greeted.nonce);
-    let session = Session::of(&response);
+    let session = Session::of(&response, greeted.version);
     let mut response = bridge.response(response, capabilities);
     let mut upstream = greeted.wire;
     let request = greeting::fit(&mut response, greeted.tls);

@@ -35,6 +35,8 @@ pub(crate) struct Greeted {
     pub(crate) capabilities: Capabilities,
     /// The source's number for the session; 0 where it did not greet.
     pub(crate) connection_id: u32,
+    /// Its version, where it says one, as version comments have it.
+    pub(crate) version: Option<u32>,
     /// The session is to go over to TLS.
     pub(crate) tls: bool,
 }
@@ -94,6 +96,7 @@ impl Upstream {
                 nonce: Vec::new(),
                 capabilities: Capabilities::empty(),
                 connection_id: 0,
+                version: None,
                 tls: false,
             });
         }
@@ -110,6 +113,7 @@ impl Upstream {
         Ok(Greeted {
             wire,
             payload,
+            version: greeted.version(),
             nonce: greeted.auth_data,
             capabilities: greeted.capabilities,
             connection_id: greeted.connection_id,

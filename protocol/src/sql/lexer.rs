@@ -224,8 +224,12 @@ impl<'a> Lexer<'a> {
             .take(6)
             .take_while(|b| b.is_ascii_digit())
             .count();
-        // Fewer than five digits are no version but content.
-        let digits = if digits < 5 { 0 } else { digits };
+        // Fewer than five digits are no version but content; so is a sixth that has no space behind it, or comes to a server before 8.1.
+        let digits = match digits {
+            6 if self.version >= 80_100 && rest.get(9).is_some_and(|b| is_space(*b)) => 6,
+            5.. => 5,
+            _ => 0,
+        };
         let wanted = rest
             .iter()
             .skip(3)

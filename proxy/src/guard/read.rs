@@ -16,7 +16,7 @@ use super::{Rule, Session, Watched, tools};
 mod set;
 mod table;
 
-/// No MySQL has this version; what only MariaDB reads (`/*!100100 … */`) is comment.
+/// The version of a server that does not say it: no MySQL has it, and what only MariaDB reads (`/*!100100 … */`) is comment.
 const NEWEST: u32 = 99_999;
 
 /// Statements of one text behind which it is read anew, in every way.
@@ -257,7 +257,8 @@ struct Read {
 
 /// Reads statements that begin so far behind the text's beginning.
 fn statements(text: &[u8], offset: usize, scene: &mut Scene<'_>) -> Read {
-    let mut lexer = Lexer::new(text, scene.mode);
+    let version = scene.session.version().unwrap_or(NEWEST);
+    let mut lexer = Lexer::new(text, scene.mode).for_version(version);
     if !scene.dollar_quotes {
         lexer = lexer.without_dollar_quotes();
     }
@@ -409,13 +410,13 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a [u8], mode: SqlMode) -> Self {
-        Self::over(text, Lexer::new(text, mode))
+        Self::over(text, Lexer::new(text, mode).for_version(NEWEST))
     }
 
     fn over(text: &'a [u8], lexer: Lexer<'a>) -> Self {
         let mut reader = Self {
             text,
-            lexer: lexer.for_version(NEWEST),
+            lexer,
             peeked: None,
             comment: None,
         };

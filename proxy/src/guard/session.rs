@@ -16,6 +16,8 @@ const LONGEST_NAME: usize = 64 * 4;
 pub struct Session {
     database: Database,
     program: Vec<u8>,
+    /// The source's version as version comments have it, where it said one.
+    version: Option<u32>,
     /// The character set of its text; empty when not known.
     charset: &'static str,
     /// What the command that is being judged would change.
@@ -62,10 +64,13 @@ struct Switch {
 }
 
 impl Session {
-    /// The session that this response to the greeting begins; what can't be read in it is not known.
-    pub(crate) fn of(response: &[u8]) -> Self {
+    /// The session that this response to the greeting of a source of this version begins; what can't be read in it is not known.
+    pub(crate) fn of(response: &[u8], version: Option<u32>) -> Self {
         let Ok(response) = HandshakeResponse::parse(response) else {
-            return Self::default();
+            return Self {
+                version,
+                ..Self::default()
+            };
         };
         let program = response
             .attributes
@@ -75,6 +80,7 @@ impl Session {
         Self {
             database: Database::named(response.database.unwrap_or_default(), charset),
             program: program.map(|(_, value)| value.to_vec()).unwrap_or_default(),
+            version,
             charset,
             ..Self::default()
         }
@@ -90,6 +96,7 @@ impl Session {
                 Database::named(asked.database, charset)
             }),
             program: std::mem::take(&mut self.program),
+            version: self.version,
             charset,
             ..Self::default()
         };
@@ -125,6 +132,11 @@ impl Session {
                 .program
                 .windows(name.len())
                 .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// The source's version, where it is known, as version comments have it: 90704.
+    pub(super) fn version(&self) -> Option<u32> {
+        self.version
     }
 
     /// The character set of the client's text, by MySQL's name; empty when not known.
@@ -207,7 +219,7 @@ mod tests {
             attributes: vec![(b"program_name", b"/usr/bin/pt-online-schema-change")],
             zstd_level: None,
         };
-        let session = Session::of(&response.encode());
+        let session = Session::of(&response.encode(), None);
         assert_eq!(session.database(), known(b"shop"));
         assert!(session.is_program("pt-online-schema-change") && !session.is_program("gh-ost"));
         assert_eq!(session.charset(), "gbk");
@@ -216,13 +228,16 @@ mod tests {
             attributes: Vec::new(),
             ..response
         };
-        assert_eq!(Session::of(&none.encode()).database(), Database::Known(None));
-        assert_eq!(Session::of(b"").database(), Database::Unknown);
+        assert_eq!(
+            Session::of(&none.encode(), None).database(),
+            Database::Known(None)
+        );
+        assert_eq!(Session::of(b"", None).database(), Database::Unknown);
     }
 
     #[test]
     fn a_switch_counts_once_it_is_answered() {
-        let mut session = Session::of(b"");
+        let mut session = Session::of(b"", None);
         session.asks_for(b"shop", true);
         session.sent(4);
         assert_eq!(session.database(), Database::Unknown);

@@ -391,7 +391,7 @@ fn a_name_in_another_character_set_may_be_a_selected_one() {
             attributes: Vec::new(),
             zstd_level: None,
         };
-        Session::of(&response.encode())
+        Session::of(&response.encode(), None)
     };
     // The second is UTF-8 by chance.
     for name in [&b"b\xfccher"[..], b"b\xc3\xbccher"] {
@@ -479,7 +479,7 @@ fn a_tool_that_says_who_it_is_may_name_its_table_anyhow() {
         attributes: vec![(b"program_name", b"pt-online-schema-change")],
         zstd_level: None,
     };
-    let (policy, mut session) = (policy(&[]), Session::of(&response.encode()));
+    let (policy, mut session) = (policy(&[]), Session::of(&response.encode(), None));
     let mut judged = |sql: &[u8]| rule_of(&judge(&policy, &mut session, sql, SqlMode::empty()));
     assert_eq!(
         judged(b"CREATE TABLE `app`.`fresh` (`id` int, PRIMARY KEY (`id`))"),

@@ -45,6 +45,17 @@ fn version_comments_count() {
     assert_eq!(plain("/*!040101 SET*/ x"), "SET|x");
     assert_eq!(plain("/*!80016 a /* b */ c */ d"), "a|c|d");
     assert_eq!(plain("/*!4 */"), "4");
+    // Six digits have a space behind them (seen on MySQL 9.7.4); to those before 8.1 a version has five.
+    assert_eq!(plain("/*!100000SET*/"), "0SET");
+    assert_eq!(plain("/*!0401010 SET*/"), "10|SET");
+    for (version, text) in [(80_100, "a|e"), (80_036, "a|0|b|e")] {
+        let mut lexer = Lexer::new(b"a /*!100000 b */ e", SqlMode::empty()).for_version(version);
+        let mut read = Vec::new();
+        while let Some(token) = lexer.next_significant() {
+            read.push(std::str::from_utf8(token.text).unwrap());
+        }
+        assert_eq!(read.join("|"), text, "{version}");
+    }
     assert_eq!(plain("a /*!99999 b */ c * d"), "a|b|c|*|d");
     let mut lexer = Lexer::new(b"a /*!99999 b /* c */ d */ e", SqlMode::empty()).for_version(90700);
     assert!(lexer.next_significant().unwrap().is("A"));

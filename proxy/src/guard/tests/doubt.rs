@@ -1,5 +1,6 @@
 //! Texts that mean different things in different character sets and modes, and where it is not known which holds.
 
+use outrigger_protocol::handshake::Capabilities;
 use outrigger_protocol::sql::SqlMode;
 
 use super::{caught, in_database, judge, policy, rule_of, strict};
@@ -194,4 +195,45 @@ fn accents_are_no_disguise() {
     );
     // One letter of two bytes.
     assert_eq!(judged("gbk", b"SET sql_log_b\xa8\xaan=0"), "sql-log-bin");
+}
+
+#[test]
+fn version_comments_are_read_as_the_source_reads_them() {
+    let judged = |version, sql: &str| {
+        let mut session = Session::of(b"", version);
+        rule_of(&judge(&strict(), &mut session, sql.as_bytes(), SqlMode::empty()))
+    };
+    for (version, sql, rule) in [
+        (Some(90_704), "/*!90704 SET sql_log_bin=0 */", "sql-log-bin"),
+        (Some(90_704), "/*!90705 SET sql_log_bin=0 */", ""),
+        (
+            Some(90_704),
+            "/*!90800 ' */ SET sql_log_bin=0 -- '",
+            "sql-log-bin",
+        ),
+        (
+            Some(80_036),
+            "/*!80037 ' */ SET sql_log_bin=0 -- '",
+            "sql-log-bin",
+        ),
+        (Some(80_036), "/*!80036 SET x = ' */ SET sql_log_bin=0 -- '", ""),
+        (Some(90_704), "/*!090704 SET sql_log_bin=0 */", "sql-log-bin"),
+        (
+            Some(90_704),
+            "/*!100000 ' */ SET sql_log_bin=0 -- '",
+            "sql-log-bin",
+        ),
+        (Some(100_000), "/*!100000 SET sql_log_bin=0 */", "sql-log-bin"),
+        (None, "/*!90704 SET sql_log_bin=0 */", "sql-log-bin"),
+    ] {
+        assert_eq!(judged(version, sql), rule, "{version:?} {sql}");
+    }
+    // Another account does not make it another source.
+    let mut session = Session::of(b"", Some(90_704));
+    session.restarted(b"\x11app\0\0\0", Capabilities::SECURE_CONNECTION);
+    let hidden = b"/*!90800 ' */ SET sql_log_bin=0 -- '";
+    assert_eq!(
+        rule_of(&judge(&strict(), &mut session, hidden, SqlMode::empty())),
+        "sql-log-bin"
+    );
 }
