@@ -247,6 +247,59 @@ const CASES: &[(&str, &str)] = &[
         "",
         "CREATE TABLE a (engine INT PRIMARY KEY COMMENT 'ENGINE=MEMORY') ENGINE=InnoDB",
     ),
+    // What is called engine is none, and hides none.
+    (
+        "unreplicated-engine",
+        "ALTER TABLE a ENGINE=MyISAM, DROP COLUMN engine",
+    ),
+    (
+        "unreplicated-engine",
+        "ALTER TABLE a ENGINE=MyISAM, ADD KEY (b), ALTER engine SET DEFAULT 'x'",
+    ),
+    (
+        "unreplicated-engine",
+        "ALTER TABLE a ENGINE=MyISAM, RENAME COLUMN engine TO b",
+    ),
+    (
+        "unreplicated-engine",
+        "ALTER TABLE a COMMENT 'x' ENGINE MyISAM, ORDER BY b, engine DESC",
+    ),
+    (
+        "unreplicated-engine",
+        "ALTER TABLE a ADD b INT, ADD (engine INT), TABLESPACE engine ENGINE=MyISAM",
+    ),
+    (
+        "unreplicated-engine",
+        "CREATE TABLE a (id INT PRIMARY KEY, engine INT) ENGINE=MyISAM AS SELECT 1 AS id, engine FROM b",
+    ),
+    (
+        "unreplicated-engine",
+        "CREATE TABLE a ENGINE=MyISAM (SELECT engine FROM b)",
+    ),
+    (
+        "unreplicated-engine",
+        "CREATE TABLE a (id INT PRIMARY KEY) TABLESPACE engine ENGINE=MyISAM",
+    ),
+    (
+        "",
+        "ALTER TABLE a DROP COLUMN memory, CHANGE engine memory VARCHAR(10)",
+    ),
+    (
+        "",
+        "ALTER TABLE a RENAME COLUMN engine TO memory, ADD engine memory",
+    ),
+    (
+        "",
+        "ALTER TABLE a MODIFY COLUMN engine csv, DROP engine, ALTER COLUMN engine DROP DEFAULT",
+    ),
+    (
+        "",
+        "CREATE TABLE a (id INT PRIMARY KEY) SELECT engine memory, 1 AS id FROM b",
+    ),
+    (
+        "",
+        "CREATE TABLE a (id INT PRIMARY KEY) WITH c AS (SELECT 1) SELECT 2 AS id, engine csv FROM c",
+    ),
     ("", "CREATE TABLE other.a (id INT) ENGINE=MEMORY"),
     ("", "CREATE TABLE part.a (id INT) ENGINE=MEMORY"),
     ("", "CREATE TEMPORARY TABLE a (id INT) ENGINE=MEMORY"),

@@ -32,7 +32,8 @@ struct Definition {
     /// The text is what SHOW CREATE TABLE gives, from the bracket on.
     shown: bool,
     keyed: bool,
-    engine: Option<String>,
+    /// The one of [`ENGINES`] that it names.
+    engine: Option<&'static str>,
     /// A column is named as Facebook's tool names those of its own.
     osc_columns: bool,
     /// All of it was read.
@@ -55,17 +56,14 @@ pub(super) fn create(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
             if reader.eat_punct(b'@') {
                 reader.next();
             }
-        } else if ["PROCEDURE", "FUNCTION", "EVENT"]
-            .into_iter()
-            .any(|noun| token.is(noun))
-        {
+        } else if is_any(token, &["PROCEDURE", "FUNCTION", "EVENT"]) {
             return reader.skip_body();
-        } else if [
-            "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER", "ROLE", "SERVER", "LIBRARY",
-        ]
-        .into_iter()
-        .any(|noun| token.is(noun))
-        {
+        } else if is_any(
+            token,
+            &[
+                "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER", "ROLE", "SERVER", "LIBRARY",
+            ],
+        ) {
             return;
         }
     }
@@ -110,7 +108,7 @@ fn create_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
     if !scene.is_selected(&name, &name.name) {
         return;
     }
-    judge_engine(definition.engine.as_deref(), &name, scene);
+    judge_engine(definition.engine, &name, scene);
     if definition.whole && !scene.cut && !definition.keyed && definition.like.is_none() {
         let seen = format!("a table `{}` without PRIMARY KEY or UNIQUE", name.name);
         scene.found(Rule::TableWithoutKey, seen);
@@ -194,8 +192,7 @@ fn judge_name(
 }
 
 fn judge_engine(engine: Option<&str>, name: &Name, scene: &mut Scene<'_>) {
-    let found = engine.and_then(|engine| ENGINES.iter().find(|known| may_be(engine, known)));
-    if let Some(engine) = found {
+    if let Some(engine) = engine {
         scene.found(
             Rule::UnreplicatedEngine,
             format!("a table `{}` with ENGINE={engine}", name.name),
@@ -211,6 +208,8 @@ fn definition(reader: &mut Reader<'_>) -> Definition {
         found.shown = body.starts_with(b"\n  `");
     }
     let (mut depth, mut item_begins, mut first) = (0_usize, false, true);
+    // Rows follow, in which a column may be called engine.
+    let mut rows = false;
     let mut typed = "";
     while let Some(token) = reader.next() {
         let begins = std::mem::replace(&mut item_begins, false);
@@ -228,8 +227,11 @@ fn definition(reader: &mut Reader<'_>) -> Definition {
             TokenKind::Word => {
                 if token.is("LIKE") && was_first {
                     found.like = reader.name();
-                } else if depth == 0 && token.is("ENGINE") {
-                    found.engine = engine(reader);
+                } else if depth == 0 {
+                    rows |= is_any(token, &["AS", "SELECT", "TABLE", "VALUES", "WITH"]);
+                    if !rows && token.is("ENGINE") {
+                        found.engine = found.engine.or_else(|| engine(reader));
+                    }
                 } else if depth == 1 {
                     found.osc_columns |= begins && is_osc_column(token);
                     found.keyed |=
@@ -258,16 +260,24 @@ fn is_osc_column(name: Token<'_>) -> bool {
     })
 }
 
-/// `[=] engine` behind ENGINE.
-fn engine(reader: &mut Reader<'_>) -> Option<String> {
+fn is_any(token: Token<'_>, words: &[&str]) -> bool {
+    words.iter().any(|word| token.is(word))
+}
+
+/// The one of [`ENGINES`] that `[=] engine` behind ENGINE names. It is not passed over: where ENGINE was a name, it may be the option.
+fn engine(reader: &mut Reader<'_>) -> Option<&'static str> {
     reader.eat_punct(b'=');
-    let token = reader.next()?;
+    let token = reader.peek()?;
     let bytes = match token.kind {
         TokenKind::String => super::content(token, outrigger_protocol::sql::SqlMode::empty())?,
         _ => token.name()?.into_owned(),
     };
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    let name = String::from_utf8_lossy(&bytes);
+    ENGINES.into_iter().find(|known| may_be(&name, known))
 }
+
+/// What an item of ALTER TABLE begins with in which a column may be called engine; options are items of their own.
+const ACTIONS: [&str; 7] = ["ADD", "ALTER", "CHANGE", "DROP", "MODIFY", "ORDER", "RENAME"];
 
 fn alter_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
     let Some(name) = reader.name() else {
@@ -275,21 +285,27 @@ fn alter_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
     };
     let (mut depth, mut dropped, mut keyed) = (0_usize, false, false);
     let mut new_engine = None;
+    let (mut begins, mut acts) = (true, false);
     while let Some(token) = reader.next() {
+        if std::mem::replace(&mut begins, depth == 0 && token.is_punct(b',')) {
+            acts = is_any(token, &ACTIONS);
+        }
         match token.kind {
             TokenKind::Punct(b'(') => depth += 1,
             TokenKind::Punct(b')') => depth = depth.saturating_sub(1),
             TokenKind::Unterminated => return,
             TokenKind::Word if token.is("DROP") && reader.eat("PRIMARY") => dropped = true,
             TokenKind::Word if token.is("PRIMARY") || token.is("UNIQUE") => keyed = true,
-            TokenKind::Word if depth == 0 && token.is("ENGINE") => new_engine = engine(reader),
+            TokenKind::Word if depth == 0 && !acts && token.is("ENGINE") => {
+                new_engine = new_engine.or_else(|| engine(reader));
+            }
             _ => {}
         }
     }
     if !scene.is_selected(&name, &name.name) {
         return;
     }
-    judge_engine(new_engine.as_deref(), &name, scene);
+    judge_engine(new_engine, &name, scene);
     if dropped && !keyed && !scene.cut {
         let seen = format!("a table `{}` that loses its PRIMARY KEY", name.name);
         scene.found(Rule::TableWithoutKey, seen);
