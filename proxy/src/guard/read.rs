@@ -13,8 +13,11 @@ use outrigger_protocol::sql::{SqlMode, lexable, modes, readings};
 use super::session::Database;
 use super::{Rule, Session, Watched, tools};
 
+mod body;
 mod set;
 mod table;
+
+pub(crate) use body::Program;
 
 /// The version of a server that does not say it: no MySQL has it, and what only MariaDB reads (`/*!100100 … */`) is comment.
 const NEWEST: u32 = 99_999;
@@ -263,6 +266,7 @@ fn statements(text: &[u8], offset: usize, scene: &mut Scene<'_>) -> Read {
         lexer = lexer.without_dollar_quotes();
     }
     let mut reader = Reader::over(text, lexer);
+    reader.cut = scene.cut;
     let mut read = Read::default();
     while reader.begin_statement() {
         read.count += 1;
@@ -406,6 +410,10 @@ pub(crate) struct Reader<'a> {
     lexer: Lexer<'a>,
     peeked: Option<Token<'a>>,
     comment: Option<(Rule, &'static str)>,
+    /// The text is longer than what has come.
+    cut: bool,
+    /// Some stored program's body was not understood.
+    doubts_bodies: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -419,6 +427,8 @@ impl<'a> Reader<'a> {
             lexer,
             peeked: None,
             comment: None,
+            cut: false,
+            doubts_bodies: false,
         };
         reader.advance();
         reader
@@ -516,40 +526,5 @@ impl<'a> Reader<'a> {
                 name: first,
             }
         })
-    }
-
-    /// Passes over a body: up to the END of a compound statement, or the end of a simple one. A simple body that has statements in it
-    /// reaches to the end of the text.
-    pub(crate) fn skip_body(&mut self) {
-        let mut depth = 0_usize;
-        while let Some(token) = self.peeked {
-            if token.is_punct(b';') && depth == 0 {
-                return;
-            }
-            self.advance();
-            let after_dot = token.start.checked_sub(1).and_then(|at| self.text.get(at)) == Some(&b'.');
-            if token.kind != TokenKind::Word || after_dot {
-                continue;
-            }
-            if token.is("BEGIN") || (token.is("CASE") && depth > 0) {
-                depth += 1;
-            } else if token.is("END") {
-                let closes = !["IF", "LOOP", "WHILE", "REPEAT"]
-                    .into_iter()
-                    .any(|word| self.peeked.is_some_and(|next| next.is(word)));
-                self.peeked
-                    .is_some_and(|next| next.kind == TokenKind::Word)
-                    .then(|| self.advance());
-                if closes {
-                    depth = depth.saturating_sub(1);
-                }
-            } else if depth == 0
-                && ["THEN", "LOOP", "WHILE", "REPEAT"]
-                    .into_iter()
-                    .any(|word| token.is(word))
-            {
-                depth = usize::MAX / 2;
-            }
-        }
     }
 }

@@ -81,7 +81,7 @@ fn rule_of(verdict: &Verdict) -> &'static str {
     found.name
 }
 
-fn caught(sql: &str) -> &'static str {
+pub(super) fn caught(sql: &str) -> &'static str {
     rule_of(&judge(
         &strict(),
         &mut in_database("app"),

@@ -5,7 +5,7 @@ use outrigger_protocol::sql::lexer::{Token, TokenKind};
 use outrigger_protocol::sql::{SqlMode, lexable, modes};
 
 use super::{Effect, Reasons};
-use crate::guard::read::{Name, Reader, content};
+use crate::guard::read::{Name, Program, Reader, content};
 
 /// Effects of one text that are told apart: with more, the session is tied until it begins anew.
 const MOST: usize = 16;
@@ -413,14 +413,9 @@ impl Scene {
             }
             return;
         }
-        let is_routine = |token: &Token<'_>| {
-            ["PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"]
-                .into_iter()
-                .any(|word| token.is(word))
-        };
-        self.scan(reader, is_routine);
-        if reader.peek().is_some() {
-            reader.skip_body();
+        self.scan(reader, |token| Program::of(*token).is_some());
+        if let Some(program) = reader.next().and_then(Program::of) {
+            reader.skip_program(program);
         }
     }
 
@@ -547,6 +542,21 @@ mod tests {
         assert_eq!(of("SELECT @a := 1"), std::slice::from_ref(&user));
         assert_eq!(of("SELECT 1 INTO @a"), std::slice::from_ref(&user));
         assert_eq!(of("LOAD DATA INFILE 'f' INTO TABLE t (a, @b) SET c = @b"), [user]);
+    }
+
+    #[test]
+    fn a_body_ends_where_it_ends() {
+        let user = [Effect::Ties(Reasons::USER_VARIABLES)];
+        for program in [
+            "PROCEDURE p() SELECT REPEAT('a', 3)",
+            "PROCEDURE p() SELECT CASE WHEN 1 THEN CASE 2 WHEN 3 THEN 4 END END",
+            "PROCEDURE p() BEGIN DECLARE end INT; SELECT end AS begin; SET @b = 1; END",
+            "TRIGGER g BEFORE INSERT ON t FOR EACH ROW IF 1 THEN SET NEW.a = 1; SET @b = 1; END IF",
+            "DEFINER = a@b EVENT e ON SCHEDULE EVERY 1 DAY DO BEGIN SET @b = 1; END",
+        ] {
+            assert_eq!(of(&format!("CREATE {program}; SELECT 1")), [], "{program}");
+            assert_eq!(of(&format!("CREATE {program}; SET @a = 1")), user, "{program}");
+        }
     }
 
     #[test]

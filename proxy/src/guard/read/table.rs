@@ -2,7 +2,7 @@
 
 use outrigger_protocol::sql::lexer::{Token, TokenKind};
 
-use super::{Name, Reader, Scene, may_be};
+use super::{Name, Program, Reader, Scene, may_be};
 use crate::guard::Rule;
 use crate::guard::session::Hint;
 use crate::guard::tools::{self, Shape};
@@ -56,8 +56,8 @@ pub(super) fn create(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
             if reader.eat_punct(b'@') {
                 reader.next();
             }
-        } else if is_any(token, &["PROCEDURE", "FUNCTION", "EVENT"]) {
-            return reader.skip_body();
+        } else if let Some(program) = Program::of(token) {
+            return reader.skip_program(program);
         } else if is_any(
             token,
             &[
@@ -84,7 +84,7 @@ pub(super) fn alter(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
                 scene.found(Rule::DisableBinlog, "ALTER INSTANCE that disables the binary log");
             }
         } else if token.is("EVENT") {
-            return reader.skip_body();
+            return reader.skip_program(Program::Event);
         }
     }
 }
@@ -328,5 +328,5 @@ fn create_trigger(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
             judge_name(shape.rule, shape, "trigger", &name, sign, scene);
         }
     }
-    reader.skip_body();
+    reader.skip_program(Program::Trigger);
 }
