@@ -3,7 +3,6 @@
 pub(crate) mod header;
 mod network;
 mod seats;
-mod throttle;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -12,10 +11,10 @@ use std::time::Instant;
 use outrigger_protocol::reply::ErrPacket;
 use tracing::warn;
 
-use throttle::Throttle;
-
 pub use network::Network;
 pub(crate) use seats::{Seat, Seats};
+
+use crate::throttle::Throttle;
 
 /// True when a listener with these lists takes connections from `address`: the deny list does not have it, and the allow list has it or
 /// is empty.

@@ -38,6 +38,7 @@ mod roster;
 mod session;
 mod slow;
 mod stream;
+mod throttle;
 mod ties;
 mod upstream;
 mod wire;

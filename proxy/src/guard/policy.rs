@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
 
 use metrics::{Counter, counter, describe_counter};
 use outrigger_protocol::command::CommandByte;
@@ -13,6 +14,7 @@ use super::attributes::{self, NoStatement};
 use super::read::{self, Finding, Scene};
 use super::{Action, Command, Config, Description, Guard, RULES, Rule, Session, Verdict};
 use crate::pipe::CAPACITY;
+use crate::throttle::Throttle;
 
 /// ER_NOT_SUPPORTED_YET and its SQLSTATE.
 const ERROR: (u16, &str) = (1235, "42000");
@@ -60,6 +62,7 @@ struct Applied {
     warned: AtomicU64,
     refusals: Counter,
     warnings: Counter,
+    said: Throttle,
 }
 
 /// The rules with their actions, and what they are about. Counts what they catch.
@@ -82,6 +85,7 @@ impl Policy {
             warned: AtomicU64::new(0),
             refusals: counter!(NAME, "rule" => description.name, "action" => "reject"),
             warnings: counter!(NAME, "rule" => description.name, "action" => "warn"),
+            said: Throttle::default(),
         });
         Self {
             rules: rules.collect(),
@@ -142,12 +146,16 @@ impl Policy {
                 WARN => {
                     applied.warned.fetch_add(1, Ordering::Relaxed);
                     applied.warnings.increment(1);
-                    warn!(rule = name, %seen, "the guard let a statement pass that may harm the sync");
+                    if let Some(unsaid) = applied.said.pass(Instant::now()) {
+                        warn!(rule = name, %seen, unsaid, "the guard let a statement pass that may harm the sync");
+                    }
                 }
                 _reject => {
                     applied.refused.fetch_add(1, Ordering::Relaxed);
                     applied.refusals.increment(1);
-                    warn!(rule = name, %seen, "the guard refused a statement");
+                    if let Some(unsaid) = applied.said.pass(Instant::now()) {
+                        warn!(rule = name, %seen, unsaid, "the guard refused a statement");
+                    }
                     return Verdict::Refuse(refusal(*rule, seen));
                 }
             }

@@ -6,6 +6,7 @@
 //! Where `ANSI_QUOTES` would make a name of a string, a string is taken for a name: in the other mode that is no statement.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use outrigger_protocol::sql::lexer::{Lexer, Token, TokenKind};
 use outrigger_protocol::sql::{SqlMode, lexable, modes, readings};
@@ -78,12 +79,11 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn found(&mut self, rule: Rule, seen: impl Into<String>) {
-        let seen = seen.into();
-        let finding = Finding { rule, seen };
-        // However often the text is read.
-        if !self.findings.contains(&finding) {
-            self.findings.push(finding);
+    /// Notes the first sign of each rule: a text may show many, and is read in many ways.
+    fn found(&mut self, rule: Rule, seen: impl fmt::Display) {
+        if self.findings.iter().all(|finding| finding.rule != rule) {
+            let seen = seen.to_string();
+            self.findings.push(Finding { rule, seen });
         }
     }
 
@@ -282,7 +282,7 @@ fn statements(text: &[u8], offset: usize, scene: &mut Scene<'_>) -> Read {
         if let Some((rule, mark)) = reader.comment.take()
             && scene.is_at_home()
         {
-            scene.found(rule, format!("the comment /* {mark} */"));
+            scene.found(rule, format_args!("the comment /* {mark} */"));
         }
     }
     read

@@ -1,6 +1,7 @@
 //! What each rule catches and what near misses it lets pass, a statement a line; then what must hold for any text.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::{Capabilities, HandshakeResponse};
@@ -517,6 +518,62 @@ fn signs_for_different_tables_are_not_two() {
         }
         assert_eq!(policy.hits().len(), 1, "{pair:?}");
     }
+}
+
+/// Counts what is said in the log.
+#[derive(Clone, Default)]
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_command_counts_once_by_rule_and_a_flood_is_not_told_line_by_line() {
+    let (policy, lines) = (policy(&[]), Lines::default());
+    let text: String = (0..100)
+        .map(|n| format!("CREATE TABLE a{n} (id INT); CREATE TABLE _b{n}_new (id INT);"))
+        .collect();
+    let judged = |sql: &str| {
+        rule_of(&judge(
+            &policy,
+            &mut in_database("app"),
+            sql.as_bytes(),
+            SqlMode::empty(),
+        ))
+    };
+    tracing::subscriber::with_default(lines.clone(), || {
+        assert_eq!(judged(&text), "");
+        let told = |hits: &Hits| (hits.rule, hits.warned);
+        let hits: Vec<_> = policy.hits().iter().map(told).collect();
+        assert_eq!(hits, [(Rule::ShadowName, 1), (Rule::TableWithoutKey, 1)]);
+        assert_eq!(lines.0.load(Ordering::Relaxed), 2);
+        // However much is warned of before it.
+        for _ in 0..50 {
+            assert_eq!(judged(&format!("{text} RESET MASTER")), "reset-binlogs");
+        }
+    });
+    assert_eq!(lines.0.load(Ordering::Relaxed), 3);
+    let refused = policy.hits().iter().map(|hits| hits.refused).sum::<u64>();
+    assert_eq!(refused, 50);
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
                         .as_ref()
                         .is_some_and(|value| harmless.contains(&value.as_str()))
             }) {
-                scene.found(*rule, format!("a SET of {name}"));
+                scene.found(*rule, format_args!("a SET of {name}"));
             }
             scene.turns |= [
                 "NAMES",

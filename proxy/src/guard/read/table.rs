@@ -97,8 +97,10 @@ fn create_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
     let definition = definition(reader);
     if scene.session.is_program(tools::program(Rule::PtOsc)) && scene.is_selected(&name, &name.name) {
         // --new-table-name: any name is one of the tool's.
-        let seen = format!("a table named `{}`, {}", name.name, calls_itself(Rule::PtOsc));
-        scene.found(Rule::PtOsc, seen);
+        scene.found(
+            Rule::PtOsc,
+            format_args!("a table named `{}`, {}", name.name, calls_itself(Rule::PtOsc)),
+        );
     } else if let Some(shape) = tools::of_table(&name.name)
         && (scene.is_selected(&name, &name.name) || scene.is_selected(&name, shape.of))
     {
@@ -110,8 +112,10 @@ fn create_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
     }
     judge_engine(definition.engine, &name, scene);
     if definition.whole && !scene.cut && !definition.keyed && definition.like.is_none() {
-        let seen = format!("a table `{}` without PRIMARY KEY or UNIQUE", name.name);
-        scene.found(Rule::TableWithoutKey, seen);
+        scene.found(
+            Rule::TableWithoutKey,
+            format_args!("a table `{}` without PRIMARY KEY or UNIQUE", name.name),
+        );
     }
 }
 
@@ -176,12 +180,12 @@ fn judge_name(
     scene: &mut Scene<'_>,
 ) {
     if let Some(sign) = sign {
-        scene.found(rule, format!("a {noun} named `{}`, {sign}", name.name));
+        scene.found(rule, format_args!("a {noun} named `{}`, {sign}", name.name));
     } else {
         let tool = shape.rule.description().name;
         scene.found(
             Rule::ShadowName,
-            format!("a {noun} named `{}`, as {tool} names them", name.name),
+            format_args!("a {noun} named `{}`, as {tool} names them", name.name),
         );
         scene.session.hint = Some(Hint {
             rule: shape.rule,
@@ -195,7 +199,7 @@ fn judge_engine(engine: Option<&str>, name: &Name, scene: &mut Scene<'_>) {
     if let Some(engine) = engine {
         scene.found(
             Rule::UnreplicatedEngine,
-            format!("a table `{}` with ENGINE={engine}", name.name),
+            format_args!("a table `{}` with ENGINE={engine}", name.name),
         );
     }
 }
@@ -307,8 +311,10 @@ fn alter_table(reader: &mut Reader<'_>, scene: &mut Scene<'_>) {
     }
     judge_engine(new_engine, &name, scene);
     if dropped && !keyed && !scene.cut {
-        let seen = format!("a table `{}` that loses its PRIMARY KEY", name.name);
-        scene.found(Rule::TableWithoutKey, seen);
+        scene.found(
+            Rule::TableWithoutKey,
+            format_args!("a table `{}` that loses its PRIMARY KEY", name.name),
+        );
     }
 }
 
