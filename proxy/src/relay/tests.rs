@@ -1,7 +1,8 @@
 //! A relay between two ends that the test plays itself, over socket pairs.
 
 use outrigger_protocol::handshake::{Capabilities, StatusFlags};
-use outrigger_protocol::reply::{ErrPacket, OkPacket};
+use outrigger_protocol::packet::put;
+use outrigger_protocol::reply::OkPacket;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -9,7 +10,7 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::account::Books;
 use crate::compression::Method;
-use crate::guard::{self, PassAll, Policy, Watched};
+use crate::guard::{self, Command, PassAll, Policy, Verdict, Watched};
 use crate::hold::Gate;
 use crate::metrics::Metrics;
 use crate::roster::{Entry, Roster};
