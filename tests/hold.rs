@@ -239,3 +239,90 @@ async fn a_stop_ends_the_wait_and_nothing_that_was_held_is_done() {
     let writers: Vec<u8> = admin.query("SELECT writer FROM app.t").await.unwrap();
     assert_eq!(writers, [1]);
 }
+
+/// What fails before a hold, and whether it leaves a transaction open.
+const FAILING: [(&[&str], &str, bool); 7] = [
+    // A definition statement commits before it fails.
+    (
+        &["BEGIN", "INSERT INTO t (writer) VALUES (7)"],
+        "CREATE TABLE t (a INT)",
+        false,
+    ),
+    (&["BEGIN"], "nonsense", true),
+    (&[], "nonsense", false),
+    (&[], "CALL begins()", true),
+    (&[], "BEGIN; nonsense", true),
+    (
+        &["SET autocommit = 0"],
+        "INSERT INTO t (id) VALUES (1), (1)",
+        true,
+    ),
+    (&["SET autocommit = 0"], "nonsense", false),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_error_has_left_is_known_in_a_hold() {
+    let held = Held::new().await;
+    let mut admin = connect(&held.stage.server).await;
+    let procedure = "CREATE PROCEDURE app.begins() BEGIN START TRANSACTION; INSERT INTO t (writer) VALUES (8); \
+                     SIGNAL SQLSTATE '45000'; END";
+    admin.query_drop(procedure).await.unwrap();
+    for (before, failing, open) in FAILING {
+        let mut session = held.client().await;
+        for sql in before {
+            session.query_drop(*sql).await.unwrap();
+        }
+        session.query_drop(failing).await.unwrap_err();
+        session = ends_in_a_hold(&held, session, (failing, open)).await;
+        // A client has seen nothing of it.
+        session.query_drop("nonsense").await.unwrap_err();
+        session.query_drop("DO 1").await.unwrap();
+        drop(session);
+    }
+    // One of two that wait for each other is undone.
+    admin
+        .query_drop("INSERT INTO app.t (id) VALUES (1000), (2000)")
+        .await
+        .unwrap();
+    let (mut one, mut other) = (held.client().await, held.client().await);
+    let change = |id: u32| format!("UPDATE t SET writer = 9 WHERE id = {id}");
+    for (session, id) in [(&mut one, 1000), (&mut other, 2000)] {
+        session.query_drop("BEGIN").await.unwrap();
+        session.query_drop(change(id)).await.unwrap();
+    }
+    let (first, second) = tokio::join!(one.query_drop(change(2000)), other.query_drop(change(1000)));
+    assert!(first.is_err() != second.is_err());
+    let (victim, mut winner) = if first.is_err() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    winner.query_drop("COMMIT").await.unwrap();
+    drop(winner);
+    ends_in_a_hold(&held, victim, ("deadlock", false)).await;
+    held.front.stop().await;
+}
+
+/// Holds transactions back: if the session has one open it ends it, else its next one waits.
+async fn ends_in_a_hold(held: &Held, mut session: Conn, (failed, open): (&str, bool)) -> Conn {
+    let hold = held.front.gate.hold(LONG).unwrap();
+    if open {
+        let ending = tokio::time::timeout(PATIENCE, session.query_drop("COMMIT"));
+        ending
+            .await
+            .unwrap_or_else(|_late| panic!("{failed}: held"))
+            .unwrap();
+    }
+    let settled = tokio::time::timeout(PATIENCE, hold.settled());
+    settled
+        .await
+        .unwrap_or_else(|_late| panic!("{failed}: {}", hold.inside()))
+        .unwrap();
+    let mut beginning = session.query_drop("INSERT INTO t (writer) VALUES (10)");
+    let passed = tokio::time::timeout(Duration::from_millis(100), &mut beginning).await;
+    assert!(passed.is_err(), "{failed}: it was not held");
+    assert_eq!(hold.inside(), Inside::default(), "{failed}");
+    hold.release();
+    beginning.await.unwrap();
+    session
+}

@@ -281,6 +281,9 @@ async fn what_ties_a_session_to_its_server_is_followed() {
         conn.query_drop(doing).await.unwrap();
         assert_eq!(ties(&rig, id), [tie], "{doing}");
         conn.query_drop("SELECT nonsense").await.unwrap_err();
+        // An error does not say whether a transaction is open.
+        assert_eq!(ties(&rig, id), [tie, "error"], "{doing}");
+        conn.query_drop("DO 1").await.unwrap();
         assert_eq!(ties(&rig, id), [tie], "{doing}");
         conn.query_drop(undoing).await.unwrap();
         assert!(ties(&rig, id).is_empty(), "{undoing}");

@@ -107,14 +107,23 @@ enum Subject {
     Prepared(u32),
 }
 
+/// Whether a transaction is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// As of the last reply that told.
+    pub(crate) in_transaction: bool,
+    /// An error came since.
+    pub(crate) in_doubt: bool,
+}
+
 /// How a reply ended.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) origin: Origin,
     /// The error's number, if it is one.
     pub(crate) error: Option<u16>,
-    /// A transaction is open.
-    pub(crate) in_transaction: bool,
+    /// Whether a transaction is open.
+    pub(crate) standing: Standing,
     /// The number of the statement that was prepared.
     pub(crate) prepared: Option<u32>,
     pub(crate) changes: Changes,
@@ -323,17 +332,24 @@ impl Account {
             Some(next) => self.record.runs(next.kind, next.began),
             None => self.record.rests(now),
         }
-        let mut state = self.state;
-        state.set(State::IN_TRANSACTION, end.in_transaction);
-        state.set(State::LOCKED, self.ties.has_locked_tables());
-        state.set(
-            State::BUSY,
-            state.intersects(State::INSIDE) || !self.underway.is_empty(),
-        );
-        self.enter(state);
-        if !state.contains(State::BUSY) {
-            self.books.gate.left();
+        self.stands(end.standing);
+    }
+
+    /// The source has answered what the proxy asked by itself.
+    pub(crate) fn told(&mut self, standing: Standing, changes: &Changes) {
+        let changed = self.take_in(changes, &Read::default(), None);
+        if changed | (standing.in_transaction && self.ties.in_transaction()) {
+            self.show_ties();
         }
+        self.stands(standing);
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        let mut state = self.state;
+        state.set(State::IN_TRANSACTION, standing.in_transaction);
+        state.set(State::IN_DOUBT, standing.in_doubt);
+        state.set(State::LOCKED, self.ties.has_locked_tables());
+        self.settle(state);
     }
 
     /// Follows what a command has done to the session's state.
@@ -359,25 +375,30 @@ impl Account {
                 self.ties.apply(&does.effects, false, true);
             }
             _ => {
-                let told = self.heed(&end.changes, &does);
-                changed = told || !does.effects.is_empty();
-                self.ties.apply(&does.effects, failed, does.alone);
-                if let Changes::Told(Tracked {
-                    charset: Some(charset),
-                    ..
-                }) = &end.changes
-                {
-                    self.ties.speaks(charset);
-                }
+                changed = self.take_in(&end.changes, &does, end.error);
             }
         }
-        changed |= end.in_transaction && self.ties.in_transaction();
+        changed |= end.standing.in_transaction && self.ties.in_transaction();
         if let Subject::Text(text) = subject {
             self.spare = text;
         }
         if changed {
             self.show_ties();
         }
+    }
+
+    /// Takes in what a command does to the session's state, and what the source says of that; true if either is anything.
+    fn take_in(&mut self, changes: &Changes, does: &Read, error: Option<u16>) -> bool {
+        let told = self.heed(changes, does);
+        self.ties.apply(&does.effects, error.is_some(), does.alone);
+        if let Changes::Told(Tracked {
+            charset: Some(charset),
+            ..
+        }) = changes
+        {
+            self.ties.speaks(charset);
+        }
+        told || !does.effects.is_empty()
     }
 
     /// Takes in what the source says of the session's state; true if that is anything.
@@ -486,6 +507,10 @@ impl Account {
             // It goes on, or waits, once it is known what the command before it has left behind.
             return false;
         }
+        if self.state.contains(State::IN_DOUBT) {
+            // The source is asked first.
+            return false;
+        }
         if self.state.intersects(State::INSIDE) {
             return true;
         }
@@ -501,13 +526,21 @@ impl Account {
 
     /// The session may be at rest, and others must know.
     pub(crate) fn rest(&mut self) {
-        let mut state = self.state;
-        let busy = state.intersects(State::INSIDE) || !self.underway.is_empty();
+        self.settle(self.state);
+    }
+
+    fn settle(&mut self, mut state: State) {
+        let busy = state.intersects(State::INSIDE | State::IN_DOUBT) || !self.underway.is_empty();
         state.set(State::BUSY, busy);
         self.enter(state);
         if !busy {
             self.books.gate.left();
         }
+    }
+
+    /// True while there is a hold: whether a transaction is open has to be known.
+    pub(crate) fn must_know(&self) -> bool {
+        self.books.gate.is_closed()
     }
 
     fn enter(&mut self, state: State) {

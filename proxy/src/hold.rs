@@ -5,6 +5,9 @@
 //! was cut. A hold ends when it is released, dropped or over its time, and the waiting commands go on, each once and in its order. That of
 //! a client which has closed goes on, too: it may have closed one direction only.
 //!
+//! After an error nobody knows whether a transaction is open ([`phase`](crate::phase)): while there is a hold such a session asks the source
+//! between commands, counts as inside until that has answered, and begins nothing.
+//!
 //! A session says that it is busy before it looks whether there is a hold, and a hold is there before it is looked who is busy, both
 //! sequentially consistent: whoever is not seen busy will see the hold.
 
@@ -52,7 +55,7 @@ pub struct AlreadyHeld;
 pub struct Inside {
     /// In a transaction, or holding locks of tables.
     pub in_transaction: usize,
-    /// With a command under way outside of any.
+    /// With a command under way outside of any, or asking the source whether they are in one.
     pub running: usize,
     /// Those that the proxy can't follow and so can't hold.
     pub unfollowed: usize,
@@ -142,6 +145,13 @@ impl Gate {
                 Ok(Err(_)) | Err(_) => return,
             }
         }
+    }
+
+    /// Waits until commands that would begin something must wait. Cancellation-safe.
+    pub(crate) async fn closed(&self) {
+        let mut order = self.order.subscribe();
+        // Fails only when the gate is gone, and it is here.
+        order.wait_for(|order| order.holds_at(Instant::now())).await.ok();
     }
 
     /// A session is not inside any more.

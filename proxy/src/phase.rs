@@ -2,6 +2,9 @@
 //!
 //! A pure machine, told of each payload in both directions by its head. It never decides what is relayed. What it does
 //! not understand makes it let go for good ([`Phase::is_lost`]): the bytes go on, the session just can't be closed early.
+//!
+//! An error leaves it in doubt whether a transaction is open. The next reply that tells ends that; who must know before asks the source
+//! ([`Phase::ask`]) while it is between commands.
 
 mod reply;
 
@@ -11,7 +14,7 @@ use outrigger_protocol::command::CommandByte;
 use outrigger_protocol::handshake::{Capabilities, StatusFlags};
 use outrigger_protocol::reply::{ERR, ErrPacket, OK};
 
-use self::reply::{Reply, Taken};
+use self::reply::{Reply, Status, Taken, ok_status};
 
 /// How many commands may wait for replies. A client that sends more ahead is read again when a reply has ended.
 const OUTSTANDING: usize = 1024;
@@ -49,6 +52,8 @@ pub(crate) enum FromServer {
     End(Option<u16>),
     /// An error that answers nothing: the source's farewell.
     Farewell(u16),
+    /// The answer to [`Phase::ask`], which is not the client's.
+    Status,
     /// Nothing is known any more.
     Unknown,
 }
@@ -79,7 +84,9 @@ pub(crate) struct Phase {
     answered: (u64, bool),
     /// The number of the statement that the last reply to a prepare is about.
     prepared: Option<u32>,
-    status: StatusFlags,
+    status: Status,
+    /// The source was asked for its status and has not answered. Nothing else is outstanding then.
+    asked: bool,
     quitting: bool,
     lost: Option<Lost>,
 }
@@ -92,7 +99,8 @@ impl Phase {
             outstanding: VecDeque::new(),
             answered: (0, false),
             prepared: None,
-            status,
+            status: Status::of(status),
+            asked: false,
             quitting: false,
             lost: None,
         }
@@ -111,7 +119,7 @@ impl Phase {
 
     /// True where a backslash in a string is an escape, as of the last reply.
     pub(crate) fn escapes(&self) -> bool {
-        !self.status.contains(StatusFlags::NO_BACKSLASH_ESCAPES)
+        !self.status.flags.contains(StatusFlags::NO_BACKSLASH_ESCAPES)
     }
 
     /// What client and source agreed on.
@@ -140,20 +148,48 @@ impl Phase {
         match self.lost {
             Some(Lost::Replication) => true,
             Some(Lost::Unknown) => false,
-            None => self.outstanding.is_empty() && !self.quitting && !self.is_in_transaction(),
+            None => {
+                let between = self.outstanding.is_empty() && !self.asked && !self.quitting;
+                between && !self.status.in_doubt && !self.is_in_transaction()
+            }
         }
     }
 
-    /// True when a transaction is open, as of the last reply.
+    /// True when a transaction is open, as of the last reply that told.
     pub(crate) fn is_in_transaction(&self) -> bool {
         self.status
+            .flags
             .intersects(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY)
+    }
+
+    /// True when nothing has told since an error whether a transaction is open.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.status.in_doubt
+    }
+
+    /// True when the source would answer a question for its status now, and there is something to ask.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.status.in_doubt
+            && self.outstanding.is_empty()
+            && !self.asked
+            && !self.quitting
+            && self.lost.is_none()
+    }
+
+    /// The source is asked for its status, with a command whose reply is a lone OK packet. Until that is there only COM_QUIT may go.
+    pub(crate) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// True until the source has answered that.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asked
     }
 
     /// True when the last reply's end says how the session's state has changed.
     pub(crate) fn tells_changes(&self) -> bool {
         self.capabilities.contains(Capabilities::SESSION_TRACK)
-            && self.status.contains(StatusFlags::SESSION_STATE_CHANGED)
+            && self.status.flags.contains(StatusFlags::SESSION_STATE_CHANGED)
     }
 
     /// The number of the statement that was prepared since this was asked last.
@@ -199,9 +235,12 @@ impl Phase {
         FromClient::Command(byte.and_then(|byte| CommandByte::from_byte(*byte)))
     }
 
-    /// The session began anew, in this status.
-    pub(crate) fn restarted(&mut self, status: StatusFlags) {
-        self.status = status;
+    /// The session began anew, in this status, or failed to.
+    pub(crate) fn restarted(&mut self, status: Option<StatusFlags>) {
+        match status {
+            Some(flags) => self.status = Status::of(flags),
+            None => self.status.in_doubt = true,
+        }
     }
 
     /// The command that just began goes to the source. COM_CHANGE_USER never does as it is: it is an authentication. True when the source
@@ -262,9 +301,16 @@ impl Phase {
             return FromServer::Unknown;
         }
         let Some(Outstanding::Reply(reply)) = self.outstanding.front_mut() else {
-            // Nobody asked. An error is the source's farewell (a KILL, a time limit); the end of the connection follows.
+            // No client asked. An error is the source's farewell (a KILL, a time limit); the end of the connection follows.
             if let Some(code) = error_code(packet.head) {
                 return FromServer::Farewell(code);
+            }
+            if std::mem::take(&mut self.asked)
+                && packet.head.first() == Some(&OK)
+                && let Some(flags) = ok_status(packet.head)
+            {
+                self.status = Status::of(flags);
+                return FromServer::Status;
             }
             self.lose(Lost::Unknown);
             return FromServer::Unknown;
@@ -294,7 +340,7 @@ impl Phase {
 }
 
 /// The number of the error that a payload is, if it is one; 0 if it is cut off before that.
-fn error_code(head: &[u8]) -> Option<u16> {
+pub(crate) fn error_code(head: &[u8]) -> Option<u16> {
     match head {
         [ERR, low, high, ..] => Some(u16::from_le_bytes([*low, *high])),
         [ERR, ..] => Some(0),

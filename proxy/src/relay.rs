@@ -36,6 +36,9 @@ pub(crate) enum End {
     /// No end: the client's next command waits because transactions are held. To be called again at any time, at the latest when they are not
     /// held any more.
     Held,
+    /// No end: since an error it is in doubt whether a transaction is open (true), or is not any more. To be called again at any time; in doubt,
+    /// at the latest when transactions are held.
+    Doubt(bool),
     /// The client asks for another account; flow goes on after [`Relay::lend`] and [`Relay::resume`].
     ChangeUser,
 }
@@ -77,11 +80,17 @@ pub(crate) struct Relay {
     upstream_deaf: bool,
     /// Bytes were written that the connection to the source may hold back.
     up_unflushed: bool,
+    /// The rest of a question of ours to the source, which goes before what is in the pipe.
+    question: &'static [u8],
+    /// Somebody wants to know whether a transaction is open.
+    wanted: bool,
     /// The source was told that nothing more comes.
     up_ended: bool,
     /// Towards the client.
     down: Pipe,
     down_follower: Follower,
+    /// Held bytes that the follower has passed, of an answer to us.
+    behind: usize,
     upstream_closed: bool,
     down_unflushed: bool,
     /// An error of ours that the client must get before what is still held, and how much of it went out.
@@ -93,7 +102,14 @@ pub(crate) struct Relay {
     unfollowed: bool,
     /// [`End::Held`] was told.
     told_held: bool,
+    /// What [`End::Doubt`] told last.
+    told_doubt: bool,
 }
+
+/// COM_PING. Its OK packet has the session's status, and of what the session could ask for it changes nothing but `ROW_COUNT()`: warnings,
+/// `FOUND_ROWS()`, `LAST_INSERT_ID()` and what was sent for a prepared statement stay. What a client tracks of its session by OK packets, and
+/// the error has changed (a GTID of what a statement committed before it failed, say), is told here and lost to it.
+const QUESTION: &[u8] = &[1, 0, 0, 0, CommandByte::Ping.byte()];
 
 impl Relay {
     /// A relay between two ends that are through with authentication.
@@ -121,9 +137,12 @@ impl Relay {
             client_closed: false,
             upstream_deaf: false,
             up_unflushed: false,
+            question: &[],
+            wanted: false,
             up_ended: false,
             down: Pipe::with(b""),
             down_follower: Follower::new(),
+            behind: 0,
             upstream_closed: false,
             down_unflushed: false,
             own: Vec::new(),
@@ -131,6 +150,7 @@ impl Relay {
             last_seq: 0,
             unfollowed: false,
             told_held: false,
+            told_doubt: false,
         }
     }
 
@@ -152,8 +172,8 @@ impl Relay {
     /// Goes on after [`lend`](Self::lend): with what was read ahead of the client, and the session's status if it has a new one.
     pub(crate) fn resume(&mut self, ahead: &[u8], status: Option<StatusFlags>) {
         self.up = Pipe::with(ahead);
-        if let Some(status) = status {
-            self.phase.restarted(status);
+        self.phase.restarted(status);
+        if status.is_some() {
             self.account.uses(self.session.default_database());
         }
         self.account_for(Origin::Source, None);
@@ -190,6 +210,17 @@ impl Relay {
     /// Has [`End::Held`] told again, if it still holds.
     pub(crate) fn tell_held(&mut self) {
         self.told_held = false;
+    }
+
+    /// Has [`End::Doubt`] told again, if it still holds.
+    pub(crate) fn tell_doubt(&mut self) {
+        self.told_doubt = false;
+    }
+
+    /// Has the source asked as soon as may be whether a transaction is open, unless that is known. False if that is so.
+    pub(crate) fn ask(&mut self) -> bool {
+        self.wanted = self.phase.is_in_doubt();
+        self.wanted
     }
 
     fn is_unflushed(&self) -> bool {
@@ -230,13 +261,24 @@ impl Relay {
             if self.client_closed && self.is_delivered() && !self.end_upstream(cx) {
                 return Poll::Ready(End::Client);
             }
+            let doubt = self.may_ask();
+            if doubt && (closing || self.wanted || self.account.must_know()) {
+                self.wanted = false;
+                self.question = QUESTION;
+                self.phase.ask();
+                continue;
+            }
             if closing && self.is_quiet() {
                 return Poll::Ready(End::Quiet);
             }
             let told = std::mem::replace(&mut self.told_held, self.account.is_held());
-            return match self.told_held && !told {
-                true => Poll::Ready(End::Held),
-                false => Poll::Pending,
+            if self.told_held && !told {
+                return Poll::Ready(End::Held);
+            }
+            let told = std::mem::replace(&mut self.told_doubt, doubt);
+            return match told == doubt {
+                true => Poll::Pending,
+                false => Poll::Ready(End::Doubt(doubt)),
             };
         }
     }
@@ -277,14 +319,25 @@ impl Relay {
 
     fn push_upstream(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while !self.up.sendable().is_empty() {
+        loop {
+            let (bytes, ours) = match self.question {
+                [] => (self.up.sendable(), false),
+                question => (question, true),
+            };
+            if bytes.is_empty() {
+                break;
+            }
             if self.upstream_deaf {
+                self.question = &[];
                 self.up.sent(usize::MAX);
                 return true;
             }
-            match Pin::new(&mut self.upstream).poll_write(cx, self.up.sendable()) {
+            match Pin::new(&mut self.upstream).poll_write(cx, bytes) {
                 Poll::Ready(Ok(count)) if count > 0 => {
-                    self.up.sent(count);
+                    match ours {
+                        true => self.question = &self.question[count..],
+                        false => self.up.sent(count),
+                    }
                     self.up_unflushed = self.upstream.holds_back();
                     moved = true;
                 }
@@ -333,6 +386,13 @@ impl Relay {
             self.down_unflushed = false;
         }
         Ok(moved)
+    }
+
+    /// True when it is in doubt whether a transaction is open, and the source would answer that now: nothing of the client's is under way.
+    fn may_ask(&self) -> bool {
+        let between = matches!(self.custody, Custody::Undecided | Custody::Awaiting(_));
+        let reachable = !self.upstream_closed && !self.upstream_deaf && !self.up_ended;
+        self.phase.may_ask() && between && reachable && self.up.sendable().is_empty()
     }
 
     /// True when the source has all that the client sent.

@@ -24,7 +24,7 @@ bitflags::bitflags! {
     pub(crate) struct State: u32 {
         /// It is through with authentication.
         const ENTERED = 1;
-        /// A command is under way, or a transaction is open.
+        /// A command is under way, or a transaction is open or may be.
         const BUSY = 1 << 1;
         /// A transaction is open.
         const IN_TRANSACTION = 1 << 2;
@@ -36,6 +36,8 @@ bitflags::bitflags! {
         const HELD = 1 << 5;
         /// It holds locks of tables.
         const LOCKED = 1 << 6;
+        /// Since an error nothing has told whether a transaction is open.
+        const IN_DOUBT = 1 << 7;
         /// A hold waits until these end.
         const INSIDE = Self::IN_TRANSACTION.bits() | Self::LOCKED.bits();
     }
@@ -122,9 +124,9 @@ pub struct Seen {
     pub activity: Activity,
     /// For how long: since the command came, or since the last reply ended.
     pub lasting: Duration,
-    /// Whether a transaction was open at the end of the last reply.
+    /// Whether a transaction was open at the end of the last reply that told.
     pub in_transaction: bool,
-    /// What would be lost if it went on on another server; an open transaction aside.
+    /// What would be lost if it went on on another server, an open transaction aside; `error` where one may be open since an error.
     pub tied_by: Vec<&'static str>,
     /// Variables of the session that were set, without their values: another server would have to be told.
     pub variables: Vec<String>,
@@ -286,12 +288,18 @@ impl Record {
             in_transaction: state.contains(State::IN_TRANSACTION),
             tied_by: Reasons::from_bits_retain(self.reasons.load(Ordering::Relaxed))
                 .names()
+                .chain(state.contains(State::IN_DOUBT).then_some("error"))
                 .collect(),
             variables: who.variables,
             commands: self.commands.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn seen_now(&self) -> Seen {
+        self.seen(0, Instant::now())
     }
 
     pub(crate) fn identity(&self) -> Who {
@@ -353,10 +361,14 @@ impl Record {
         self.turn(since);
     }
 
-    /// How long no command has been under way and no transaction open; `None` where that is not so, or not known.
+    /// How long no command has been under way and no transaction open, or in doubt; `None` where that is not so, or can't be known.
     pub(crate) fn rested(&self) -> Option<Duration> {
         let turned = self.began + Duration::from_nanos(self.turned.load(Ordering::Relaxed));
-        (self.state() == State::ENTERED).then(|| turned.elapsed())
+        let mut state = self.state();
+        if state.contains(State::IN_DOUBT) && self.command.load(Ordering::Relaxed) == NONE {
+            state.remove(State::IN_DOUBT | State::IN_TRANSACTION | State::BUSY);
+        }
+        (state == State::ENTERED).then(|| turned.elapsed())
     }
 
     fn turn(&self, at: Instant) {

@@ -35,6 +35,9 @@ use crate::upstream::Upstream;
 /// How long a client may take to read a farewell and leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How soon a silent session is looked at again when the source had to be asked whether it is in a transaction.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// What all sessions share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -157,7 +160,7 @@ async fn relay_until_end(
     let mut deadline = None;
     let idle = shared.config.idle_timeout;
     let mut look = Instant::now() + idle;
-    let mut held = false;
+    let (mut held, mut doubts) = (false, false);
     let cancelled = cancel.cancelled();
     tokio::pin!(cancelled);
     loop {
@@ -174,16 +177,27 @@ async fn relay_until_end(
             () = unconstrained(sleep_until(deadline.unwrap_or_else(Instant::now))), if closing => return Last::Closed(shutdown()),
             // A look at what is noted anyway, once in the time that is allowed: commands cost nothing more.
             () = unconstrained(sleep_until(look)), if !idle.is_zero() && !closing => {
-                let silent = guest.record.rested().filter(|_| relay.is_quiet() && !held);
-                match silent.map(|silent| idle.checked_sub(silent)) {
-                    Some(None | Some(Duration::ZERO)) => {
-                        let error = idle_too_long();
-                        shared.metrics.error(Origin::Proxy, error.code);
-                        return Last::Closed(error);
-                    }
-                    Some(Some(left)) => look = Instant::now() + left,
-                    None => look = Instant::now() + idle,
+                let left = match guest.record.rested().filter(|_| !held) {
+                    Some(silent) => idle.saturating_sub(silent),
+                    None => idle,
+                };
+                if left.is_zero() && relay.is_quiet() {
+                    let error = idle_too_long();
+                    shared.metrics.error(Origin::Proxy, error.code);
+                    return Last::Closed(error);
                 }
+                look = Instant::now() + match left.is_zero() {
+                    // It will be known by then.
+                    true if relay.ask() => idle.min(ANSWER),
+                    true => idle,
+                    false => left,
+                };
+                continue;
+            }
+            // A hold must know. Only waits.
+            () = shared.gate.closed(), if doubts => {
+                doubts = false;
+                relay.tell_doubt();
                 continue;
             }
             // Only waits.
@@ -198,6 +212,7 @@ async fn relay_until_end(
             End::Upstream => return Last::Upstream,
             End::Quiet => return Last::Closed(shutdown()),
             End::Held => held = true,
+            End::Doubt(in_doubt) => doubts = in_doubt,
             End::ChangeUser => {
                 if let Err(last) = change_user(relay, &mut bridge, shared, guest).await {
                     return last;

@@ -45,7 +45,8 @@ pub struct SessionPart {
     #[serde(default)]
     pub movable: bool,
     /// What would be lost there: `prepared_statements`, `temporary_tables`, `user_locks`, `locked_tables`, `user_variables`, `handlers`,
-    /// `next_transaction` (SET TRANSACTION), `unseen` (what a routine may have done, say).
+    /// `next_transaction` (SET TRANSACTION), `unseen` (what a routine may have done, say), `error` (the last reply was one, and does not say
+    /// whether a transaction is open).
     #[serde(default)]
     pub tied_by: Vec<String>,
     /// Variables of the session that were set, without their values: they would have to be set there, too.

@@ -495,6 +495,75 @@ async fn a_source_that_says_nothing_is_not_waited_for() {
     rig.stop().await;
 }
 
+/// Two clients whose last command failed: none has a transaction open but the second.
+async fn failed(rig: &Rig) -> (UnixStream, UnixStream) {
+    let (mut over, mut open) = (rig.enter().await, rig.enter().await);
+    send(&mut over, b"\x03BEGIN", 0).await;
+    receive(&mut over).await;
+    for (client, failing) in [(&mut over, &b"\x03DEADLOCK"[..]), (&mut open, b"\x03CALL")] {
+        send(client, failing, 0).await;
+        assert_eq!(receive(client).await.1[0], ERR);
+    }
+    (over, open)
+}
+
+#[tokio::test]
+async fn who_failed_is_idle_as_soon_as_no_transaction_is_open() {
+    let rig = Rig::start(|config| config.idle_timeout = Duration::from_secs(1)).await;
+    let (mut over, mut open) = failed(&rig).await;
+    assert_eq!(receive_error(&mut over).await.1, 4031);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    send(&mut open, b"\x03COMMIT", 0).await;
+    assert_eq!(receive(&mut open).await.1[0], 0);
+    assert_eq!(receive_error(&mut open).await.1, 4031);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_failed_is_inside_of_a_hold_only_while_a_transaction_is_open() {
+    let rig = Rig::start(|_| {}).await;
+    let (mut over, mut open) = failed(&rig).await;
+    for again in [false, true] {
+        if again {
+            // The sessions are asked anew.
+            for client in [&mut over, &mut open] {
+                send(client, b"\x03DEADLOCK", 0).await;
+                assert_eq!(receive(client).await.1[0], ERR);
+            }
+            rig.until(|seen| seen.tied_by.contains(&"error"), 2).await;
+        }
+        let hold = rig.gate.hold(Duration::from_secs(60)).expect("held");
+        if !again {
+            let known = |seen: &Seen| !seen.tied_by.contains(&"error");
+            rig.until(|seen| known(seen) && seen.in_transaction, 1).await;
+            rig.until(known, 2).await;
+            send(&mut over, b"\x03BEGIN", 0).await;
+            rig.until_held(1).await;
+            assert_eq!((hold.inside().in_transaction, hold.inside().running), (1, 0));
+            send(&mut open, b"\x03COMMIT", 0).await;
+            assert_eq!(receive(&mut open).await.1[0], 0);
+        }
+        assert_eq!(hold.settled().await, Ok(()));
+        hold.release();
+        if !again {
+            assert_eq!(receive(&mut over).await.1[0], 0);
+        }
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_failed_is_drained_as_soon_as_no_transaction_is_open() {
+    let rig = Rig::start(|config| config.drain_timeout = Duration::from_secs(600)).await;
+    let (mut over, mut open) = failed(&rig).await;
+    rig.cancel.cancel();
+    assert_eq!(receive_error(&mut over).await.1, 1053);
+    send(&mut open, b"\x03COMMIT", 0).await;
+    assert_eq!(receive(&mut open).await.1[0], 0);
+    assert_eq!(receive_error(&mut open).await.1, 1053);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn draining_spares_transactions_until_the_deadline() {
     let rig = Rig::start(|_| {}).await;

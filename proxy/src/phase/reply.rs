@@ -10,6 +10,26 @@ use outrigger_protocol::reply::{EOF, ERR, EofPacket, LOCAL_INFILE, OK, OkPacket}
 
 use super::{Lost, Packet};
 
+/// How the session is, as far as replies tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Status {
+    /// What the source said last.
+    pub(super) flags: StatusFlags,
+    /// An error came since. It carries no flags, and may have ended a transaction (a deadlock's), or left one open that was begun before it (in
+    /// the same text, by the routine that failed, without autocommit by the statement itself).
+    pub(super) in_doubt: bool,
+}
+
+impl Status {
+    /// The source says this.
+    pub(super) fn of(flags: StatusFlags) -> Self {
+        Self {
+            flags,
+            in_doubt: false,
+        }
+    }
+}
+
 /// What is still to come of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -79,7 +99,7 @@ impl Reply {
         &mut self,
         packet: Packet<'_>,
         capabilities: Capabilities,
-        status: &mut StatusFlags,
+        status: &mut Status,
     ) -> Taken {
         let Some(first) = packet.head.first().copied() else {
             return match *self {
@@ -91,7 +111,10 @@ impl Reply {
         let next = match *self {
             Self::One => return Taken::Done,
             // An error ends every other reply, wherever it stands: no definition, row or count begins with its head.
-            _ if first == ERR => return Taken::Done,
+            _ if first == ERR => {
+                status.in_doubt = true;
+                return Taken::Done;
+            }
             Self::Stream(why) => return Taken::Lost(why),
             Self::Outcome => outcome(first, packet, capabilities).map(|new| Step::End(Some(new))),
             Self::Result { file } => begin_result(first, packet, capabilities, file),
@@ -109,10 +132,10 @@ impl Reply {
                 .then(|| EofPacket::parse(packet.head).ok())
                 .flatten()
                 .map(|eof| {
-                    *status = eof.status;
+                    *status = Status::of(eof.status);
                     after_definitions(then, eof.status)
                 }),
-            Self::Rows { more } => Some(row_or_end(first, packet, capabilities, more, *status)),
+            Self::Rows { more } => Some(row_or_end(first, packet, capabilities, more, status.flags)),
         };
         match next {
             Some(Step::Go(reply)) => {
@@ -121,12 +144,12 @@ impl Reply {
                 if row { Taken::Row } else { Taken::More }
             }
             Some(Step::Next(new)) => {
-                *status = new;
+                *status = Status::of(new);
                 *self = Self::Result { file: true };
                 Taken::More
             }
             Some(Step::End(new)) => {
-                *status = new.unwrap_or(*status);
+                *status = new.map_or(*status, Status::of);
                 Taken::Done
             }
             None => Taken::Lost(Lost::Unknown),
@@ -152,7 +175,7 @@ fn end_of_result(status: StatusFlags, more: bool) -> Step {
     }
 }
 
-fn ok_status(head: &[u8]) -> Option<StatusFlags> {
+pub(super) fn ok_status(head: &[u8]) -> Option<StatusFlags> {
     OkPacket::parse_head(&mut Cursor::new(head))
         .ok()
         .map(|ok| ok.status)

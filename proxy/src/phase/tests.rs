@@ -63,6 +63,15 @@ impl Talk {
     fn quiet(&self) -> bool {
         self.0.is_quiet()
     }
+
+    /// It is in doubt whether a transaction is open: the source is asked, and says this.
+    fn learns(&mut self, status: StatusFlags) {
+        assert!(self.0.may_ask() && self.0.is_in_doubt() && !self.quiet());
+        self.0.ask();
+        assert!(!self.0.may_ask() && self.0.has_asked() && !self.quiet());
+        assert_eq!(self.server(&ok(status)), FromServer::Status);
+        assert!(!self.0.is_in_doubt() && !self.0.has_asked() && !self.0.is_lost());
+    }
 }
 
 fn ok(status: StatusFlags) -> Vec<u8> {
@@ -171,12 +180,80 @@ fn transactions_and_errors() {
         !talk.quiet(),
         "an error does not say that the transaction is over"
     );
+    assert!(talk.0.is_in_doubt() && talk.0.is_in_transaction());
     talk.ask(CommandByte::Query);
+    assert!(!talk.0.may_ask(), "its reply tells");
     talk.answer(&[ok(IDLE)]);
     assert!(talk.quiet());
     talk.ask(CommandByte::Query);
     talk.answer(&[vec![1], definition(), row(), err()]);
+    talk.learns(IDLE);
     assert!(talk.quiet());
+}
+
+#[test]
+fn an_error_anywhere_leaves_a_transaction_in_doubt() {
+    let prepared = vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (command, reply) in [
+        (CommandByte::Query, vec![err()]),
+        // The first of several statements has begun one.
+        (CommandByte::Query, vec![ok(OPEN | MORE), err()]),
+        (CommandByte::Query, vec![vec![1], definition(), row(), err()]),
+        (CommandByte::StmtPrepare, vec![err()]),
+        (CommandByte::StmtExecute, vec![err()]),
+        (CommandByte::InitDb, vec![err()]),
+    ] {
+        let mut talk = Talk::new(NEW);
+        talk.ask(command);
+        talk.answer(&reply);
+        // What tells nothing leaves it so.
+        talk.ask(CommandByte::StmtPrepare);
+        talk.answer(std::slice::from_ref(&prepared));
+        talk.ask(CommandByte::StmtSendLongData);
+        talk.ask(CommandByte::StmtClose);
+        talk.learns(OPEN);
+        assert!(talk.0.is_in_transaction());
+        // Likewise from an open one.
+        talk.ask(command);
+        talk.answer(&reply);
+        talk.learns(IDLE);
+        assert!(talk.quiet(), "{command:?}");
+    }
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[b"\xfb/tmp/x".to_vec()]);
+    talk.client(2, b"");
+    talk.answer(&[err()]);
+    talk.learns(IDLE);
+    // So does an account that is not let in, and one that is begins anew.
+    talk.0.restarted(None);
+    assert!(talk.0.may_ask());
+    talk.0.restarted(Some(IDLE));
+    assert!(talk.quiet());
+    // An error of ours says nothing of the source.
+    talk.0.refused(ErrPacket::new(1235, "42000", "no"), 1);
+    assert!(talk.0.take_error().is_some() && talk.quiet());
+}
+
+#[test]
+fn who_is_asked_may_leave_and_who_leaves_is_not_asked() {
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[err()]);
+    talk.0.ask();
+    assert_eq!(talk.server(&err()), FromServer::Farewell(1064));
+    assert!(!talk.0.is_lost() && !talk.0.may_ask() && !talk.quiet());
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[err()]);
+    talk.0.ask();
+    assert_eq!(talk.server(&row()), FromServer::Unknown);
+    assert!(talk.0.is_lost());
+    let mut talk = Talk::new(NEW);
+    talk.ask(CommandByte::Query);
+    talk.answer(&[err()]);
+    talk.ask(CommandByte::Quit);
+    assert!(!talk.0.may_ask());
 }
 
 #[test]
@@ -283,6 +360,7 @@ fn commands_that_the_server_does_not_know_are_answered_with_an_error() {
         let mut talk = Talk::new(NEW);
         assert_eq!(talk.client(0, unknown), FromClient::Command(None));
         talk.answer(&[err()]);
+        talk.learns(IDLE);
         assert!(talk.quiet());
     }
 }
@@ -344,6 +422,7 @@ fn what_is_not_understood_is_let_go() {
         talk.ask(refused);
         assert!(!talk.quiet());
         talk.server(&ErrPacket::new(1227, "42000", "Access denied").encode());
+        talk.learns(IDLE);
         assert!(!talk.0.is_lost() && talk.quiet());
     }
     for confusing in [&b"\x03select 1"[..], b""] {
@@ -376,6 +455,9 @@ fn replies_of_every_other_kind() {
         let mut talk = Talk::new(OLD);
         talk.ask(command);
         talk.answer(&[reply]);
+        if talk.0.is_in_doubt() {
+            talk.learns(IDLE);
+        }
         assert!(talk.quiet(), "{command:?}");
     }
     let mut talk = Talk::new(OLD);

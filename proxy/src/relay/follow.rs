@@ -6,7 +6,7 @@ use outrigger_protocol::reply::{ErrPacket, OkPacket};
 use outrigger_protocol::sql::SqlMode;
 
 use super::{Custody, Relay};
-use crate::account::{self, Changes};
+use crate::account::{self, Changes, Standing};
 use crate::framing::{Event, Follower};
 use crate::guard::{Command, Verdict};
 use crate::metrics::Origin;
@@ -97,13 +97,16 @@ impl Relay {
         if self.phase.is_full() || leads && !self.phase.owes_nothing() {
             return false;
         }
+        // What the source answers next is for the proxy. Who leaves may leave.
+        if self.phase.has_asked() && kind != Some(CommandByte::Quit) {
+            return false;
+        }
         // What fits is read whole: what it does to the session's state may stand anywhere in it.
         let is_text = matches!(kind, Some(CommandByte::Query | CommandByte::StmtPrepare));
         let missing = self.up_follower.size() > self.up.held().len() - HEADER_SIZE;
         if is_text && missing && self.up_follower.size() + HEADER_SIZE <= CAPACITY && !self.client_closed {
             return false;
         }
-        // Who leaves may leave.
         if kind != Some(CommandByte::Quit) && !self.account.may_begin() {
             return false;
         }
@@ -161,6 +164,12 @@ impl Relay {
             if self.phase.is_lost() {
                 return self.down.release(usize::MAX);
             }
+            if self.phase.has_asked() {
+                if !self.follow_answer() {
+                    return;
+                }
+                continue;
+            }
             if self.phase.owes_error() {
                 // It goes out when all before it has, in packets numbered as a reply's.
                 if self.own.is_empty()
@@ -183,13 +192,10 @@ impl Relay {
                 Some(Event::Begin) => self.last_seq = self.down_follower.seq(),
                 Some(Event::End) => {
                     match self.phase.server_payload(packet(&self.down_follower)) {
-                        FromServer::Part | FromServer::Unknown => {}
+                        FromServer::Part | FromServer::Unknown | FromServer::Status => {}
                         FromServer::Row => self.account.row(),
                         FromServer::End(error) => self.account_for(Origin::Source, error),
-                        FromServer::Farewell(code) => {
-                            self.client.answers_next();
-                            self.account.farewell(code);
-                        }
+                        FromServer::Farewell(code) => self.says_farewell(code),
                     }
                     if self.session.is_waiting() {
                         let (turn, failed) = self.phase.answered();
@@ -201,13 +207,62 @@ impl Relay {
         }
     }
 
-    /// What the OK packet that has just passed says of the session's state.
-    fn changes(&self) -> Changes {
-        let payload = self.down.just_released(self.down_follower.size());
+    /// Follows what the source answers the proxy, of which the client sees nothing. False while more must come.
+    fn follow_answer(&mut self) -> bool {
+        let (passed, event) = self.down_follower.step(&self.down.held()[self.behind..]);
+        self.behind += passed;
+        match event {
+            None if self.down.is_full_of_held() => {
+                self.down.discard(self.behind);
+                self.behind = 0;
+                false
+            }
+            None => false,
+            Some(Event::Begin) => true,
+            Some(Event::End) => {
+                let taken = std::mem::take(&mut self.behind);
+                match self.phase.server_payload(packet(&self.down_follower)) {
+                    FromServer::Status => {
+                        let changes = match self.phase.tells_changes() {
+                            false => Changes::Nothing,
+                            true => {
+                                let whole = taken == HEADER_SIZE + self.down_follower.size();
+                                self.changes(whole.then(|| &self.down.held()[HEADER_SIZE..taken]))
+                            }
+                        };
+                        self.down.discard(taken);
+                        self.account.told(self.standing(), &changes);
+                    }
+                    FromServer::Farewell(code) => {
+                        self.down.release(taken);
+                        self.says_farewell(code);
+                    }
+                    // Nothing that a server says there: it is for the client to make sense of.
+                    _ => self.down.release(taken),
+                }
+                true
+            }
+        }
+    }
+
+    fn says_farewell(&mut self, code: u16) {
+        self.client.answers_next();
+        self.account.farewell(code);
+    }
+
+    /// What an OK packet says of the session's state; `payload` is absent where it is not here any more.
+    fn changes(&self, payload: Option<&[u8]>) -> Changes {
         let ok = payload.and_then(|payload| OkPacket::parse(payload, self.phase.capabilities()).ok());
         match ok.map(|ok| tracked::read(ok.session_state)) {
             Some(Ok(tracked)) => Changes::Told(tracked),
             Some(Err(_)) | None => Changes::Untold,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            in_transaction: self.phase.is_in_transaction(),
+            in_doubt: self.phase.is_in_doubt(),
         }
     }
 
@@ -216,12 +271,12 @@ impl Relay {
         let told = error.is_none() && origin == Origin::Source && self.phase.tells_changes();
         let changes = match told {
             false => Changes::Nothing,
-            true => self.changes(),
+            true => self.changes(self.down.just_released(self.down_follower.size())),
         };
         self.account.answered(&account::End {
             origin,
             error,
-            in_transaction: self.phase.is_in_transaction(),
+            standing: self.standing(),
             prepared: self.phase.take_prepared(),
             changes,
         });

@@ -435,15 +435,24 @@ async fn the_sessions_mode_is_what_its_replies_have_made_it() {
     played.expect("what is in doubt is refused");
 }
 
-/// The same, where commands may be held back.
-async fn beside_held<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
+/// The same, where commands may be held back, and a session asks the source because of that; as a session does it.
+async fn beside_held<T>(relay: &mut Relay, gate: &Gate, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
+    let mut doubts = false;
     loop {
         tokio::select! {
             // The flow after it: nothing else wakes it when the work releases a hold.
             biased;
             done = &mut work => return done,
-            end = relay.flow(false) => assert_eq!(end, End::Held),
+            end = relay.flow(false) => match end {
+                End::Held => {}
+                End::Doubt(in_doubt) => doubts = in_doubt,
+                end => unreachable!("{end:?}"),
+            },
+            () = gate.closed(), if doubts => {
+                doubts = false;
+                relay.tell_doubt();
+            }
         }
     }
 }
@@ -485,7 +494,7 @@ const LONG: std::time::Duration = std::time::Duration::from_secs(600);
 async fn what_is_sent_ahead_is_held_at_its_boundary() {
     let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
     let (open, idle) = (StatusFlags::IN_TRANS, StatusFlags::AUTOCOMMIT);
-    beside_held(&mut relay, async {
+    beside_held(&mut relay, &gate, async {
         client.write_all(&query("BEGIN")).await.expect("written");
         gets(&mut server, "BEGIN").await;
         let hold = gate.hold(LONG).expect("held");
@@ -520,7 +529,7 @@ async fn what_is_sent_ahead_is_held_at_its_boundary() {
 async fn half_a_command_is_nothing_to_wait_for() {
     let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(NoDrop));
     let whole = query("SELECT 'a long one'");
-    beside_held(&mut relay, async {
+    beside_held(&mut relay, &gate, async {
         client.write_all(&whole[..12]).await.expect("written");
         gets_nothing(&server).await;
         let hold = gate.hold(LONG).expect("held");
@@ -589,12 +598,175 @@ async fn who_is_held_may_say_no_more_and_is_served_in_its_turn() {
     let _hold = gate.hold(LONG).expect("held");
     let goodbye = packets(&[b"\x01"], 0);
     client.write_all(&goodbye).await.expect("written");
-    beside_held(&mut relay, async {
+    beside_held(&mut relay, &gate, async {
         let mut arrived = vec![0; goodbye.len()];
         server.read_exact(&mut arrived).await.expect("read");
         assert_eq!(arrived, goodbye);
     })
     .await;
+}
+
+/// The source gets this, and so far nothing else.
+async fn gets_bytes(server: &mut UnixStream, expected: &[u8]) {
+    let mut arrived = vec![0; expected.len()];
+    server.read_exact(&mut arrived).await.expect("read");
+    assert_eq!(arrived, expected);
+    gets_nothing(server).await;
+}
+
+/// The source answers a command with an error, which the client hears.
+async fn fails(server: &mut UnixStream, client: &mut UnixStream) {
+    let error = packets(&[&ErrPacket::new(1213, "40001", "Deadlock found").encode()], 1);
+    server.write_all(&error).await.expect("written");
+    let mut heard = vec![0; error.len()];
+    client.read_exact(&mut heard).await.expect("read");
+    assert_eq!(heard, error);
+}
+
+#[tokio::test]
+async fn what_an_error_has_left_is_asked_of_the_source_and_nobody_else_hears_of_it() {
+    let (mut client, mut relay, mut server, (gate, entry)) = gated(Arc::new(PassAll));
+    let (open, idle) = (StatusFlags::IN_TRANS, StatusFlags::AUTOCOMMIT);
+    beside_held(&mut relay, &gate, async {
+        client.write_all(&query("BEGIN")).await.expect("written");
+        gets(&mut server, "BEGIN").await;
+        answers(&mut server, &mut client, open).await;
+        client.write_all(&query("UPDATE 1")).await.expect("written");
+        gets(&mut server, "UPDATE 1").await;
+        fails(&mut server, &mut client).await;
+        // Nobody has to know.
+        gets_nothing(&server).await;
+        let seen = entry.seen_now();
+        assert!(!seen.is_movable() && seen.tied_by == ["error"], "{seen:?}");
+        let hold = gate.hold(LONG).expect("held");
+        assert!(!hold.inside().is_empty());
+        gets_bytes(&mut server, QUESTION).await;
+        // A command that comes meanwhile waits for the answer, of which the client sees nothing, however it comes.
+        client.write_all(&query("BEGIN")).await.expect("written");
+        gets_nothing(&server).await;
+        let answer = packets(&[&status(idle)], 1);
+        server.write_all(&answer[..6]).await.expect("written");
+        gets_nothing(&server).await;
+        assert!(!hold.inside().is_empty());
+        server.write_all(&answer[6..]).await.expect("written");
+        assert_eq!(hold.settled().await, Ok(()));
+        gets_nothing(&server).await;
+        gets_nothing(&client).await;
+        assert!(hold.inside().is_empty() && entry.seen_now().tied_by.is_empty());
+        hold.release();
+        gets(&mut server, "BEGIN").await;
+        answers(&mut server, &mut client, open).await;
+        // One that is open goes on.
+        client.write_all(&query("UPDATE 2")).await.expect("written");
+        gets(&mut server, "UPDATE 2").await;
+        let hold = gate.hold(LONG).expect("held");
+        client.write_all(&query("COMMIT")).await.expect("written");
+        fails(&mut server, &mut client).await;
+        gets_bytes(&mut server, QUESTION).await;
+        server
+            .write_all(&packets(&[&status(open)], 1))
+            .await
+            .expect("written");
+        gets(&mut server, "COMMIT").await;
+        let (settled, ()) = tokio::join!(hold.settled(), answers(&mut server, &mut client, idle));
+        assert_eq!(settled, Ok(()));
+    })
+    .await;
+    let counted = relay.account.metrics().exposition();
+    assert!(
+        counted.contains("outrigger_proxy_command_seconds_count{command=\"query\"} 5\n"),
+        "{counted}"
+    );
+    assert!(!counted.contains("command=\"ping\"} 1"), "{counted}");
+}
+
+#[tokio::test]
+async fn who_has_sent_more_than_what_failed_is_asked_only_when_the_last_reply_does_not_tell() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let idle = StatusFlags::AUTOCOMMIT;
+    let close = packets(&[b"\x19\x01\0\0\0"], 0);
+    beside_held(&mut relay, &gate, async {
+        let sent = [query("UPDATE 1"), query("UPDATE 2")].concat();
+        client.write_all(&sent).await.expect("written");
+        gets_bytes(&mut server, &sent).await;
+        let hold = gate.hold(LONG).expect("held");
+        fails(&mut server, &mut client).await;
+        gets_nothing(&server).await;
+        let (settled, ()) = tokio::join!(hold.settled(), answers(&mut server, &mut client, idle));
+        assert_eq!(settled, Ok(()));
+        hold.release();
+        // Nothing is owed to a command that closes a statement.
+        client
+            .write_all(&[query("UPDATE 3"), close.clone()].concat())
+            .await
+            .expect("written");
+        gets_bytes(&mut server, &[query("UPDATE 3"), close].concat()).await;
+        let hold = gate.hold(LONG).expect("held");
+        fails(&mut server, &mut client).await;
+        gets_bytes(&mut server, QUESTION).await;
+        server
+            .write_all(&packets(&[&status(idle)], 1))
+            .await
+            .expect("written");
+        assert_eq!(hold.settled().await, Ok(()));
+    })
+    .await;
+}
+
+/// Stopping asks as well, and so does whoever wants to know (of a silent session).
+#[tokio::test]
+async fn a_session_is_closed_once_it_is_known_that_no_transaction_is_open() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let idle = StatusFlags::AUTOCOMMIT;
+    for closing in [false, true] {
+        client.write_all(&query("UPDATE 1")).await.expect("written");
+        let (end, ()) = tokio::join!(relay.flow(false), async {
+            gets(&mut server, "UPDATE 1").await;
+            fails(&mut server, &mut client).await;
+        });
+        assert_eq!(end, End::Doubt(true));
+        assert!(!relay.is_quiet());
+        assert!(closing || relay.ask());
+        let answering = async {
+            gets_bytes(&mut server, QUESTION).await;
+            let answer = packets(&[&status(idle)], 1);
+            server.write_all(&answer).await.expect("written");
+            gets_nothing(&server).await;
+        };
+        if closing {
+            let ending = async {
+                assert_eq!(relay.flow(true).await, End::Doubt(false), "it is asked");
+                assert_eq!(relay.flow(true).await, End::Quiet);
+            };
+            tokio::join!(ending, answering);
+        } else {
+            beside_held(&mut relay, &gate, answering).await;
+        }
+        assert!(relay.is_quiet() && !relay.ask());
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_leaves_when_asked_is_heard() {
+    let (mut client, mut relay, mut server, (gate, _entry)) = gated(Arc::new(PassAll));
+    let killed = packets(
+        &[&ErrPacket::new(3169, "HY000", "Session was killed").encode()],
+        1,
+    );
+    beside_held(&mut relay, &gate, async {
+        client.write_all(&query("UPDATE 1")).await.expect("written");
+        gets(&mut server, "UPDATE 1").await;
+        fails(&mut server, &mut client).await;
+        let _hold = gate.hold(LONG).expect("held");
+        gets_bytes(&mut server, QUESTION).await;
+        server.write_all(&killed).await.expect("written");
+        let mut heard = vec![0; killed.len()];
+        client.read_exact(&mut heard).await.expect("read");
+        assert_eq!(heard, killed);
+    })
+    .await;
+    drop(server);
+    assert_eq!(relay.flow(false).await, End::Upstream);
 }
 
 /// A command that waits for the end of the one before it, to be held or not, is still owed to the source.

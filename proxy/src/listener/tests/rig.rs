@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) const PLAIN: Capabilities = Capabilities::PROTOCOL_41.union(Capabilities::SECURE_CONNECTION);
 
-/// A proxy over unix sockets, and a source that greets and says OK to every packet of a client's.
+/// A proxy over unix sockets, and a source that greets and says OK to nearly every packet of a client's.
 pub(super) struct Rig {
     pub(super) folder: tempfile::TempDir,
     pub(super) addresses: Vec<ListenAddress>,
@@ -154,6 +154,7 @@ pub(super) fn greeting(capabilities: Capabilities) -> Vec<u8> {
 
 pub(super) async fn play_source_that_offers(mut stream: UnixStream, capabilities: Capabilities) {
     send(&mut stream, &greeting(capabilities), 0).await;
+    let mut open = false;
     loop {
         let mut header = [0; 4];
         if stream.read_exact(&mut header).await.is_err() {
@@ -161,10 +162,17 @@ pub(super) async fn play_source_that_offers(mut stream: UnixStream, capabilities
         }
         let mut payload = vec![0; usize::from(header[0])];
         stream.read_exact(&mut payload).await.expect("a payload");
-        let status = if payload.ends_with(b"BEGIN") {
-            StatusFlags::IN_TRANS
-        } else {
-            StatusFlags::AUTOCOMMIT
+        if payload.ends_with(b"DEADLOCK") || payload.ends_with(b"CALL") {
+            // Fails: the one ends a transaction, the other has begun one.
+            open = payload.ends_with(b"CALL");
+            let error = ErrPacket::new(1213, "40001", "Deadlock found");
+            send(&mut stream, &error.encode(), header[3] + 1).await;
+            continue;
+        }
+        open = payload.ends_with(b"BEGIN") || open && payload == b"\x0e";
+        let status = match open {
+            true => StatusFlags::IN_TRANS,
+            false => StatusFlags::AUTOCOMMIT,
         };
         send(
             &mut stream,
