@@ -18,7 +18,7 @@ use crate::{Config, Error};
 /// and stops it.
 ///
 /// # Errors
-/// As for [`check`](crate::check), and [`Error::Prepared`].
+/// As for [`check`](crate::check()), and [`Error::Prepared`].
 pub async fn start_position(config: &Config) -> Result<SourcePosition, Error> {
     let mut connection = Connection::open(&config.source, PATIENCE).await?;
     let info = inspect(&mut connection, config).await?;

@@ -271,7 +271,9 @@ impl Account {
         match command.kind {
             Some(CommandByte::Query | CommandByte::StmtPrepare) => {
                 let text = command.text().unwrap_or_default();
-                if !read::is_of_interest(text, self.ties.has_locked_tables()) {
+                // A command whose reply is still to come may lock some.
+                let locked = self.ties.has_locked_tables() || !self.underway.is_empty();
+                if !read::is_of_interest(text, locked) {
                     return Read::default();
                 }
                 read::text(
@@ -372,7 +374,7 @@ impl Account {
             (Some(CommandByte::ResetConnection | CommandByte::ChangeUser), _) if !failed => {
                 self.prepared.clear();
                 (self.digests, self.ties) = (0, Ties::default());
-                self.ties.apply(&does.effects, false, true);
+                self.ties.apply(&does.effects, None, true);
             }
             _ => {
                 changed = self.take_in(&end.changes, &does, end.error);
@@ -390,7 +392,7 @@ impl Account {
     /// Takes in what a command does to the session's state, and what the source says of that; true if either is anything.
     fn take_in(&mut self, changes: &Changes, does: &Read, error: Option<u16>) -> bool {
         let told = self.heed(changes, does);
-        self.ties.apply(&does.effects, error.is_some(), does.alone);
+        self.ties.apply(&does.effects, error, does.alone);
         if let Changes::Told(Tracked {
             charset: Some(charset),
             ..
@@ -409,12 +411,12 @@ impl Account {
             Changes::Told(tracked) => {
                 let variables: Vec<_> = tracked.variables.iter().cloned().map(Effect::Sets).collect();
                 let explained = tracked.schema || !variables.is_empty() || !does.effects.is_empty();
-                self.ties.apply(&variables, false, true);
+                self.ties.apply(&variables, None, true);
                 if tracked.state && !explained {
-                    self.ties.apply(&[unseen], false, true);
+                    self.ties.apply(&[unseen], None, true);
                 }
             }
-            Changes::Untold => self.ties.apply(&[unseen], false, true),
+            Changes::Untold => self.ties.apply(&[unseen], None, true),
         }
         true
     }
@@ -530,7 +532,7 @@ impl Account {
     }
 
     fn settle(&mut self, mut state: State) {
-        let busy = state.intersects(State::INSIDE | State::IN_DOUBT) || !self.underway.is_empty();
+        let busy = state.intersects(State::INSIDE | State::IN_DOUBT);
         state.set(State::BUSY, busy);
         self.enter(state);
         if !busy {

@@ -46,6 +46,9 @@ impl Reasons {
     }
 }
 
+/// ER_NO_SUCH_TABLE.
+const NO_SUCH_TABLE: u16 = 1146;
+
 /// What a statement does to the session's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -134,24 +137,27 @@ impl Ties {
         self.tables_locked || self.server_locked
     }
 
-    /// A command with these effects has ended. Where it failed it may have done some of them; the first one is all that it would have done
-    /// if `alone`.
-    pub(crate) fn apply(&mut self, effects: &[Effect], failed: bool, alone: bool) {
+    /// A command with these effects has ended, or failed with this error: then it may have done some of them; the first one is all that it
+    /// would have done if `alone`.
+    pub(crate) fn apply(&mut self, effects: &[Effect], error: Option<u16>, alone: bool) {
         for effect in effects {
             if let Effect::Executes(name) = effect {
                 let found = self.prepared.iter().find(|(kept, _)| kept == name);
                 let prepared = found.map(|(_, effects)| effects.clone()).unwrap_or_default();
                 for effect in &prepared {
-                    self.apply_after(effect, failed, alone);
+                    self.apply_after(effect, error, alone);
                 }
             } else {
-                self.apply_after(effect, failed, alone);
+                self.apply_after(effect, error, alone);
             }
         }
     }
 
-    fn apply_after(&mut self, effect: &Effect, failed: bool, alone: bool) {
+    fn apply_after(&mut self, effect: &Effect, error: Option<u16>, alone: bool) {
+        let failed = error.is_some();
         match effect {
+            // It has let go of those it held before it looked for these.
+            Effect::LocksTables if error == Some(NO_SUCH_TABLE) && alone => self.tables_locked = false,
             _ if failed && !effect.may_be_left_by_a_failure(alone) => {}
             Effect::Charset(_) if failed => self.charset = "",
             effect => self.apply_one(effect),
@@ -270,7 +276,7 @@ mod tests {
         for (sql, failed) in texts {
             let mode = Some(outrigger_protocol::sql::SqlMode::empty());
             let read = read::text(sql.as_bytes(), mode, "utf8mb4", Some(b"shop"));
-            ties.apply(&read.effects, *failed, read.alone);
+            ties.apply(&read.effects, failed.then_some(1064), read.alone);
         }
         ties
     }
@@ -278,6 +284,22 @@ mod tests {
     fn reasons(texts: &[&str]) -> Reasons {
         let texts: Vec<_> = texts.iter().map(|sql| (*sql, false)).collect();
         after(&texts).reasons()
+    }
+
+    #[test]
+    fn locks_that_are_not_got_end_those_before() {
+        let read = read::text(
+            b"LOCK TABLES a READ",
+            Some(outrigger_protocol::sql::SqlMode::empty()),
+            "utf8mb4",
+            None,
+        );
+        for (error, left) in [(NO_SUCH_TABLE, false), (1064, true)] {
+            let mut ties = Ties::default();
+            ties.apply(&read.effects, None, read.alone);
+            ties.apply(&read.effects, Some(error), read.alone);
+            assert_eq!(ties.has_locked_tables(), left, "{error}");
+        }
     }
 
     #[test]
@@ -424,7 +446,7 @@ mod tests {
             let read = read::text(text.as_bytes(), mode, "utf8mb4", None);
             assert!(format!("{:?}", read.effects).len() < 1000, "{}", &text[..40]);
             let mut ties = Ties::default();
-            ties.apply(&read.effects, false, read.alone);
+            ties.apply(&read.effects, None, read.alone);
             assert_ne!(
                 (ties.reasons(), ties.variables().len()),
                 (Reasons::empty(), 0),
@@ -438,15 +460,15 @@ mod tests {
     fn more_than_can_be_told_apart_stays() {
         let mut ties = Ties::default();
         for number in 0..=MOST {
-            ties.apply(&[Effect::Locks(Some(number.to_string()))], false, true);
+            ties.apply(&[Effect::Locks(Some(number.to_string()))], None, true);
         }
         for number in 0..=MOST {
-            ties.apply(&[Effect::Unlocks(number.to_string())], false, true);
+            ties.apply(&[Effect::Unlocks(number.to_string())], None, true);
         }
         assert_eq!(ties.reasons(), Reasons::USER_LOCKS);
         let mut ties = Ties::default();
         for number in 0..=MOST {
-            ties.apply(&[Effect::Sets(number.to_string())], false, true);
+            ties.apply(&[Effect::Sets(number.to_string())], None, true);
         }
         assert_eq!((ties.variables().len(), ties.reasons()), (MOST, Reasons::UNSEEN));
     }

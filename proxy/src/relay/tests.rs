@@ -624,6 +624,26 @@ async fn fails(server: &mut UnixStream, client: &mut UnixStream) {
 }
 
 #[tokio::test]
+async fn locks_are_ended_by_what_is_sent_right_behind() {
+    let (mut client, mut relay, mut server, (gate, entry)) = gated(Arc::new(PassAll));
+    beside_held(&mut relay, &gate, async {
+        let sent = ["LOCK TABLES t READ", "BEGIN", "COMMIT"].map(query).concat();
+        client.write_all(&sent).await.expect("written");
+        gets_bytes(&mut server, &sent).await;
+        for flags in [
+            StatusFlags::AUTOCOMMIT,
+            StatusFlags::IN_TRANS,
+            StatusFlags::AUTOCOMMIT,
+        ] {
+            answers(&mut server, &mut client, flags).await;
+        }
+        let seen = entry.seen_now();
+        assert!(seen.is_movable(), "{seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_an_error_has_left_is_asked_of_the_source_and_nobody_else_hears_of_it() {
     let (mut client, mut relay, mut server, (gate, entry)) = gated(Arc::new(PassAll));
     let (open, idle) = (StatusFlags::IN_TRANS, StatusFlags::AUTOCOMMIT);
